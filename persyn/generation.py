@@ -56,7 +56,8 @@ def enqueue(conn: Connection, run_id: int) -> int:
 
 def requests(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Request]:
     rows = conn.execute(
-        text("SELECT id, messages, sha256 FROM prompt WHERE id = ANY(:ids)"), {"ids": [claim.prompt_id for claim in claims]}
+        text("SELECT id, messages, sha256 FROM prompt WHERE id = ANY(:ids)"),
+        {"ids": [claim.prompt_id for claim in claims]},
     )
     prompts = {row.id: row for row in rows}
     return [_request(claim, prompts[claim.prompt_id]) for claim in claims]

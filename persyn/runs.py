@@ -48,7 +48,9 @@ def create(conn: Connection, config: RunConfig) -> int:
 
     Raises NotFound for an unknown prompt set, ConfigError where the name belongs to a different configuration.
     """
-    conn.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('persyn run ' || :name, 0))"), {"name": config.name})
+    conn.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended('persyn run ' || :name, 0))"), {"name": config.name}
+    )
     row = conn.execute(text("SELECT id, config_sha256 FROM run WHERE name = :name"), {"name": config.name}).first()
     sha256 = config.sha256()
     if row is not None:
@@ -170,9 +172,17 @@ def library_versions() -> dict[str, str]:
 
 
 def _prompt_set(conn: Connection, name: str) -> int:
-    row = conn.execute(text("SELECT id FROM prompt_set WHERE name = :name"), {"name": name}).first()
+    row = conn.execute(
+        text("""
+        SELECT s.id, (SELECT count(*) FROM (SELECT FROM prompt p WHERE p.prompt_set_id = s.id LIMIT 4) few) AS prompts
+        FROM prompt_set s WHERE s.name = :name
+        """),
+        {"name": name},
+    ).first()
     if row is None:
         raise NotFound(f"prompts: there is no prompt set {name!r}. `persyn prompts import FILE --set {name}` makes it.")
+    if row.prompts < 4:
+        raise ConfigError(f"prompts: the set {name!r} holds {row.prompts} prompts; a run needs at least 4.")
     return int(row.id)
 
 
@@ -189,7 +199,12 @@ _COLUMNS = {
 def _version(conn: Connection, table: str, name: str, config: dict[str, Any]) -> int:
     """The id of the immutable version with this configuration, made if it is new."""
     endpoint = config.get("endpoint")
-    values = {**config, "config": config, "config_sha256": fingerprint(config), "endpoint": endpoint and endpoint["url"]}
+    values = {
+        **config,
+        "config": config,
+        "config_sha256": fingerprint(config),
+        "endpoint": endpoint and endpoint["url"],
+    }
     columns = _COLUMNS[table]
     placeholders = ", ".join(f":{column}" for column in columns.split(", "))
     conn.execute(
