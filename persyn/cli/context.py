@@ -1,0 +1,33 @@
+"""What every command needs first: the services, a database at the right schema, and a sentence instead of a traceback."""
+
+from typing import TYPE_CHECKING
+
+from persyn.config import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from persyn.local.services import Endpoints
+
+
+def endpoints() -> "Endpoints":
+    """The addresses of Postgres and the broker; starts the embedded ones where none are given."""
+    from persyn.local import services
+
+    return services.connect(Settings.from_environment())
+
+
+def engine() -> "Engine":
+    """An engine on a database at this version's schema.
+
+    An embedded database is brought up to date; an external one is only checked, because migrating is its owner's call.
+    """
+    from persyn.db import migrate, session
+
+    settings = Settings.from_environment()
+    engine = session.connect(endpoints().database_url)
+    if settings.database_url is None:
+        migrate.upgrade_if_needed(engine)
+    else:
+        migrate.require_current(engine)
+    return engine

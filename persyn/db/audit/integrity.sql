@@ -1,0 +1,86 @@
+-- Does everything hold that must hold? One row per invariant; violations must be 0.
+WITH step AS (
+    SELECT e.job_id, e.event, e.id,
+           lag(e.event) OVER (PARTITION BY e.job_id ORDER BY e.id) AS before
+    FROM job_event e
+),
+last_event AS (
+    SELECT DISTINCT ON (e.job_id) e.job_id, e.event
+    FROM job_event e
+    ORDER BY e.job_id, e.id DESC
+)
+SELECT 'job_events_form_a_legal_chain' AS invariant, count(*) AS violations
+FROM step
+WHERE NOT coalesce(CASE event
+    WHEN 'enqueued' THEN before IS NULL
+    WHEN 'claimed' THEN before IN ('enqueued', 'retried', 'released', 'lost', 'revived')
+    WHEN 'cancelled' THEN before IN ('enqueued', 'retried', 'released', 'lost', 'revived', 'died')
+    WHEN 'revived' THEN before = 'died'
+    ELSE before = 'claimed'
+END, false)
+UNION ALL
+SELECT 'job_state_is_what_its_last_event_says', count(*)
+FROM job j
+LEFT JOIN last_event l ON l.job_id = j.id
+WHERE j.state IS DISTINCT FROM CASE l.event
+    WHEN 'claimed' THEN 'leased'
+    WHEN 'completed' THEN 'done'
+    WHEN 'died' THEN 'dead'
+    WHEN 'cancelled' THEN 'cancelled'
+    WHEN 'enqueued' THEN 'ready'
+    WHEN 'retried' THEN 'ready'
+    WHEN 'released' THEN 'ready'
+    WHEN 'lost' THEN 'ready'
+    WHEN 'revived' THEN 'ready'
+END
+UNION ALL
+SELECT 'leased_jobs_have_an_open_lease', count(*)
+FROM job j
+JOIN lease l ON l.id = j.lease_id
+WHERE j.state = 'leased' AND l.revoked_at IS NOT NULL
+UNION ALL
+SELECT 'nothing_was_committed_under_a_revoked_lease', count(*)
+FROM (SELECT lease_id, created_at FROM generation
+      UNION ALL SELECT lease_id, created_at FROM score
+      UNION ALL SELECT lease_id, created_at FROM router
+      UNION ALL SELECT lease_id, created_at FROM routing_decision) result
+JOIN lease l ON l.id = result.lease_id
+WHERE l.revoked_at < result.created_at
+UNION ALL
+SELECT 'every_answer_was_completed_under_its_own_lease', count(*)
+FROM generation g
+WHERE NOT EXISTS (
+    SELECT FROM job_event e
+    WHERE e.job_id = g.job_id AND e.event = 'completed' AND e.lease_id = g.lease_id)
+UNION ALL
+SELECT 'done_generate_jobs_have_an_answer', count(*)
+FROM job j
+WHERE j.kind = 'generate' AND j.state = 'done' AND NOT EXISTS (
+    SELECT FROM generation g
+    WHERE g.prompt_id = j.prompt_id AND g.teacher_id = j.teacher_id AND g.sample_index = j.sample_index)
+UNION ALL
+SELECT 'done_score_jobs_have_a_score', count(*)
+FROM job j
+WHERE j.kind = 'score' AND j.state = 'done' AND NOT EXISTS (
+    SELECT FROM score s WHERE s.generation_id = j.generation_id AND s.scorer_id = j.scorer_id)
+UNION ALL
+SELECT 'dead_jobs_say_why', count(*)
+FROM job j
+WHERE j.state = 'dead' AND NOT EXISTS (
+    SELECT FROM job_event e WHERE e.job_id = j.id AND e.event = 'died' AND e.error_code IS NOT NULL)
+UNION ALL
+SELECT 'decisions_name_a_teacher_of_the_pool', count(*)
+FROM routing_decision d
+WHERE NOT EXISTS (SELECT FROM run_teacher rt WHERE rt.run_id = d.run_id AND rt.teacher_id = d.teacher_id)
+UNION ALL
+SELECT 'a_router_decision_is_its_largest_coefficient', count(*)
+FROM routing_decision d
+JOIN run_teacher rt ON rt.run_id = d.run_id AND rt.teacher_id = d.teacher_id
+WHERE d.basis = 'router'
+  AND d.coefficients[rt.position + 1] IS DISTINCT FROM (SELECT max(c) FROM unnest(d.coefficients) AS c)
+UNION ALL
+SELECT 'routed_prompts_of_a_run_are_of_its_set', count(*)
+FROM routing_decision d
+JOIN run r ON r.id = d.run_id
+JOIN prompt p ON p.id = d.prompt_id
+WHERE p.prompt_set_id <> r.prompt_set_id

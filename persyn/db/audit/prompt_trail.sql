@@ -1,0 +1,71 @@
+-- What happened to a prompt, step by step, and why is its row as it is?
+WITH run_prompt AS (
+    SELECT r.id AS run_id, p.id AS prompt_id, p.created_at, p.external_id, s.name AS prompt_set
+    FROM run r
+    JOIN prompt p ON p.prompt_set_id = r.prompt_set_id
+    JOIN prompt_set s ON s.id = p.prompt_set_id
+),
+run_job AS (
+    SELECT j.id, j.run_id, j.kind, j.queue, coalesce(j.prompt_id, g.prompt_id) AS prompt_id,
+           coalesce(j.teacher_id, g.teacher_id) AS teacher_id, sc.kind AS scorer_kind
+    FROM job j
+    LEFT JOIN generation g ON g.id = j.generation_id
+    LEFT JOIN scorer sc ON sc.id = j.scorer_id
+    WHERE j.kind IN ('generate', 'score')
+)
+SELECT rp.run_id, rp.prompt_id, rp.created_at AS at, 1 AS step, 'imported' AS what, NULL::text AS teacher,
+       jsonb_build_object('set', rp.prompt_set, 'external_id', rp.external_id) AS detail
+FROM run_prompt rp
+UNION ALL
+SELECT c.run_id, c.prompt_id, r.created_at, 2, 'calibration', NULL, jsonb_build_object('split', c.split)
+FROM calibration_prompt c
+JOIN run r ON r.id = c.run_id
+UNION ALL
+SELECT d.run_id, d.prompt_id, d.created_at, 5, 'routed', t.name,
+       jsonb_build_object(
+           'policy', d.policy, 'basis', d.basis, 'router_id', d.router_id, 'margin', d.margin,
+           'coefficients', (SELECT jsonb_object_agg(rt_t.name, d.coefficients[rt.position + 1])
+                            FROM run_teacher rt JOIN teacher rt_t ON rt_t.id = rt.teacher_id
+                            WHERE rt.run_id = d.run_id AND d.coefficients IS NOT NULL))
+FROM routing_decision d
+JOIN teacher t ON t.id = d.teacher_id
+UNION ALL
+SELECT j.run_id, j.prompt_id, e.at, 3, 'job ' || e.event, t.name,
+       jsonb_strip_nulls(jsonb_build_object(
+           'job_id', e.job_id, 'kind', j.kind, 'scorer', j.scorer_kind, 'attempt', e.attempt, 'lease_id', e.lease_id,
+           'worker', l.worker, 'host', l.host, 'error_code', e.error_code, 'error', e.detail))
+FROM run_job j
+JOIN job_event e ON e.job_id = j.id
+LEFT JOIN lease l ON l.id = e.lease_id
+LEFT JOIN teacher t ON t.id = j.teacher_id
+UNION ALL
+SELECT rp.run_id, g.prompt_id, g.created_at, 4, 'answered', t.name,
+       jsonb_build_object(
+           'generation_id', g.id, 'text', left(g.text, 2000), 'finish_reason', g.finish_reason,
+           'prompt_tokens', g.prompt_tokens, 'completion_tokens', g.completion_tokens, 'seed', g.seed,
+           'latency_s', g.latency_s, 'server_version', g.server_version, 'job_id', g.job_id, 'lease_id', g.lease_id,
+           'reused', gj.run_id <> rp.run_id)
+FROM run_prompt rp
+JOIN generation g ON g.prompt_id = rp.prompt_id
+JOIN run_teacher rt ON rt.run_id = rp.run_id AND rt.teacher_id = g.teacher_id
+JOIN teacher t ON t.id = g.teacher_id
+JOIN job gj ON gj.id = g.job_id
+UNION ALL
+SELECT r.id, g.prompt_id, s.created_at, 4, 'scored ' || sc.kind, t.name,
+       jsonb_build_object('generation_id', g.id, 'scorer', sc.method, 'value', s.value, 'detail', s.detail)
+FROM score s
+JOIN generation g ON g.id = s.generation_id
+JOIN scorer sc ON sc.id = s.scorer_id
+JOIN run r ON sc.id IN (r.quality_scorer_id, r.learnability_scorer_id)
+JOIN run_teacher rt ON rt.run_id = r.id AND rt.teacher_id = g.teacher_id
+JOIN prompt p ON p.id = g.prompt_id AND p.prompt_set_id = r.prompt_set_id
+JOIN teacher t ON t.id = g.teacher_id
+UNION ALL
+SELECT x.run_id, d.prompt_id, x.created_at, 6, 'exported', t.name,
+       jsonb_build_object('format', x.format, 'path', x.path, 'sha256', x.sha256)
+FROM export x
+JOIN run r ON r.id = x.run_id
+JOIN routing_decision d ON d.run_id = r.id AND d.policy = r.policy
+JOIN teacher t ON t.id = d.teacher_id
+JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0
+                 AND g.created_at <= x.created_at

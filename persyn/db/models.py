@@ -1,0 +1,338 @@
+"""The tables. Constraints and partial indexes carry the rules, so that no code path can break them.
+
+Text lives in `prompt` and `generation` only; `job` stays narrow because it is hot.
+"""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, Float, Index, Integer, MetaData, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from persyn.db.types import CreatedAt, Json, Moment, PrimaryKey, Sha256, references
+from persyn.states import JobEvent, JobState
+
+
+def _one_of(column: str, values: type[JobState] | type[JobEvent] | tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
+
+
+JOB_KINDS = ("generate", "score", "train_router", "route")
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class PromptSet(Base):
+    __tablename__ = "prompt_set"
+    id: Mapped[PrimaryKey]
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    created_at: Mapped[CreatedAt]
+
+
+class Prompt(Base):
+    __tablename__ = "prompt"
+    __table_args__ = (
+        UniqueConstraint("prompt_set_id", "sha256"),
+        Index("ix_prompt_prompt_set_id_external_id", "prompt_set_id", "external_id"),
+    )
+    id: Mapped[PrimaryKey]
+    prompt_set_id: Mapped[int] = references("prompt_set.id")
+    position: Mapped[int] = mapped_column(BigInteger)  # the order of import, from 0
+    external_id: Mapped[str | None] = mapped_column(Text)
+    sha256: Mapped[Sha256]  # of the canonical messages
+    messages: Mapped[list[Any]] = mapped_column(JSONB)
+    reference_answer: Mapped[str | None] = mapped_column(Text)
+    meta: Mapped[Json] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    created_at: Mapped[CreatedAt]
+
+
+class Teacher(Base):
+    """One immutable version of a teacher; a change in its configuration makes a new row."""
+
+    __tablename__ = "teacher"
+    __table_args__ = (UniqueConstraint("name", "config_sha256"),)
+    id: Mapped[PrimaryKey]
+    name: Mapped[str] = mapped_column(Text)
+    config_sha256: Mapped[Sha256]
+    family: Mapped[str] = mapped_column(Text)
+    params_b: Mapped[float] = mapped_column(Float)
+    model: Mapped[str] = mapped_column(Text)
+    revision: Mapped[str | None] = mapped_column(Text)
+    system_prompt: Mapped[str | None] = mapped_column(Text)
+    endpoint: Mapped[str | None] = mapped_column(Text)
+    config: Mapped[Json]
+    created_at: Mapped[CreatedAt]
+
+
+class Student(Base):
+    __tablename__ = "student"
+    __table_args__ = (UniqueConstraint("name", "config_sha256"),)
+    id: Mapped[PrimaryKey]
+    name: Mapped[str] = mapped_column(Text)
+    config_sha256: Mapped[Sha256]
+    model: Mapped[str] = mapped_column(Text)
+    revision: Mapped[str | None] = mapped_column(Text)
+    config: Mapped[Json]
+    created_at: Mapped[CreatedAt]
+
+
+class Scorer(Base):
+    __tablename__ = "scorer"
+    __table_args__ = (
+        CheckConstraint(_one_of("kind", ("quality", "learnability")), name="kind"),
+        CheckConstraint("(kind = 'learnability') = (student_id IS NOT NULL)", name="learnability_names_student"),
+        UniqueConstraint("kind", "config_sha256"),
+    )
+    id: Mapped[PrimaryKey]
+    kind: Mapped[str] = mapped_column(Text)
+    method: Mapped[str] = mapped_column(Text)
+    student_id: Mapped[int | None] = references("student.id")
+    config_sha256: Mapped[Sha256]
+    config: Mapped[Json]
+    created_at: Mapped[CreatedAt]
+
+
+class Run(Base):
+    __tablename__ = "run"
+    __table_args__ = (
+        CheckConstraint(_one_of("policy", ("persyn", "strong", "random")), name="policy"),
+        CheckConstraint("alpha BETWEEN 0 AND 1", name="alpha"),
+    )
+    id: Mapped[PrimaryKey]
+    name: Mapped[str] = mapped_column(Text, unique=True)
+    prompt_set_id: Mapped[int] = references("prompt_set.id")
+    student_id: Mapped[int] = references("student.id")
+    quality_scorer_id: Mapped[int] = references("scorer.id")
+    learnability_scorer_id: Mapped[int] = references("scorer.id")
+    policy: Mapped[str] = mapped_column(Text)
+    alpha: Mapped[float] = mapped_column(DOUBLE_PRECISION)
+    config: Mapped[Json]  # as given, defaults filled in
+    config_sha256: Mapped[Sha256]
+    code_version: Mapped[str] = mapped_column(Text)
+    library_versions: Mapped[Json]
+    created_at: Mapped[CreatedAt]
+
+
+class RunTeacher(Base):
+    """The pool in coefficient order: `position` is the teacher's place in the router's output."""
+
+    __tablename__ = "run_teacher"
+    __table_args__ = (UniqueConstraint("run_id", "position"),)
+    run_id: Mapped[int] = references("run.id", primary_key=True)
+    teacher_id: Mapped[int] = references("teacher.id", primary_key=True)
+    position: Mapped[int] = mapped_column(Integer)
+
+
+class CalibrationPrompt(Base):
+    __tablename__ = "calibration_prompt"
+    __table_args__ = (CheckConstraint(_one_of("split", ("train", "validation")), name="split"),)
+    run_id: Mapped[int] = references("run.id", primary_key=True)
+    prompt_id: Mapped[int] = references("prompt.id", primary_key=True)
+    split: Mapped[str] = mapped_column(Text)
+
+
+class Lease(Base):
+    """A worker's right to a batch of jobs; never deleted, never reused."""
+
+    __tablename__ = "lease"
+    __table_args__ = (
+        CheckConstraint("(revoked_at IS NULL) = (reason IS NULL)", name="revoked_says_why"),
+        Index("ix_lease_open", "expires_at", postgresql_where=text("revoked_at IS NULL")),
+    )
+    id: Mapped[PrimaryKey]
+    worker: Mapped[str] = mapped_column(Text)
+    host: Mapped[str] = mapped_column(Text)
+    queue: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[CreatedAt]
+    renewed_at: Mapped[CreatedAt]
+    expires_at: Mapped[Moment]
+    deadline_at: Mapped[Moment]
+    revoked_at: Mapped[Moment | None]
+    reason: Mapped[str | None] = mapped_column(Text)  # released, expired, deadline
+
+
+class Job(Base):
+    __tablename__ = "job"
+    __table_args__ = (
+        CheckConstraint(_one_of("kind", JOB_KINDS), name="kind"),
+        CheckConstraint(_one_of("state", JobState), name="state"),
+        CheckConstraint("(state IN ('done', 'dead', 'cancelled')) = (finished_at IS NOT NULL)", name="finished_at"),
+        CheckConstraint("(state = 'leased') = (lease_id IS NOT NULL)", name="leased_has_lease"),
+        CheckConstraint("state <> 'dead' OR error_code IS NOT NULL", name="dead_says_why"),
+        CheckConstraint("attempt >= 0 AND lost_count >= 0", name="counts"),
+        CheckConstraint(
+            "(kind = 'generate') = (prompt_id IS NOT NULL AND teacher_id IS NOT NULL)", name="generate_references"
+        ),
+        CheckConstraint(
+            "(kind = 'score') = (generation_id IS NOT NULL AND scorer_id IS NOT NULL)", name="score_references"
+        ),
+        Index(
+            "uq_job_generate",
+            "run_id",
+            "prompt_id",
+            "teacher_id",
+            "sample_index",
+            unique=True,
+            postgresql_where=text("kind = 'generate'"),
+        ),
+        Index(
+            "uq_job_score",
+            "run_id",
+            "scorer_id",
+            "generation_id",
+            unique=True,
+            postgresql_where=text("kind = 'score'"),
+        ),
+        Index(
+            "uq_job_stage",
+            "run_id",
+            "kind",
+            unique=True,
+            postgresql_where=text("kind IN ('train_router', 'route')"),
+        ),
+        Index(
+            "ix_job_ready",
+            "queue",
+            "priority",
+            "id",
+            postgresql_where=text("state = 'ready'"),
+        ),
+        Index("ix_job_lease_id", "lease_id", postgresql_where=text("lease_id IS NOT NULL")),
+        Index("ix_job_run_id_kind_state", "run_id", "kind", "state"),
+        {"postgresql_with": {"fillfactor": "80", "autovacuum_vacuum_scale_factor": "0.02"}},
+    )
+    id: Mapped[PrimaryKey]
+    run_id: Mapped[int] = references("run.id")
+    kind: Mapped[str] = mapped_column(Text)
+    queue: Mapped[str] = mapped_column(Text)
+    prompt_id: Mapped[int | None] = references("prompt.id")
+    teacher_id: Mapped[int | None] = references("teacher.id")
+    sample_index: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    generation_id: Mapped[int | None] = references("generation.id", use_alter=True)
+    scorer_id: Mapped[int | None] = references("scorer.id")
+    state: Mapped[str] = mapped_column(Text, server_default=text("'ready'"))
+    priority: Mapped[int] = mapped_column(Integer, server_default=text("100"))  # the lower goes first
+    attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    lost_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    not_before: Mapped[CreatedAt]
+    lease_id: Mapped[int | None] = references("lease.id")
+    error_code: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[CreatedAt]
+    finished_at: Mapped[Moment | None]
+
+
+class JobEventRow(Base):
+    """Append-only: what happened to a job, when, under which lease."""
+
+    __tablename__ = "job_event"
+    __table_args__ = (
+        CheckConstraint(_one_of("event", JobEvent), name="event"),
+        Index("ix_job_event_job_id_id", "job_id", "id"),
+    )
+    id: Mapped[PrimaryKey]
+    job_id: Mapped[int] = mapped_column(BigInteger)
+    event: Mapped[str] = mapped_column(Text)
+    at: Mapped[CreatedAt]
+    lease_id: Mapped[int | None] = mapped_column(BigInteger)
+    attempt: Mapped[int] = mapped_column(Integer)
+    error_code: Mapped[str | None] = mapped_column(Text)
+    detail: Mapped[str | None] = mapped_column(Text)
+
+
+class Generation(Base):
+    """One teacher's answer to one prompt. A second run or student reuses it for free."""
+
+    __tablename__ = "generation"
+    __table_args__ = (UniqueConstraint("prompt_id", "teacher_id", "sample_index"),)
+    id: Mapped[PrimaryKey]
+    prompt_id: Mapped[int] = references("prompt.id")
+    teacher_id: Mapped[int] = references("teacher.id")
+    sample_index: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    text: Mapped[str] = mapped_column(Text)
+    reasoning: Mapped[str | None] = mapped_column(Text)
+    finish_reason: Mapped[str] = mapped_column(Text)
+    prompt_tokens: Mapped[int] = mapped_column(Integer)
+    completion_tokens: Mapped[int] = mapped_column(Integer)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    latency_s: Mapped[float] = mapped_column(Float)
+    server_version: Mapped[str | None] = mapped_column(Text)
+    job_id: Mapped[int] = references("job.id")
+    lease_id: Mapped[int] = references("lease.id")
+    created_at: Mapped[CreatedAt]
+
+
+class Score(Base):
+    """A scorer's raw value for a generation; normalising happens when it is read."""
+
+    __tablename__ = "score"
+    __table_args__ = (CheckConstraint("value <> 'NaN'::float8", name="value_is_a_number"),)
+    generation_id: Mapped[int] = references("generation.id", primary_key=True)
+    scorer_id: Mapped[int] = references("scorer.id", primary_key=True)
+    value: Mapped[float] = mapped_column(DOUBLE_PRECISION)
+    detail: Mapped[Json] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    job_id: Mapped[int] = references("job.id")
+    lease_id: Mapped[int] = references("lease.id")
+    created_at: Mapped[CreatedAt]
+
+
+class Router(Base):
+    __tablename__ = "router"
+    __table_args__ = (UniqueConstraint("run_id"),)
+    id: Mapped[PrimaryKey]
+    run_id: Mapped[int] = references("run.id")
+    backbone: Mapped[str] = mapped_column(Text)
+    teacher_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))  # in coefficient order
+    alpha: Mapped[float] = mapped_column(DOUBLE_PRECISION)
+    normalisation: Mapped[str] = mapped_column(Text)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    artifact_path: Mapped[str] = mapped_column(Text)
+    artifact_sha256: Mapped[Sha256]
+    metrics: Mapped[Json]
+    code_version: Mapped[str] = mapped_column(Text)
+    job_id: Mapped[int] = references("job.id")
+    lease_id: Mapped[int] = references("lease.id")
+    created_at: Mapped[CreatedAt]
+
+
+class RoutingDecision(Base):
+    """Which teacher answers a prompt, and why; `router_id` is null where no router was asked."""
+
+    __tablename__ = "routing_decision"
+    __table_args__ = (
+        CheckConstraint(_one_of("basis", ("router", "static", "random", "measured")), name="basis"),
+        CheckConstraint("(basis = 'router') = (router_id IS NOT NULL)", name="router_named"),
+        UniqueConstraint("run_id", "policy", "prompt_id"),
+    )
+    id: Mapped[PrimaryKey]
+    run_id: Mapped[int] = references("run.id")
+    prompt_id: Mapped[int] = references("prompt.id")
+    policy: Mapped[str] = mapped_column(Text)
+    basis: Mapped[str] = mapped_column(Text)  # measured: a calibration prompt's best answer, already paid for
+    teacher_id: Mapped[int] = references("teacher.id")
+    router_id: Mapped[int | None] = references("router.id")
+    coefficients: Mapped[list[float] | None] = mapped_column(ARRAY(DOUBLE_PRECISION))
+    margin: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    lease_id: Mapped[int] = references("lease.id")
+    created_at: Mapped[CreatedAt]
+
+
+class Export(Base):
+    __tablename__ = "export"
+    id: Mapped[PrimaryKey]
+    run_id: Mapped[int] = references("run.id")
+    format: Mapped[str] = mapped_column(Text)
+    layout: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[Sha256]
+    rows: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[CreatedAt]

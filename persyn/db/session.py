@@ -1,0 +1,27 @@
+"""The one way to a database connection."""
+
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from persyn.errors import ConfigError
+
+
+def connect(url: str, *, pool_size: int = 5) -> Engine:
+    """An engine that drops dead connections and names itself to Postgres.
+
+    Raises ConfigError where the URL is no Postgres URL.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigError("PERSYN_DATABASE_URL: not a URL; expected postgresql://user@host:5432/database.") from None
+    if parsed.get_backend_name() not in ("postgresql", "postgres"):
+        raise ConfigError(f"PERSYN_DATABASE_URL: got a {parsed.drivername} URL; expected postgresql://….")
+    return create_engine(
+        parsed.set(drivername="postgresql+psycopg"),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_pre_ping=True,
+        connect_args={"application_name": "persyn", "connect_timeout": 10},
+    )
