@@ -3,7 +3,18 @@
 docs/state_machine.md draws it; `audit.integrity` checks every job's events against it.
 """
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
+
+
+class Stage(IntEnum):
+    """The stages of a run in their order; a job's `priority` is its stage, so that earlier stages go first."""
+
+    CALIBRATE = 10  # every teacher answers the calibration prompts
+    SCORE = 20  # those answers are scored
+    TRAIN = 30  # the router learns from the scores
+    ROUTE = 40  # every prompt gets its teacher
+    GENERATE = 50  # each teacher answers its own prompts
+    SCORE_ROUTED = 60  # those answers are scored too, where the run asks for it
 
 
 class JobState(StrEnum):

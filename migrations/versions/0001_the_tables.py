@@ -149,6 +149,8 @@ def upgrade() -> None:
         sa.Column("config_sha256", sa.CHAR(length=64), nullable=False),
         sa.Column("code_version", sa.Text(), nullable=False),
         sa.Column("library_versions", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("target_stage", sa.Integer(), nullable=False),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
             "created_at", sa.DateTime(timezone=True), server_default=sa.text("clock_timestamp()"), nullable=False
         ),
@@ -213,7 +215,7 @@ def upgrade() -> None:
         sa.Column("generation_id", sa.BigInteger(), nullable=True),
         sa.Column("scorer_id", sa.BigInteger(), nullable=True),
         sa.Column("state", sa.Text(), server_default=sa.text("'ready'"), nullable=False),
-        sa.Column("priority", sa.Integer(), server_default=sa.text("100"), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("attempt", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("lost_count", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column(

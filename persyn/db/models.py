@@ -120,6 +120,8 @@ class Run(Base):
     config_sha256: Mapped[Sha256]
     code_version: Mapped[str] = mapped_column(Text)
     library_versions: Mapped[Json]
+    target_stage: Mapped[int] = mapped_column(Integer)  # how far the pipeline may take it by itself
+    finished_at: Mapped[Moment | None]  # set once nothing is left to do; whoever adds work clears it
     created_at: Mapped[CreatedAt]
 
 
@@ -221,7 +223,7 @@ class Job(Base):
     generation_id: Mapped[int | None] = references("generation.id", use_alter=True)
     scorer_id: Mapped[int | None] = references("scorer.id")
     state: Mapped[str] = mapped_column(Text, server_default=text("'ready'"))
-    priority: Mapped[int] = mapped_column(Integer, server_default=text("100"))  # the lower goes first
+    priority: Mapped[int] = mapped_column(Integer)  # its Stage; the lower goes first
     attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     lost_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     not_before: Mapped[CreatedAt]
