@@ -10,10 +10,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from persyn import runs
-from persyn.inference import load
 from persyn.inference.server import Server, reap_orphans
 from persyn.inference.spec import ServerSpec
+
+from persyn import runs
+from persyn.inference import load
 from workers.lease import LeaseKeeper
 
 if TYPE_CHECKING:
