@@ -1,0 +1,55 @@
+"""`persyn services`: look at, start and stop Postgres and the broker, and open a SQL prompt."""
+
+import json
+import os
+from typing import Annotated
+
+import typer
+
+from persyn.config import Settings
+
+app = typer.Typer(no_args_is_help=True, help="The Postgres and the broker that PerSyn uses.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+@app.command()
+def start() -> None:
+    """Start the embedded services where they do not run."""
+    from persyn.local import services
+
+    services.start(Settings.from_environment())
+    status(as_json=False)
+
+
+@app.command()
+def stop() -> None:
+    """Stop the embedded services; servers of yours are left alone."""
+    from persyn.local import services
+
+    services.stop(Settings.from_environment())
+    status(as_json=False)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Show what runs where."""
+    from persyn.local import services
+
+    found = services.status(Settings.from_environment())
+    if as_json:
+        typer.echo(json.dumps([service._asdict() for service in found], default=str, indent=2))
+        return
+    for service in found:
+        details = {"version": service.version, "pid": service.pid, "data": service.data_dir}
+        known = "  ".join(f"{key} {value}" for key, value in details.items() if value is not None)
+        typer.echo(f"{service.name:<9} {service.state:<11} {service.address}  {known}".rstrip())
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(context: typer.Context) -> None:
+    """Open psql on the database; all further arguments go to psql."""
+    from persyn.local import services
+
+    command, environment = services.psql_command(Settings.from_environment())
+    os.execve(command[0], [*command, *context.args], {**os.environ, **environment})
