@@ -177,8 +177,8 @@ def _transaction(engine: Engine) -> Iterator[psycopg.Cursor[Any]]:
             with driver.cursor() as cursor:
                 yield cursor
     except (psycopg.OperationalError, OperationalError) as exc:
-        first_line = str(getattr(exc, "orig", exc)).splitlines()[0]
-        raise ServiceError(f"Postgres failed, so nothing was imported: {first_line}. Run the import again.") from exc
+        problem = " ".join(str(getattr(exc, "orig", exc)).split())
+        raise ServiceError(f"Postgres failed, so nothing was imported: {problem}. Run the import again.") from exc
 
 
 def _row(number: int, prompt: Prompt) -> tuple[int, str | None, str, str, str | None, str]:

@@ -23,6 +23,7 @@ from persyn.errors import ConfigError, InputError, NotFound
 from persyn.prompts.lines import Line, read_lines
 
 Format = Literal["jsonl", "json", "csv", "parquet"]
+FORMATS: tuple[str, ...] = get_args(Format)
 STDIN = "-"
 MAX_BYTES = 1 << 20
 JSON_FILE_BYTES = 1 << 28  # an array is parsed as a whole, so it has to fit into memory
@@ -138,12 +139,15 @@ def _format_of(location: str) -> Format:
         return "jsonl"
     suffix = Path(location.lower().removesuffix(".gz")).suffix
     if suffix not in SUFFIXES:
-        raise ConfigError(f"{location}: its format cannot be told from its name. Add --format {'|'.join(formats())}.")
+        raise ConfigError(f"{location}: its format cannot be told from its name. Add --format {'|'.join(FORMATS)}.")
     return SUFFIXES[suffix]
 
 
-def formats() -> tuple[str, ...]:
-    return get_args(Format)
+def known_format(name: str) -> Format:
+    """Raises ConfigError."""
+    if name not in FORMATS:
+        raise ConfigError(f"--format {name}: expected {', '.join(FORMATS)}.")
+    return cast(Format, name)
 
 
 def _read_jsonl(stream: BinaryIO, max_bytes: int) -> Iterator[Record | Rejected]:

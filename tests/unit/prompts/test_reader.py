@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from persyn.errors import ConfigError, InputError, NotFound
-from persyn.prompts.reader import Record, Rejected, excerpt, open_source
+from persyn.prompts.reader import FORMATS, Record, Rejected, excerpt, known_format, open_source
 
 
 def read(path: Path | str, format: Any = None, max_bytes: int = 1000) -> list[Record | Rejected]:
@@ -170,6 +170,12 @@ def test_an_unknown_suffix_asks_for_the_format(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--format"):
         read(path)
     assert values(read(path, "jsonl")) == [{"a": 1}]
+
+
+def test_a_format_is_one_that_the_reader_knows() -> None:
+    assert [known_format(name) for name in FORMATS] == ["jsonl", "json", "csv", "parquet"]
+    with pytest.raises(ConfigError, match="--format xml: expected jsonl"):
+        known_format("xml")
 
 
 def test_a_missing_file_and_a_folder_are_errors_that_name_them(tmp_path: Path) -> None:
