@@ -1,4 +1,4 @@
-"""What a run looks like from outside: its stages, its summary, a prompt's trail, the integrity of it all. Reads only."""
+"""What a run looks like from outside: stages, summary, a prompt's trail, the integrity of it all. Reads only."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -206,7 +206,8 @@ WHERE rt.run_id = :id ORDER BY rt.position
 """)
 
 _CHOSEN = text("""
-SELECT c.prompt_id IS NOT NULL AS calibration, count(*) AS prompts, avg(q.value) AS quality, avg(l.value) AS learnability
+SELECT c.prompt_id IS NOT NULL AS calibration, count(*) AS prompts,
+       avg(q.value) AS quality, avg(l.value) AS learnability
 FROM routing_decision d
 JOIN run r ON r.id = d.run_id AND r.policy = d.policy
 LEFT JOIN calibration_prompt c ON c.run_id = d.run_id AND c.prompt_id = d.prompt_id

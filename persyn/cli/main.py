@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import persyn
-from persyn.cli import audit, db, init, quickstart, run, services, worker
+from persyn.cli import audit, db, init, prompts, quickstart, run, services, worker
 from persyn.errors import PersynError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command()(run.status)
 app.command()(run.runs)
 app.command()(worker.worker)
 app.command()(worker.api)
+app.add_typer(prompts.app, name="prompts")
 app.add_typer(audit.app, name="audit")
 app.add_typer(services.app, name="services")
 app.add_typer(db.app, name="db")

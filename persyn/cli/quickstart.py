@@ -13,8 +13,9 @@ RUN = "quickstart"
 
 def quickstart() -> None:
     """Run Route then Generate end to end on the bundled prompts and models."""
-    from persyn import prompts, reporting, runs
+    from persyn import reporting, runs
     from persyn.cli import context, run, show
+    from persyn.prompts import load as prompts
 
     began = time.monotonic()
     examples = _unpack(Settings.from_environment().home / "examples")

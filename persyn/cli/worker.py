@@ -1,4 +1,7 @@
-"""`persyn worker` and `persyn api`: the long-running processes. They stand above this package, so they are started, not imported."""
+"""`persyn worker` and `persyn api`: the long-running processes.
+
+They stand above this package, so they are started, not imported.
+"""
 
 import os
 import signal

@@ -80,6 +80,13 @@ class Server:
         """Whether the process runs; an engine that hangs is still alive (see ProgressWatch)."""
         return self._guardian.poll() is None and processes.running(self.pid, self._started)
 
+    def healthy(self) -> bool:
+        """Whether it answers /health with 200; a hung engine does, a dead one does not for long."""
+        try:
+            return self.alive() and self._http.get("/health").status_code == 200
+        except (httpx.HTTPError, RuntimeError):
+            return False
+
     def tokens(self) -> int | None:
         """Tokens read and written since the start; None when the server cannot be asked."""
         try:
