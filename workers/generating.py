@@ -5,17 +5,16 @@ import logging
 import time
 from collections.abc import Sequence
 
+from persyn import chat, generation, jobs, runs
+from persyn.errors import GenerationFailed, PersynError
 from persyn.inference.client import Answer, TeacherClient
 from persyn.inference.server import ProgressWatch, Server
-
-from persyn import chat, generation, jobs, runs
-from persyn.errors import GenerationFailed, ServerError
 from workers.host import Host, Target
 from workers.lease import LeaseKeeper
 
 log = logging.getLogger(__name__)
 
-IN_FLIGHT = 64
+IN_FLIGHT = 64  # at most what one claim may take (protocol step 1)
 STORE_AFTER_S = 2.0
 STORE_AFTER_ROWS = 64
 WATCH_S = 5.0
@@ -34,19 +33,11 @@ def drain_teacher(host: Host, queue: str) -> None:
             return
         try:
             target = host.serve(teacher)
-        except ServerError as exc:
-            _refuse(host, queue, teacher.id, str(exc))
+        except PersynError as exc:
+            host.refuse(queue, exc, teacher_id=teacher.id)
             raise
         with host.lease(queue) as lease:
             asyncio.run(Drain(host, lease, queue, teacher, target).run())
-
-
-def _refuse(host: Host, queue: str, teacher_id: int, message: str) -> None:
-    """Write into the rows that their server does not start; they wait and are tried again."""
-    with host.lease(queue) as lease, host.engine.begin() as conn:
-        claims = jobs.claim(conn, lease.id, queue, IN_FLIGHT, teacher_id=teacher_id)
-        failures = [jobs.Failure(claim.id, "server_start", message, permanent=False) for claim in claims]
-        jobs.fail(conn, lease.id, failures)
 
 
 class Drain:

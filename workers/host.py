@@ -10,17 +10,19 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from persyn import jobs, runs
+from persyn.errors import PersynError, ServerError
+from persyn.inference import load, vllm
 from persyn.inference.server import Server, reap_orphans
 from persyn.inference.spec import ServerSpec
-
-from persyn import runs
-from persyn.inference import load, vllm
 from workers.lease import LeaseKeeper
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 log = logging.getLogger(__name__)
+
+REFUSED_AT_ONCE = 64
 
 
 class Target(NamedTuple):
@@ -90,6 +92,17 @@ class Host:
 
     def lease(self, queue: str) -> LeaseKeeper:
         return LeaseKeeper(self.engine, worker=self.worker, host=self.name, queue=queue)
+
+    def refuse(
+        self, queue: str, error: PersynError, *, teacher_id: int | None = None, scorer_id: int | None = None
+    ) -> None:
+        """Write into the rows of a batch that what they need does not start here; they wait and are tried again."""
+        code = "server_start" if isinstance(error, ServerError) else "model_unavailable"
+        with self.lease(queue) as lease, self.engine.begin() as conn:
+            claims = jobs.claim(conn, lease.id, queue, REFUSED_AT_ONCE, teacher_id=teacher_id, scorer_id=scorer_id)
+            failures = [jobs.Failure(claim.id, code, str(error), permanent=False) for claim in claims]
+            if failures:
+                jobs.fail(conn, lease.id, failures)
 
     def close(self) -> None:
         self.stop_server()

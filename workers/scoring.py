@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from persyn import jobs, runs
+from persyn.errors import PersynError
 from persyn.rewards import scoring
 from workers.host import Host
 from workers.lease import LeaseKeeper
@@ -24,8 +26,13 @@ def drain_scores(host: Host, queue: str) -> None:
             scorer = None if group is None or group[1] is None else runs.load_scorer(conn, group[1])
         if scorer is None:
             return
+        try:
+            model = host.learnability(scorer) if scorer.kind == "learnability" else None
+        except PersynError as exc:
+            host.refuse(queue, exc, scorer_id=scorer.id)
+            raise
         with host.lease(queue) as lease:
-            score = _quality(lease) if scorer.kind == "quality" else _learnability(host, scorer, lease)
+            score = _quality(lease) if model is None else _learnability(model, lease)
             for items in _batches(host, lease, queue, scorer.id):
                 _store(host, lease, *score(items))
 
@@ -68,11 +75,8 @@ def _quality(lease: LeaseKeeper) -> Scorer:
     return score
 
 
-def _learnability(host: Host, scorer: runs.ScorerVersion, lease: LeaseKeeper) -> Scorer:
+def _learnability(model: Any, lease: LeaseKeeper) -> Scorer:
     from persyn.rewards import learnability
-
-    model = host.learnability(scorer)
-    lease.beat()
 
     def score(items: Sequence[scoring.Item]) -> Outcome:
         values: list[scoring.Value] = []
