@@ -12,7 +12,9 @@ started it, and a queue must outlive the command that filled it.
 import importlib.util
 import os
 import shutil
+import signal
 import stat
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,6 +22,7 @@ from persyn.errors import MissingExtra, ServiceError
 from persyn.local.processes import (
     Account,
     accepts,
+    members,
     open_path,
     private_folder,
     run,
@@ -124,7 +127,15 @@ def _comes_up(home: Path) -> bool:
 
 
 def _clear_leftovers(home: Path) -> None:
-    """Remove a dead server's lock files. Postgres does so itself, but not where its old id is in use again."""
+    """Remove what a dead server left behind.
+
+    Its lock files: Postgres does so itself, but not where the old id is in use again. And its orphans: a process busy
+    with a long statement does not notice that its parent died, and holds the memory that a new server must not share.
+    """
+    for orphan in members(data_folder(home), "postgres"):
+        with suppress(ProcessLookupError):
+            os.kill(orphan, signal.SIGKILL)
+    wait_until(lambda: not members(data_folder(home), "postgres"), PATIENCE_S)
     (data_folder(home) / "postmaster.pid").unlink(missing_ok=True)
     socket_path(home).unlink(missing_ok=True)
     socket_path(home).with_name(f"{SOCKET}.lock").unlink(missing_ok=True)
@@ -199,11 +210,11 @@ def _tools(account: Account) -> Path:
                            "or set PERSYN_DATABASE_URL to a server of yours.")  # fmt: skip
     open_path(found, account)
     if account.uid != os.geteuid():
-        _make_readable(found.parents[1])
+        make_readable(found.parents[1])
     return found
 
 
-def _make_readable(package: Path) -> None:
+def make_readable(package: Path) -> None:
     """Let everyone read the wheel's files, where root installed them under a umask such as 077."""
     if (package / f"pginstall{MAJOR}" / "bin" / "postgres").stat().st_mode & 0o005 == 0o005:
         return
