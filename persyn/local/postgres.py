@@ -121,7 +121,8 @@ def _comes_up(home: Path) -> bool:
     wait_until(lambda: running(home) or not pid(home) or not socket_path(home).exists(), PATIENCE_S)
     if pid(home) and not running(home):
         if socket_path(home).exists():
-            raise ServiceError(f"The embedded Postgres is still recovering. Try again later. {_last_words(home)}")
+            log = folder(home) / "postgres.log"
+            raise ServiceError(f"The embedded Postgres is still recovering; see {log}. Try again later.")
         stop(home)
     return running(home)
 
@@ -145,17 +146,19 @@ def _launch(home: Path, tools: Path, account: Account) -> None:
     private_folder(socket_path(home).parent, account)
     (data_folder(home) / "postgresql.conf").write_text(SETTINGS.format(folder=socket_path(home).parent))
     command: list[str | Path] = [tools / "pg_ctl", "-D", "data", "-l", "postgres.log", "-t", str(PATIENCE_S), "-w"]
+    log = folder(home) / "postgres.log"
+    before = log.stat().st_size if log.exists() else 0
     try:
         run([*command, "start"], account, folder(home))
     except ServiceError as exc:
-        raise ServiceError(f"The embedded Postgres did not start: {_last_words(home) or exc}") from exc
+        raise ServiceError(f"The embedded Postgres did not start: {_last_words(log, before) or exc}") from exc
     if not running(home):
         raise ServiceError(f"The embedded Postgres started but does not answer at {socket_path(home)}.")
 
 
-def _last_words(home: Path) -> str:
-    log = folder(home) / "postgres.log"
-    lines = log.read_text(errors="replace").splitlines()[-4:] if log.exists() else []
+def _last_words(log: Path, since: int) -> str:
+    """The last lines that the server wrote after byte `since`; nothing if it did not even come that far."""
+    lines = log.read_bytes()[since:].decode(errors="replace").splitlines()[-4:] if log.exists() else []
     return f"{' | '.join(lines)} (see {log})" if lines else ""
 
 
