@@ -2,15 +2,19 @@
 
 import json
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from persyn.config import Settings
 
+if TYPE_CHECKING:
+    from persyn.local.services import ServiceStatus
+
 app = typer.Typer(no_args_is_help=True, help="The Postgres and the broker that PerSyn uses.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Check = Annotated[bool, typer.Option("--check", help="Exit with 1 unless both run; for health checks.")]
 
 
 @app.command()
@@ -18,8 +22,7 @@ def start() -> None:
     """Start the embedded services where they do not run."""
     from persyn.local import services
 
-    services.start(Settings.from_environment())
-    status(as_json=False)
+    _print(services.start(Settings.from_environment()))
 
 
 @app.command()
@@ -28,18 +31,24 @@ def stop() -> None:
     from persyn.local import services
 
     services.stop(Settings.from_environment())
-    status(as_json=False)
+    _print(services.status(Settings.from_environment()))
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
+def status(as_json: Json = False, check: Check = False) -> None:
     """Show what runs where."""
     from persyn.local import services
 
     found = services.status(Settings.from_environment())
     if as_json:
         typer.echo(json.dumps([service._asdict() for service in found], default=str, indent=2))
-        return
+    else:
+        _print(found)
+    if check and any(service.state != "running" for service in found):
+        raise typer.Exit(1)
+
+
+def _print(found: "list[ServiceStatus]") -> None:
     for service in found:
         details = {"version": service.version, "pid": service.pid, "data": service.data_dir}
         known = "  ".join(f"{key} {value}" for key, value in details.items() if value is not None)

@@ -12,7 +12,9 @@ started it, and a queue must outlive the command that filled it.
 import importlib.util
 import os
 import shutil
+import signal
 import stat
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,6 +22,7 @@ from persyn.errors import MissingExtra, ServiceError
 from persyn.local.processes import (
     Account,
     accepts,
+    members,
     open_path,
     private_folder,
     run,
@@ -118,13 +121,22 @@ def _comes_up(home: Path) -> bool:
     wait_until(lambda: running(home) or not pid(home) or not socket_path(home).exists(), PATIENCE_S)
     if pid(home) and not running(home):
         if socket_path(home).exists():
-            raise ServiceError(f"The embedded Postgres is still recovering. Try again later. {_last_words(home)}")
+            log = folder(home) / "postgres.log"
+            raise ServiceError(f"The embedded Postgres is still recovering; see {log}. Try again later.")
         stop(home)
     return running(home)
 
 
 def _clear_leftovers(home: Path) -> None:
-    """Remove a dead server's lock files. Postgres does so itself, but not where its old id is in use again."""
+    """Remove what a dead server left behind.
+
+    Its lock files: Postgres does so itself, but not where the old id is in use again. And its orphans: a process busy
+    with a long statement does not notice that its parent died, and holds the memory that a new server must not share.
+    """
+    for orphan in members(data_folder(home), "postgres"):
+        with suppress(ProcessLookupError):
+            os.kill(orphan, signal.SIGKILL)
+    wait_until(lambda: not members(data_folder(home), "postgres"), PATIENCE_S)
     (data_folder(home) / "postmaster.pid").unlink(missing_ok=True)
     socket_path(home).unlink(missing_ok=True)
     socket_path(home).with_name(f"{SOCKET}.lock").unlink(missing_ok=True)
@@ -134,17 +146,19 @@ def _launch(home: Path, tools: Path, account: Account) -> None:
     private_folder(socket_path(home).parent, account)
     (data_folder(home) / "postgresql.conf").write_text(SETTINGS.format(folder=socket_path(home).parent))
     command: list[str | Path] = [tools / "pg_ctl", "-D", "data", "-l", "postgres.log", "-t", str(PATIENCE_S), "-w"]
+    log = folder(home) / "postgres.log"
+    before = log.stat().st_size if log.exists() else 0
     try:
         run([*command, "start"], account, folder(home))
     except ServiceError as exc:
-        raise ServiceError(f"The embedded Postgres did not start: {_last_words(home) or exc}") from exc
+        raise ServiceError(f"The embedded Postgres did not start: {_last_words(log, before) or exc}") from exc
     if not running(home):
         raise ServiceError(f"The embedded Postgres started but does not answer at {socket_path(home)}.")
 
 
-def _last_words(home: Path) -> str:
-    log = folder(home) / "postgres.log"
-    lines = log.read_text(errors="replace").splitlines()[-4:] if log.exists() else []
+def _last_words(log: Path, since: int) -> str:
+    """The last lines that the server wrote after byte `since`; nothing if it did not even come that far."""
+    lines = log.read_bytes()[since:].decode(errors="replace").splitlines()[-4:] if log.exists() else []
     return f"{' | '.join(lines)} (see {log})" if lines else ""
 
 
@@ -199,11 +213,11 @@ def _tools(account: Account) -> Path:
                            "or set PERSYN_DATABASE_URL to a server of yours.")  # fmt: skip
     open_path(found, account)
     if account.uid != os.geteuid():
-        _make_readable(found.parents[1])
+        make_readable(found.parents[1])
     return found
 
 
-def _make_readable(package: Path) -> None:
+def make_readable(package: Path) -> None:
     """Let everyone read the wheel's files, where root installed them under a umask such as 077."""
     if (package / f"pginstall{MAJOR}" / "bin" / "postgres").stat().st_mode & 0o005 == 0o005:
         return

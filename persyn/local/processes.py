@@ -7,11 +7,13 @@ one reaps. Both servers change into their data folder, so "the process with that
 import fcntl
 import hashlib
 import os
+import pwd
 import re
 import shutil
 import socket
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +51,19 @@ def works_in(pid: int, folder: Path) -> bool:
         return Path(os.readlink(PROC / str(pid) / "cwd")) == folder.resolve()
     except OSError:
         return False
+
+
+def members(folder: Path, program: str) -> list[int]:
+    """The ids of the processes called `program` that work in `folder`; none where the system has no /proc."""
+    found = (int(path.name) for path in PROC.glob("[0-9]*") if _name(path) == program)
+    return [pid for pid in found if works_in(pid, folder)]
+
+
+def _name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:  # it ended meanwhile
+        return ""
 
 
 def _answers_signals(pid: int) -> bool:
@@ -97,17 +112,13 @@ def private_folder(folder: Path, owner: Account) -> None:
 
     Raises ServiceError where someone else made it first, which matters in /tmp.
     """
-    try:
-        folder.mkdir(mode=0o700, parents=True)
-        if os.geteuid() == 0:
-            os.chown(folder, owner.uid, owner.gid)
-    except FileExistsError:
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (owner.uid, os.geteuid()):
-            raise ServiceError(f"{folder} belongs to someone else. Remove it, or set PERSYN_HOME.") from None
-        if os.geteuid() == 0:
-            os.chown(folder, owner.uid, owner.gid)
-        folder.chmod(0o700)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (owner.uid, os.geteuid()):
+        raise ServiceError(f"{folder} belongs to someone else. Remove it, or set PERSYN_HOME.")
+    if os.geteuid() == 0:
+        os.chown(folder, owner.uid, owner.gid)
+    folder.chmod(0o700)
 
 
 def current_account() -> Account:
@@ -122,8 +133,6 @@ def unprivileged_account() -> Account:
 
 
 def _find_account() -> Account | None:
-    import pwd
-
     try:
         entry = pwd.getpwnam(ACCOUNT)
     except KeyError:
@@ -165,9 +174,7 @@ def run(command: list[str | Path], account: Account, folder: Path, stdin: str = 
     The environment starts empty, so that no PG* variable of the user's changes what the tools do.
     Raises ServiceError with the tool's last lines.
     """
-    import tempfile
-
-    switch = {} if account.uid == os.geteuid() else {"user": account.uid, "group": account.gid, "extra_groups": []}
+    switch = account.uid != os.geteuid()
     with tempfile.TemporaryFile("w+", errors="replace") as output:
         done = subprocess.run(
             command,
@@ -177,7 +184,9 @@ def run(command: list[str | Path], account: Account, folder: Path, stdin: str = 
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
-            **switch,  # type: ignore[call-overload]
+            user=account.uid if switch else None,
+            group=account.gid if switch else None,
+            extra_groups=[] if switch else None,
         )
         output.seek(0)
         said = " ".join(output.read().split())[-600:]

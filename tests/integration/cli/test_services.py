@@ -52,6 +52,12 @@ def test_the_services_are_started_shown_and_stopped(home: Path) -> None:
     assert states() == {"postgres": "stopped", "broker": "stopped"}
 
 
+def test_a_health_check_fails_unless_both_run(home: Path) -> None:
+    assert CliRunner().invoke(app, ["status", "--check"]).exit_code == 1
+    invoke("start")
+    invoke("status", "--check")
+
+
 def test_psql_passes_its_arguments_and_its_exit_code_through(home: Path) -> None:
     found = psql("--no-align", "-tc", "SELECT current_database()")
     assert (found.returncode, found.stdout, found.stderr) == (0, "persyn\n", "")

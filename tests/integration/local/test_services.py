@@ -119,6 +119,22 @@ def test_committed_data_outlives_kill_9_of_both(settings: Settings) -> None:
         assert client.ping()
 
 
+@pytest.mark.skipif(not PROC.is_dir(), reason="only /proc shows whose child a process was")
+def test_a_busy_child_of_a_killed_server_does_not_stop_the_next_one(settings: Settings) -> None:
+    with psycopg.connect(services.libpq_url(services.connect(settings).database_url), autocommit=True) as other:
+        backend = other.info.backend_pid
+        other.pgconn.send_query(b"DO $$ BEGIN LOOP PERFORM 1; END LOOP; END $$")
+        active = (
+            f"SELECT count(*) FROM pg_stat_activity WHERE pid = {backend} AND query LIKE 'DO%' AND state = 'active'"
+        )
+        assert wait_until(lambda: sql(settings, active) == [(1,)], 10)
+        kill(pids(settings)[0])
+        assert psutil.pid_exists(backend)
+        assert sql(settings, "SELECT 1") == [(1,)]
+        assert ended(backend)
+        other.close()
+
+
 def test_a_lock_file_whose_process_id_went_to_a_stranger_does_not_stop_the_start(settings: Settings) -> None:
     database, queue = pids(settings)
     kill(database)

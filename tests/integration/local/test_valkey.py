@@ -6,37 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-from celery import Celery
-
 from persyn.config import Settings
 from persyn.local import services, valkey
 from persyn.local.processes import wait_until
+from persyn.queue import DRAIN, application
 
-OPTIONS = {
-    "visibility_timeout": 3600,
-    "socket_timeout": 15,
-    "socket_connect_timeout": 5,
-    "socket_keepalive": True,
-    "health_check_interval": 10,
-}
-
-WORKER = f"""
+WORKER = """
 import sys
 from pathlib import Path
-from celery import Celery
-app = Celery(broker=sys.argv[1])
-app.conf.update(
-    task_ignore_result=True,
-    worker_cancel_long_running_tasks_on_connection_loss=False,
-    broker_connection_retry_on_startup=True,
-    broker_connection_max_retries=None,
-    broker_transport_options={OPTIONS!r},
-)
-@app.task(name="drain")
+from persyn.queue import DRAIN, application
+app = application(sys.argv[1])
+@app.task(name=DRAIN)
 def drain(queue):
     Path(sys.argv[2], queue).touch()
-app.worker_main("worker -P threads -c 1 --without-mingle --without-gossip -l WARNING".split())
+app.worker_main("worker -P threads -c 1 -Q test --without-mingle --without-gossip -l WARNING".split())
 """
 
 
@@ -51,19 +34,17 @@ def worker(url: str, folder: Path) -> Iterator[None]:
             process.wait()
 
 
-def drained(url: str, folder: Path, queue: str) -> bool:
+def drained(url: str, folder: Path, file: str) -> bool:
     """Send wake-ups until one arrives; any of them may be lost while the broker is away."""
-    with Celery(broker=url) as app:
-        app.conf.update(task_ignore_result=True, broker_transport_options=OPTIONS)
+    with application(url) as app:
 
         def arrived() -> bool:
-            app.send_task("drain", (queue,))
-            return wait_until((folder / queue).exists, 2)
+            app.send_task(DRAIN, (file,), queue="test")
+            return wait_until((folder / file).exists, 2)
 
         return wait_until(arrived, 60)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_celery_delivers_wake_ups_also_after_the_broker_was_killed_and_came_back_empty(
     settings: Settings, tmp_path: Path
 ) -> None:
