@@ -24,7 +24,8 @@ from persyn.inference.spec import ServerSpec
 
 __all__ = ["ProgressWatch", "Server", "ServerSpec", "reap_orphans"]
 
-WAIT_S = 1.0
+POLL_S = 0.2
+TELL_S = 1.0
 LOG_LINES = 20
 _TOKEN_COUNTER = re.compile(r"^vllm:(?:prompt|generation)_tokens_total(?:\{.*\})? ([0-9.eE+]+)$", re.MULTILINE)
 
@@ -104,18 +105,19 @@ class Server:
         self._http.close()
 
     def _wait_until_ready(self, on_wait: Callable[[float], None] | None, timeout_s: float) -> None:
-        began = time.monotonic()
+        began = told = time.monotonic()
         while not self._ready():
-            waited = time.monotonic() - began
+            now = time.monotonic()
             if not self.alive():
                 raise ServerError(f"The server of {self.model_name} exited before it was ready. {_log_end(self.log)}")
-            if waited > timeout_s:
+            if now - began > timeout_s:
                 raise ServerError(
                     f"The server of {self.model_name} was not ready after {timeout_s:.0f} s. {_log_end(self.log)}"
                 )
-            if on_wait is not None:
-                on_wait(waited)
-            time.sleep(min(WAIT_S, timeout_s))
+            if on_wait is not None and now - told >= TELL_S:
+                told = now
+                on_wait(now - began)
+            time.sleep(POLL_S)
         self.version = self._ask_version()
 
     def _ready(self) -> bool:
