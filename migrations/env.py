@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: one migrator at a time, and none that waits for a lock while others queue behind it."""
+"""How Alembic reaches the database: one migrator at a time, and none that waits long for a lock."""
 
 from alembic import context
 from sqlalchemy import Connection, text

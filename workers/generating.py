@@ -5,10 +5,11 @@ import logging
 import time
 from collections.abc import Sequence
 
-from persyn import chat, generation, jobs, runs
-from persyn.errors import GenerationFailed, ServerError
 from persyn.inference.client import Answer, TeacherClient
 from persyn.inference.server import ProgressWatch, Server
+
+from persyn import chat, generation, jobs, runs
+from persyn.errors import GenerationFailed, ServerError
 from workers.host import Host, Target
 from workers.lease import LeaseKeeper
 

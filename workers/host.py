@@ -10,10 +10,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from persyn import runs
-from persyn.inference import load
 from persyn.inference.server import Server, reap_orphans
 from persyn.inference.spec import ServerSpec
+
+from persyn import runs
+from persyn.inference import load, vllm
 from workers.lease import LeaseKeeper
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Host:
         from persyn.rewards import learnability
 
         if self._scorer is None or self._scorer[0] != scorer.id:
-            if learnability.on_gpu():
+            if not vllm.is_cpu_build():
                 self.stop_server()
             path = load.model_path(scorer.student_model or "", scorer.student_revision, self.home)
             model = learnability.LogLikelihood(

@@ -50,7 +50,7 @@ def _train(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> 
         measured = matrix.load(conn, run.id, run.config)
     trainable = int((np.isfinite(measured.reward[measured.train]).sum(axis=1) >= 2).sum())
     if trainable == 0:
-        message = "no calibration prompt has scored answers of two teachers; `persyn jobs` and audit.failures say what went wrong"
+        message = "no calibration prompt has scored answers of two teachers; audit.failures says what went wrong"
         raise Failed("no_preferences", message, permanent=True)
     backbone = load.model_path(run.config.router.backbone, run.config.router.revision, host.home)
     trained = train.train(
