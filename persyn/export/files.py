@@ -15,6 +15,7 @@ from persyn.export.rows import Layout
 Format = Literal["jsonl", "parquet"]
 ROW_GROUP = 5000
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 _CONVERSATION = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _ORIGIN = [
     ("prompt_id", pa.int64()),
@@ -39,7 +40,7 @@ class JsonlSink:
         self._file = file
 
     def add(self, row: dict[str, Any]) -> None:
-        self._file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        self._file.write(_ENCODER.encode(row).encode() + b"\n")
 
     def finish(self) -> None:
         """Nothing is held back."""
