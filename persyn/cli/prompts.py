@@ -29,9 +29,9 @@ def import_(
         typer.Option("--map", metavar="FIELD=COLUMN", help="Where id, prompt, messages or reference_answer is read."),
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Import nothing if any record is refused.")] = False,
-    rejects: Annotated[Path | None, typer.Option(help="Where refused records go [default: beside the file].")] = None,
+    rejects: Annotated[Path | None, typer.Option(help="Where refused records go (default: beside the file).")] = None,
     max_bytes: Annotated[int, typer.Option(min=1, help="The longest record.")] = 1 << 20,
-    format: Annotated[str | None, typer.Option(help="jsonl, json, csv or parquet [default: by the name].")] = None,
+    format: Annotated[str | None, typer.Option(help="jsonl, json, csv or parquet (default: told by the name).")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Import prompts. The same file may be imported again: prompts that the set already has are skipped."""

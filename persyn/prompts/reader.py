@@ -38,6 +38,13 @@ SUFFIXES: dict[str, Format] = {
 }
 
 
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 class Record(NamedTuple):
     line: int  # the line it starts on, or its place (from 1) in an array or a Parquet file
     values: Any  # an object's keys and values, where the record is one
@@ -164,7 +171,7 @@ def _too_long(line: Line, max_bytes: int) -> Rejected:
 
 def _parse_line(line: Line) -> Record | Rejected:
     try:
-        return Record(line.number, json.loads(line.raw.decode("utf-8"), parse_constant=_refuse_constant), line.raw)
+        return Record(line.number, _DECODER.decode(line.raw.decode("utf-8")), line.raw)
     except UnicodeDecodeError:
         reason = "not UTF-8"
     except json.JSONDecodeError as exc:
@@ -174,16 +181,12 @@ def _parse_line(line: Line) -> Record | Rejected:
     return Rejected(line.number, reason, excerpt(line.raw))
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number")
-
-
 def _read_json(name: str, stream: BinaryIO) -> Iterator[Record | Rejected]:
     data = stream.read(JSON_FILE_BYTES + 1)
     if len(data) > JSON_FILE_BYTES:
         raise InputError(f"{name}: larger than {JSON_FILE_BYTES >> 20} MiB. Convert it to JSONL: `jq -c '.[]' FILE`.")
     try:
-        array = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        array = _DECODER.decode(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as exc:
         raise InputError(f"{name}: not valid JSON: {exc}. With one object a line, add --format jsonl.") from exc
     if not isinstance(array, list):

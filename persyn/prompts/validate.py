@@ -11,6 +11,7 @@ from persyn.config import Message, fingerprint
 from persyn.errors import ConfigError
 
 MAX_ID_CHARS = 512  # Postgres refuses to index texts above 2,704 bytes
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
 ROLES: tuple[str, ...] = get_args(Message.model_fields["role"].annotation)
 
 
@@ -71,7 +72,7 @@ def json_text(value: Any) -> str:
 
     Raises ValueError for NaN and infinities.
     """
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
+    return _ENCODER.encode(value)
 
 
 def _unpacked(values: dict[str, Any], column: str) -> dict[str, Any]:

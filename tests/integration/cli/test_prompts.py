@@ -9,14 +9,16 @@ from typer.testing import CliRunner, Result
 
 from persyn.cli.prompts import app
 from persyn.errors import ConfigError, InputError
+from persyn.local.services import Endpoints
 from persyn.prompts.load import list_sets
 
 TEMPLATES = Path(__file__).parents[3] / "persyn" / "cli" / "templates"
 
 
 @pytest.fixture(autouse=True)
-def _this_database(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def _these_services(database_url: str, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERSYN_DATABASE_URL", database_url)
+    monkeypatch.setenv("PERSYN_BROKER_URL", endpoints.broker_url)
 
 
 def run(*arguments: str, input: str | None = None) -> Result:
