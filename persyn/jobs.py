@@ -15,6 +15,7 @@ from persyn.states import JobEvent
 
 LEASE_TTL_S = 90
 LEASE_DEADLINE_S = 3600
+HOLD_IDLE_S: float = 60
 MAX_ATTEMPTS = 5
 # From this many losses on a job runs alone, so that a prompt that kills the engine takes no neighbour with it.
 ALONE_AFTER_LOSSES = 2
@@ -91,7 +92,11 @@ SELECT id, run_id, kind, prompt_id, teacher_id, sample_index, generation_id, sco
 FROM claimed ORDER BY priority, id
 """)
 
-_HOLD = text("SELECT id FROM lease WHERE id = :lease_id AND revoked_at IS NULL FOR SHARE")
+# Postgres ends a holder that idles, so that a worker stopped in its transaction gives up its lease at last.
+_HOLD = text("""
+SELECT set_config('idle_in_transaction_session_timeout', :patience_ms, true)
+FROM lease WHERE id = :lease_id AND revoked_at IS NULL FOR SHARE
+""")
 
 _HEARTBEAT = text("""
 UPDATE lease SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => :ttl)
@@ -175,11 +180,12 @@ UPDATE lease SET revoked_at = clock_timestamp(), reason = CASE
 WHERE id = ANY(:lease_ids) AND revoked_at IS NULL
 """)
 
-# Locked in a statement of its own: an UPDATE that waited for a holder would keep the time from before its wait.
+# A lease whose worker is committing right now is left to the next round: one worker that hangs in its transaction
+# must not keep the reaper, and with it everybody's lost jobs, waiting.
 _OVERDUE = text("""
 SELECT id FROM lease
 WHERE revoked_at IS NULL AND (expires_at <= clock_timestamp() OR deadline_at <= clock_timestamp())
-ORDER BY id FOR UPDATE
+ORDER BY id FOR UPDATE SKIP LOCKED
 """)
 
 
@@ -208,9 +214,10 @@ def open_lease(
 def hold(conn: Connection, lease_id: int) -> None:
     """Keep the lease from being revoked until this transaction ends.
 
-    Raises LeaseLost where it has been already.
+    A transaction that then idles for HOLD_IDLE_S is ended by Postgres. Raises LeaseLost where it was revoked already.
     """
-    if conn.execute(_HOLD, {"lease_id": lease_id}).first() is None:
+    values = {"lease_id": lease_id, "patience_ms": f"{HOLD_IDLE_S * 1000:.0f}"}
+    if conn.execute(_HOLD, values).first() is None:
         raise LeaseLost(f"Lease {lease_id} was revoked; its results are dropped and others do its jobs.")
 
 
@@ -298,7 +305,7 @@ def close(conn: Connection, lease_id: int, detail: str) -> int:
 def reap(conn: Connection) -> int:
     """Revoke leases that ran out or passed their deadline, then release their jobs; returns how many jobs.
 
-    One reaper works at a time; the others find nothing to do.
+    One reaper works at a time; the others find nothing to do. A lease that is held is left to the next round.
     """
     if not conn.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _REAPER_LOCK}).scalar_one():
         return 0
