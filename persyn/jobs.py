@@ -8,7 +8,7 @@ All times are the database's.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from persyn.errors import LeaseLost
 from persyn.states import JobEvent
@@ -93,10 +93,13 @@ FROM claimed ORDER BY priority, id
 """)
 
 # Postgres ends a holder that idles, so that a worker stopped in its transaction gives up its lease at last.
-_HOLD = text("""
+_HOLD = """
 SELECT set_config('idle_in_transaction_session_timeout', :patience_ms, true)
-FROM lease WHERE id = :lease_id AND revoked_at IS NULL FOR SHARE
-""")
+FROM lease WHERE id = :lease_id AND revoked_at IS NULL FOR {lock}
+"""
+# What is stored under a lease goes in side by side. Claims move its deadline: two that only shared it would deadlock.
+_HOLD_SHARED = text(_HOLD.format(lock="SHARE"))
+_HOLD_ALONE = text(_HOLD.format(lock="NO KEY UPDATE"))
 
 _HEARTBEAT = text("""
 UPDATE lease SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => :ttl)
@@ -216,8 +219,12 @@ def hold(conn: Connection, lease_id: int) -> None:
 
     A transaction that then idles for HOLD_IDLE_S is ended by Postgres. Raises LeaseLost where it was revoked already.
     """
+    _hold(conn, lease_id, _HOLD_SHARED)
+
+
+def _hold(conn: Connection, lease_id: int, statement: TextClause) -> None:
     values = {"lease_id": lease_id, "patience_ms": f"{HOLD_IDLE_S * 1000:.0f}"}
-    if conn.execute(_HOLD, values).first() is None:
+    if conn.execute(statement, values).first() is None:
         raise LeaseLost(f"Lease {lease_id} was revoked; its results are dropped and others do its jobs.")
 
 
@@ -237,7 +244,7 @@ def claim(
     A job that was lost too often is taken alone: only by a caller with nothing in flight (`idle`), when nothing else
     is due. Claiming is progress, so it moves the lease's deadline. Raises LeaseLost.
     """
-    hold(conn, lease_id)
+    _hold(conn, lease_id, _HOLD_ALONE)
     values = {
         "lease_id": lease_id, "queue": queue, "teacher_id": teacher_id, "scorer_id": scorer_id,
         "alone": ALONE_AFTER_LOSSES,
