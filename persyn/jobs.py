@@ -74,6 +74,8 @@ WITH candidate AS MATERIALIZED (
     SELECT id FROM job
     WHERE queue = :queue AND state = 'ready' AND not_before <= clock_timestamp()
       AND (lost_count >= :alone) = :suspects
+      AND NOT EXISTS (SELECT FROM job AS held WHERE held.lease_id = :lease_id
+                      AND (:suspects OR held.lost_count >= :alone))
       AND (CAST(:teacher_id AS bigint) IS NULL OR teacher_id = :teacher_id)
       AND (CAST(:scorer_id AS bigint) IS NULL OR scorer_id = :scorer_id)
     ORDER BY priority, id
@@ -242,7 +244,8 @@ def claim(
     """Take up to `limit` jobs that are due, those of earlier stages first.
 
     A job that was lost too often is taken alone: only by a caller with nothing in flight (`idle`), when nothing else
-    is due. Claiming is progress, so it moves the lease's deadline. Raises LeaseLost.
+    is due; nothing joins it until it is finished. Claiming is progress, so it moves the lease's deadline.
+    Raises LeaseLost.
     """
     _hold(conn, lease_id, _HOLD_ALONE)
     values = {
