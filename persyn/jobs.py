@@ -20,6 +20,8 @@ MAX_ATTEMPTS = 5
 # From this many losses on a job runs alone, so that a prompt that kills the engine takes no neighbour with it.
 ALONE_AFTER_LOSSES = 2
 BACKOFF_CAP_S = 300
+# A server may ask for any wait, even one that no timestamp can hold.
+RETRY_AFTER_CAP_S = 3600
 DETAIL_LIMIT = 2000
 _REAPER_LOCK = 7_326_119_002
 
@@ -134,7 +136,8 @@ WITH failure AS (
     SET state = CASE WHEN permanent OR attempt >= :max_attempts THEN 'dead' ELSE 'ready' END,
         finished_at = CASE WHEN permanent OR attempt >= :max_attempts THEN clock_timestamp() END,
         not_before = clock_timestamp() + make_interval(
-            secs => greatest(coalesce(wait, 0), least(power(2, attempt), :cap) * (0.5 + random() / 2))),
+            secs => greatest(least(coalesce(wait, 0), :wait_cap),
+                             least(power(2, attempt), :cap) * (0.5 + random() / 2))),
         lease_id = NULL, error_code = code
     FROM failure WHERE job.id = failure.job_id AND lease_id = :lease_id AND job.state = 'leased'
     RETURNING job.id, job.state, attempt, code, message
@@ -284,9 +287,11 @@ def fail(conn: Connection, lease_id: int, failures: Sequence[Failure]) -> int:
         "codes": [failure.code for failure in failures],
         "messages": [storable(failure.message) for failure in failures],
         "permanent": [failure.permanent for failure in failures],
-        "waits": [failure.retry_after_s for failure in failures],
+        # psycopg takes no list that mixes int and float
+        "waits": [None if failure.retry_after_s is None else float(failure.retry_after_s) for failure in failures],
         "max_attempts": MAX_ATTEMPTS,
         "cap": BACKOFF_CAP_S,
+        "wait_cap": RETRY_AFTER_CAP_S,
     }
     return int(conn.execute(_RETRY, values).scalar_one())
 
