@@ -184,7 +184,7 @@ SELECT count(*) FROM lost
 _REVOKE = text("""
 UPDATE lease SET revoked_at = clock_timestamp(), reason = CASE
     WHEN CAST(:reason AS text) IS NOT NULL THEN :reason
-    WHEN deadline_at <= clock_timestamp() THEN 'deadline' ELSE 'expired' END
+    WHEN expires_at <= clock_timestamp() THEN 'expired' ELSE 'deadline' END
 WHERE id = ANY(:lease_ids) AND revoked_at IS NULL
 """)
 
