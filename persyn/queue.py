@@ -66,7 +66,7 @@ def wake(app: "Celery", queue: str, due: int) -> int:
     wanted = min(WAKE_UPS_AT_MOST, -(-due // _JOBS_PER_WAKE_UP))
     with app.connection_for_write() as connection:
         channel = connection.default_channel
-        present = channel.queue_declare(queue=queue, durable=True).message_count
+        present: int = channel.queue_declare(queue=queue, durable=True).message_count
         missing = max(0, wanted - present)
         for _ in range(missing):
             app.send_task(DRAIN, args=[queue], queue=queue, connection=connection, ignore_result=True)

@@ -54,6 +54,10 @@ def serve(host: Host, broker_url: str, queues: list[str], *, follow_teachers: bo
         host.stopping.set()
         maintenance.ask()
 
+    def _keep_logging(**_: Any) -> None:
+        """Celery's own set-up would hide our log lines."""
+
+    signals.setup_logging.connect(_keep_logging, weak=False)
     signals.worker_ready.connect(_ready, weak=False)
     signals.worker_shutting_down.connect(_stop, weak=False)
     try:

@@ -9,8 +9,8 @@ from persyn import chat, generation, jobs, runs
 from persyn.errors import GenerationFailed, PersynError
 from persyn.inference.client import Answer, TeacherClient
 from persyn.inference.server import ProgressWatch, Server
+from persyn.leases import LeaseKeeper
 from workers.host import Host, Target
-from workers.lease import LeaseKeeper
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from persyn.errors import PersynError, ServerError
 from persyn.inference import load, vllm
 from persyn.inference.server import Server, reap_orphans
 from persyn.inference.spec import ServerSpec
-from workers.lease import LeaseKeeper
+from persyn.leases import LeaseKeeper
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -45,7 +45,7 @@ class Host:
         self.stopping = threading.Event()
         self._server: Server | None = None
         self._spec: ServerSpec | None = None
-        self._scorer: tuple[int, Any] | None = None
+        self.loaded_scorer: tuple[int, Any] | None = None  # workers.scoring keeps the student here between drains
         for pid in reap_orphans(home):
             log.warning("action=reap_orphan pid=%s a model server outlived its worker", pid)
 
@@ -76,19 +76,10 @@ class Host:
             self._server.stop()
             self._server = None
 
-    def learnability(self, scorer: runs.ScorerVersion) -> Any:
-        """The student's scorer, kept loaded; on a GPU the model server makes room for it first."""
-        from persyn.rewards import learnability
-
-        if self._scorer is None or self._scorer[0] != scorer.id:
-            if not vllm.is_cpu_build():
-                self.stop_server()
-            path = load.model_path(scorer.student_model or "", scorer.student_revision, self.home)
-            model = learnability.LogLikelihood(
-                path, revision=scorer.student_revision, max_length=scorer.student_max_length or 2048
-            )
-            self._scorer = (scorer.id, model)
-        return self._scorer[1]
+    def free_accelerator(self) -> None:
+        """Make room for a model of our own: vLLM takes all of a GPU's memory, and none that matters on a CPU."""
+        if not vllm.is_cpu_build():
+            self.stop_server()
 
     def lease(self, queue: str) -> LeaseKeeper:
         return LeaseKeeper(self.engine, worker=self.worker, host=self.name, queue=queue)

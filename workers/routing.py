@@ -2,17 +2,18 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from persyn import jobs, runs
 from persyn.inference import load
+from persyn.leases import LeaseKeeper
 from persyn.queue import ROUTER
 from persyn.rewards import matrix
 from persyn.router import store as routers
 from persyn.routing import decisions, policies
 from workers.host import Host
-from workers.lease import LeaseKeeper
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +70,9 @@ def _train(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> 
         folder,
         {
             "run": run.name,
-            "backbone": run.config.router.backbone,
-            "revision": run.config.router.revision,
             "teachers": [teacher.name for teacher in run.config.teachers],
             "alpha": run.config.alpha,
             "normalisation": run.config.normalisation,
-            "seed": run.config.seed,
-            "libraries": runs.library_versions(),
         },
     )
     with host.engine.begin() as conn:
@@ -132,7 +129,7 @@ class Decider:
             if stored is None:
                 raise Failed("no_router", "the run has no router yet; train it first", permanent=False)
             backbone = load.model_path(run.config.router.backbone, run.config.router.revision, host.home)
-            self._router = predict.Router.load(stored.artifact_path, stored.artifact_sha256, backbone)
+            self._router = predict.Router(Path(stored.artifact_path), stored.artifact_sha256, backbone)
             self._router_id = stored.id
 
     def __call__(self, batch: list[decisions.Undecided]) -> list[decisions.Decision]:

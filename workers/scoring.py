@@ -6,9 +6,10 @@ from typing import Any
 
 from persyn import jobs, runs
 from persyn.errors import PersynError
+from persyn.inference import load
+from persyn.leases import LeaseKeeper
 from persyn.rewards import scoring
 from workers.host import Host
-from workers.lease import LeaseKeeper
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ def drain_scores(host: Host, queue: str) -> None:
         if scorer is None:
             return
         try:
-            model = host.learnability(scorer) if scorer.kind == "learnability" else None
+            model = _student(host, scorer) if scorer.kind == "learnability" else None
         except PersynError as exc:
             host.refuse(queue, exc, scorer_id=scorer.id)
             raise
@@ -73,6 +74,20 @@ def _quality(lease: LeaseKeeper) -> Scorer:
         return values, failures
 
     return score
+
+
+def _student(host: Host, scorer: runs.ScorerVersion) -> Any:
+    """The scorer's student, loaded once and kept while it is asked for. Raises ModelError, MissingExtra."""
+    from persyn.rewards import learnability
+
+    if host.loaded_scorer is None or host.loaded_scorer[0] != scorer.id:
+        host.free_accelerator()
+        path = load.model_path(scorer.student_model or "", scorer.student_revision, host.home)
+        model = learnability.LogLikelihood(
+            path, revision=scorer.student_revision, max_length=scorer.student_max_length or 2048
+        )
+        host.loaded_scorer = (scorer.id, model)
+    return host.loaded_scorer[1]
 
 
 def _learnability(model: Any, lease: LeaseKeeper) -> Scorer:

@@ -1,5 +1,6 @@
 """`persyn`: the commands, and the place where an error becomes a sentence."""
 
+import signal
 import sys
 from typing import Annotated
 
@@ -50,6 +51,7 @@ def _root(
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
     except PersynError as exc:
@@ -58,6 +60,11 @@ def main() -> None:
     except KeyboardInterrupt:
         print("persyn: stopped by you; nothing is lost, the same command goes on from here.", file=sys.stderr)
         sys.exit(130)
+
+
+def _terminate(signum: int, frame: object) -> None:
+    """An ordinary exit, so that a worker that this call started is told to stop as well."""
+    sys.exit(128 + signum)
 
 
 if __name__ == "__main__":
