@@ -1,4 +1,7 @@
-"""How Alembic reaches the database: one migrator at a time, and none that waits for a lock while others queue behind it."""
+"""How Alembic reaches the database.
+
+One migrator works at a time; it never waits for a table's lock for long, because every query would queue behind it.
+"""
 
 from alembic import context
 from sqlalchemy import Connection, text
@@ -9,9 +12,10 @@ MIGRATION_LOCK = 7_326_119_001
 
 
 def run(connection: Connection) -> None:
+    # Before the timeouts: another migrator may take longer than any table's lock.
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
     connection.execute(text("SET lock_timeout = '10s'"))
     connection.execute(text("SET statement_timeout = '15min'"))
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
     connection.commit()
     try:
         context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)

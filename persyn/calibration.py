@@ -15,7 +15,8 @@ WITH numbered AS (
 )
 INSERT INTO calibration_prompt (run_id, prompt_id, split)
 SELECT :run_id, id,
-       CASE WHEN place <= greatest(1, round(size * CAST(:validation AS double precision))) THEN 'validation' ELSE 'train' END
+       CASE WHEN place <= greatest(1, round(size * CAST(:validation AS double precision)))
+            THEN 'validation' ELSE 'train' END
 FROM sample
 ON CONFLICT DO NOTHING
 """)

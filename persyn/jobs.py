@@ -8,17 +8,20 @@ All times are the database's.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
 
 from persyn.errors import LeaseLost
 from persyn.states import JobEvent
 
 LEASE_TTL_S = 90
 LEASE_DEADLINE_S = 3600
+HOLD_IDLE_S: float = 60
 MAX_ATTEMPTS = 5
 # From this many losses on a job runs alone, so that a prompt that kills the engine takes no neighbour with it.
 ALONE_AFTER_LOSSES = 2
 BACKOFF_CAP_S = 300
+# A server may ask for any wait, even one that no timestamp can hold.
+RETRY_AFTER_CAP_S = 3600
 DETAIL_LIMIT = 2000
 _REAPER_LOCK = 7_326_119_002
 
@@ -73,6 +76,8 @@ WITH candidate AS MATERIALIZED (
     SELECT id FROM job
     WHERE queue = :queue AND state = 'ready' AND not_before <= clock_timestamp()
       AND (lost_count >= :alone) = :suspects
+      AND NOT EXISTS (SELECT FROM job AS held WHERE held.lease_id = :lease_id
+                      AND (:suspects OR held.lost_count >= :alone))
       AND (CAST(:teacher_id AS bigint) IS NULL OR teacher_id = :teacher_id)
       AND (CAST(:scorer_id AS bigint) IS NULL OR scorer_id = :scorer_id)
     ORDER BY priority, id
@@ -91,7 +96,14 @@ SELECT id, run_id, kind, prompt_id, teacher_id, sample_index, generation_id, sco
 FROM claimed ORDER BY priority, id
 """)
 
-_HOLD = text("SELECT id FROM lease WHERE id = :lease_id AND revoked_at IS NULL FOR SHARE")
+# Postgres ends a holder that idles, so that a worker stopped in its transaction gives up its lease at last.
+_HOLD = """
+SELECT set_config('idle_in_transaction_session_timeout', :patience_ms, true)
+FROM lease WHERE id = :lease_id AND revoked_at IS NULL FOR {lock}
+"""
+# What is stored under a lease goes in side by side. Claims move its deadline: two that only shared it would deadlock.
+_HOLD_SHARED = text(_HOLD.format(lock="SHARE"))
+_HOLD_ALONE = text(_HOLD.format(lock="NO KEY UPDATE"))
 
 _HEARTBEAT = text("""
 UPDATE lease SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => :ttl)
@@ -124,7 +136,8 @@ WITH failure AS (
     SET state = CASE WHEN permanent OR attempt >= :max_attempts THEN 'dead' ELSE 'ready' END,
         finished_at = CASE WHEN permanent OR attempt >= :max_attempts THEN clock_timestamp() END,
         not_before = clock_timestamp() + make_interval(
-            secs => greatest(coalesce(wait, 0), least(power(2, attempt), :cap) * (0.5 + random() / 2))),
+            secs => greatest(least(coalesce(wait, 0), :wait_cap),
+                             least(power(2, attempt), :cap) * (0.5 + random() / 2))),
         lease_id = NULL, error_code = code
     FROM failure WHERE job.id = failure.job_id AND lease_id = :lease_id AND job.state = 'leased'
     RETURNING job.id, job.state, attempt, code, message
@@ -171,15 +184,16 @@ SELECT count(*) FROM lost
 _REVOKE = text("""
 UPDATE lease SET revoked_at = clock_timestamp(), reason = CASE
     WHEN CAST(:reason AS text) IS NOT NULL THEN :reason
-    WHEN deadline_at <= clock_timestamp() THEN 'deadline' ELSE 'expired' END
+    WHEN expires_at <= clock_timestamp() THEN 'expired' ELSE 'deadline' END
 WHERE id = ANY(:lease_ids) AND revoked_at IS NULL
 """)
 
-# Locked in a statement of its own: an UPDATE that waited for a holder would keep the time from before its wait.
+# A lease whose worker is committing right now is left to the next round: one worker that hangs in its transaction
+# must not keep the reaper, and with it everybody's lost jobs, waiting.
 _OVERDUE = text("""
 SELECT id FROM lease
 WHERE revoked_at IS NULL AND (expires_at <= clock_timestamp() OR deadline_at <= clock_timestamp())
-ORDER BY id FOR UPDATE
+ORDER BY id FOR UPDATE SKIP LOCKED
 """)
 
 
@@ -218,9 +232,14 @@ def open_lease(
 def hold(conn: Connection, lease_id: int) -> None:
     """Keep the lease from being revoked until this transaction ends.
 
-    Raises LeaseLost where it has been already.
+    A transaction that then idles for HOLD_IDLE_S is ended by Postgres. Raises LeaseLost where it was revoked already.
     """
-    if conn.execute(_HOLD, {"lease_id": lease_id}).first() is None:
+    _hold(conn, lease_id, _HOLD_SHARED)
+
+
+def _hold(conn: Connection, lease_id: int, statement: TextClause) -> None:
+    values = {"lease_id": lease_id, "patience_ms": f"{HOLD_IDLE_S * 1000:.0f}"}
+    if conn.execute(statement, values).first() is None:
         raise LeaseLost(f"Lease {lease_id} was revoked; its results are dropped and others do its jobs.")
 
 
@@ -238,9 +257,10 @@ def claim(
     """Take up to `limit` jobs that are due, those of earlier stages first.
 
     A job that was lost too often is taken alone: only by a caller with nothing in flight (`idle`), when nothing else
-    is due. Claiming is progress, so it moves the lease's deadline. Raises LeaseLost.
+    is due; nothing joins it until it is finished. Claiming is progress, so it moves the lease's deadline.
+    Raises LeaseLost.
     """
-    hold(conn, lease_id)
+    _hold(conn, lease_id, _HOLD_ALONE)
     values = {
         "lease_id": lease_id, "queue": queue, "teacher_id": teacher_id, "scorer_id": scorer_id,
         "alone": ALONE_AFTER_LOSSES,
@@ -277,9 +297,11 @@ def fail(conn: Connection, lease_id: int, failures: Sequence[Failure]) -> int:
         "codes": [failure.code for failure in failures],
         "messages": [storable(failure.message) for failure in failures],
         "permanent": [failure.permanent for failure in failures],
-        "waits": [failure.retry_after_s for failure in failures],
+        # psycopg takes no list that mixes int and float
+        "waits": [None if failure.retry_after_s is None else float(failure.retry_after_s) for failure in failures],
         "max_attempts": MAX_ATTEMPTS,
         "cap": BACKOFF_CAP_S,
+        "wait_cap": RETRY_AFTER_CAP_S,
     }
     return int(conn.execute(_RETRY, values).scalar_one())
 
@@ -308,7 +330,7 @@ def close(conn: Connection, lease_id: int, detail: str) -> int:
 def reap(conn: Connection) -> int:
     """Revoke leases that ran out or passed their deadline, then release their jobs; returns how many jobs.
 
-    One reaper works at a time; the others find nothing to do.
+    One reaper works at a time; the others find nothing to do. A lease that is held is left to the next round.
     """
     if not conn.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _REAPER_LOCK}).scalar_one():
         return 0

@@ -1,7 +1,7 @@
 """The order of the stages, and the only module that knows it.
 
-`advance` looks at the tables, adds whatever work is possible now, and ends. It may be called by anyone at any time, twice
-at once or never for an hour: each step adds only what is missing.
+`advance` looks at the tables, adds whatever work is possible now, and ends. It may be called by anyone at any time,
+twice at once or never for an hour: each step adds only what is missing.
 """
 
 from typing import NamedTuple

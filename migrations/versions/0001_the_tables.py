@@ -22,7 +22,8 @@ def upgrade() -> None:
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column("detail", sa.Text(), nullable=True),
         sa.CheckConstraint(
-            "event IN ('enqueued', 'claimed', 'completed', 'retried', 'released', 'lost', 'died', 'cancelled', 'revived')",
+            "event IN ('enqueued', 'claimed', 'completed', 'retried', 'released', 'lost', 'died', 'cancelled',"
+            " 'revived')",
             name=op.f("ck_job_event_event"),
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_job_event")),

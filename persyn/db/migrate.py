@@ -55,7 +55,8 @@ def require_current(engine: Engine) -> None:
     expected, actual = _head(), _revision(engine)
     if actual != expected:
         raise SchemaError(
-            f"The database's schema is at {actual or 'nothing'}, this version needs {expected}. Run `persyn db upgrade`."
+            f"The database's schema is at {actual or 'nothing'}, this version needs {expected}."
+            " Run `persyn db upgrade`."
         )
 
 

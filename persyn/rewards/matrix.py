@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from persyn.rewards.combine import combine
 from sqlalchemy import Connection, text
 
 from persyn.config import RunConfig
+from persyn.rewards.combine import combine
 
 Floats = NDArray[np.float64]
 
