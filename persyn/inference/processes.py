@@ -5,6 +5,7 @@ down. A server's processes are found by their session, because the guardian star
 children that outlive their parent stay in it.
 """
 
+import contextlib
 import os
 import signal
 import time
@@ -75,10 +76,8 @@ def descendants(root: int) -> list[int]:
 
 def send(pids: Iterable[int], signum: signal.Signals) -> None:
     for pid in pids:
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signum)
-        except ProcessLookupError:
-            continue
 
 
 def kill_session(session: int, started: int, *, deadline_s: float = 10.0) -> bool:

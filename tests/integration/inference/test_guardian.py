@@ -45,6 +45,16 @@ def test_a_worker_killed_with_9_leaves_no_server(
     eventually(lambda: list((home / "servers").iterdir()) == [])
 
 
+def test_a_guardian_killed_with_9_takes_its_server_with_it(
+    start_worker: Callable[..., Any], eventually: Callable[..., None], home: Path
+) -> None:
+    _, pid, _ = start_worker()
+    is_gone = gone(pid, start_time(pid))
+    [record] = (home / "servers").glob("*.json")
+    os.kill(json.loads(record.read_text())["guardian"], signal.SIGKILL)
+    eventually(is_gone)
+
+
 def test_what_outlives_worker_and_guardian_is_reaped_by_the_next_worker(
     start_worker: Callable[..., Any], eventually: Callable[..., None], home: Path
 ) -> None:

