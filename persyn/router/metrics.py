@@ -8,8 +8,6 @@ A measure over no prompts is None, which JSON can hold and NaN cannot.
 import numpy as np
 from numpy.typing import NDArray
 
-from persyn.preferences.pairs import pairs
-
 Floats = NDArray[np.float64]
 
 
@@ -37,9 +35,11 @@ def regret(coefficients: Floats, rewards: Floats) -> float | None:
 
 def pairwise_accuracy(coefficients: Floats, rewards: Floats) -> float | None:
     """The share of preferences whose winner has the higher coefficient; equal coefficients count one half."""
-    preferred = pairs(rewards)
-    lead = coefficients[preferred.prompt, preferred.winner] - coefficients[preferred.prompt, preferred.loser]
-    return _mean((np.sign(lead) + 1) / 2)
+    first, second = np.triu_indices(rewards.shape[1], k=1)
+    gap = rewards[:, first] - rewards[:, second]
+    lead = coefficients[:, first] - coefficients[:, second]
+    agreement = (np.sign(gap) * np.sign(lead) + 1) / 2
+    return _mean(agreement[(gap > 0) | (gap < 0)])
 
 
 def evaluate(coefficients: Floats, rewards: Floats, *, static: Floats) -> dict[str, float | None]:

@@ -6,19 +6,21 @@ A router starts from them (see `train`), so they are also the baseline that it m
 import numpy as np
 from numpy.typing import NDArray
 
-from persyn.preferences.pairs import Pairs
-
 PRIOR = 0.5  # wins each teacher is given over each other: a teacher that never loses stays finite
 
 
-def strengths(preferences: Pairs, teachers: int, *, iterations: int = 10_000) -> NDArray[np.float64]:
-    """(M,) log-strengths with mean 0: σ(s_i - s_j) fits how often i is preferred to j.
+def preferred(rewards: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(M, M): on how many of the prompts in rewards (P, M) the row's teacher is preferred to the column's."""
+    return np.asarray((rewards[:, :, None] > rewards[:, None, :]).sum(axis=0))
+
+
+def strengths(rewards: NDArray[np.float64], *, iterations: int = 10_000) -> NDArray[np.float64]:
+    """(M,) log-strengths with mean 0: σ(s_i - s_j) fits how often i is preferred to j in rewards (P, M).
 
     Newman's iteration (JMLR 24:238, 2023), which climbs to the one maximum of the likelihood.
     """
-    wins = np.full((teachers, teachers), PRIOR)
-    np.fill_diagonal(wins, 0.0)
-    np.add.at(wins, (preferences.winner, preferences.loser), 1.0)
+    teachers = rewards.shape[1]
+    wins = preferred(rewards) + PRIOR * (1.0 - np.eye(teachers))
     strength = np.ones(teachers)
     for _ in range(iterations):
         before = strength.copy()

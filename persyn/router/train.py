@@ -19,12 +19,11 @@ from torch.nn.functional import softplus
 
 from persyn import __version__, config
 from persyn.chat import Messages
-from persyn.preferences.pairs import pairs
 from persyn.router import artifact
 from persyn.router.dataset import batches, collate, tokenise
 from persyn.router.metrics import evaluate
 from persyn.router.model import Backbone, RouterModel, choose_device, load_backbone
-from persyn.router.strengths import strengths
+from persyn.router.strengths import preferred, strengths
 
 Floats = NDArray[np.float64]
 Indices = Sequence[int] | NDArray[np.intp]
@@ -60,10 +59,10 @@ def bradley_terry_loss(coefficients: Tensor, rewards: Tensor) -> Tensor:
     """
     first, second = torch.triu_indices(rewards.shape[1], rewards.shape[1], offset=1, device=rewards.device)
     gap = rewards[:, first] - rewards[:, second]
-    preferred = torch.sign(gap.nan_to_num(nan=0.0))
+    sign = torch.sign(gap.nan_to_num(nan=0.0))
     lead = coefficients[:, first] - coefficients[:, second]
-    counted = preferred != 0
-    return torch.where(counted, softplus(-preferred * lead), 0.0).sum() / counted.sum().clamp(min=1)
+    counted = sign != 0
+    return torch.where(counted, softplus(-sign * lead), 0.0).sum() / counted.sum().clamp(min=1)
 
 
 def train(
@@ -85,7 +84,7 @@ def train(
     """
     place = choose_device(device)
     backbone = load_backbone(backbone_path, revision=config.revision)
-    fixed = strengths(pairs(rewards[train_idx]), rewards.shape[1])
+    fixed = strengths(rewards[train_idx])
     with torch.random.fork_rng():  # dropout draws from the global generator, which is the caller's
         torch.manual_seed(seed)
         model = RouterModel(
@@ -101,8 +100,8 @@ def train(
         "best_epoch": float(best.number),
         "validation_loss": best.validation_loss,
         "static_validation_loss": epochs[0].validation_loss,
-        "train_preferences": float(len(pairs(rewards[train_idx]).prompt)),
-        "validation_preferences": float(len(pairs(rewards[val_idx]).prompt)),
+        "train_preferences": float(preferred(rewards[train_idx]).sum()),
+        "validation_preferences": float(preferred(rewards[val_idx]).sum()),
     }
     return Trained(model.eval(), metrics, epochs, config, seed)
 

@@ -69,7 +69,7 @@ def test_a_router_learns_which_teacher_suits_which_prompt(frozen: bool, causal: 
 def test_epoch_zero_is_the_static_best(causal: str) -> None:
     rewards = np.random.default_rng(0).normal([0.0, 0.5, 1.0], size=(48, 3))
     trained = run(causal, rewards)
-    fixed = torch.from_numpy(np.tile(strengths(pairs(rewards[TRAIN]), 3), (16, 1)))
+    fixed = torch.from_numpy(np.tile(strengths(rewards[TRAIN]), (16, 1)))
     expected = float(bradley_terry_loss(fixed, torch.from_numpy(rewards[VALIDATION])))
     assert trained.epochs[0].validation_loss == pytest.approx(expected, abs=1e-6)
 
@@ -80,7 +80,7 @@ def test_where_training_only_makes_it_worse_the_static_best_is_kept(causal: str)
     trained = run(causal, rewards, patience=3)
     assert trained.metrics["best_epoch"] == 0
     assert len(trained.epochs) == 4
-    np.testing.assert_allclose(trained.model.head.bias.detach().numpy(), strengths(pairs(rewards[TRAIN]), 3), atol=1e-6)
+    np.testing.assert_allclose(trained.model.head.bias.detach().numpy(), strengths(rewards[TRAIN]), atol=1e-6)
     assert not trained.model.head.weight.any()
 
 
