@@ -14,7 +14,7 @@ class PersynError(Exception):
 
 
 class ConfigError(PersynError):
-    """The run's YAML, the environment or a flag is wrong; the message names the key, the value and what was expected."""
+    """The run's YAML, the environment or a flag is wrong; the message names key, value and what was expected."""
 
     exit_code = 2
 

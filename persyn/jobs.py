@@ -206,6 +206,16 @@ def enqueue(conn: Connection, source: str, params: Mapping[str, Any]) -> int:
     return int(conn.execute(text(_ENQUEUE.format(source=source)), params).scalar_one())
 
 
+def enqueue_stage(conn: Connection, run_id: int, kind: str, queue: str, stage: int) -> int:
+    """The one job of a stage that a run does as a whole; returns 1 if it is new."""
+    source = """
+    SELECT CAST(:run_id AS bigint) AS run_id, CAST(:kind AS text) AS kind, CAST(:queue AS text) AS queue,
+           CAST(:stage AS int) AS priority, NULL::bigint AS prompt_id, NULL::bigint AS teacher_id,
+           NULL::bigint AS generation_id, NULL::bigint AS scorer_id
+    """
+    return enqueue(conn, source, {"run_id": run_id, "kind": kind, "queue": queue, "stage": stage})
+
+
 def open_lease(
     conn: Connection,
     *,

@@ -1,4 +1,4 @@
-"""What every command needs first: the services, a database at the right schema, and a sentence instead of a traceback."""
+"""What every command needs first: the services, and a database at the right schema."""
 
 from typing import TYPE_CHECKING
 

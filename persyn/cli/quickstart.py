@@ -1,0 +1,54 @@
+"""`persyn quickstart`: the whole of Route then Generate on real models, small enough for two CPU cores."""
+
+import shutil
+import time
+from importlib import resources
+from pathlib import Path
+
+from persyn.config import Settings, load_run
+from persyn.states import Stage
+
+RUN = "quickstart"
+
+
+def quickstart() -> None:
+    """Run Route then Generate end to end on the bundled prompts and models."""
+    from persyn import reporting, runs
+    from persyn.cli import context, run, show
+    from persyn.prompts import load as prompts
+
+    began = time.monotonic()
+    examples = _unpack(Settings.from_environment().home / "examples")
+    config = load_run(examples / "quickstart.yaml")
+    engine = context.engine()
+    show.err.print("Postgres and the broker run. Importing the prompts.")
+    prompts.import_prompts(engine, config.prompts, [str(examples / "arithmetic.jsonl")])
+    with engine.begin() as conn:
+        run_id = runs.create(conn, config)
+        done = runs.load(conn, run_id).finished
+    if done:
+        show.err.print("All is done already: nothing is generated again.")
+    else:
+        show.err.print("Starting a worker; its vLLM server needs about a minute to come up.")
+        run.finish(engine, run_id, Stage.GENERATE, with_worker=True)
+    run.report(engine, run_id)
+    run.print_export(engine, run_id)
+    with engine.connect() as conn:
+        example = reporting.a_routed_prompt(conn, run_id)
+    show.console.print(f"This call took {time.monotonic() - began:.0f} s. What to try next:", highlight=False)
+    show.console.print(f"  persyn audit prompt {RUN} {example}      why this prompt's row is as it is", highlight=False)
+    show.console.print(
+        "  persyn services psql                      every decision, score and event, in SQL", highlight=False
+    )
+    show.console.print(
+        "  persyn init my-run.yaml                   a run on your own prompts, student and teachers", highlight=False
+    )
+
+
+def _unpack(folder: Path) -> Path:
+    """The bundled examples as files that a user can look at."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("arithmetic.jsonl", "quickstart.yaml"):
+        with resources.as_file(resources.files("persyn.cli") / "templates" / name) as source:
+            shutil.copyfile(source, folder / name)
+    return folder

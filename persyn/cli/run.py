@@ -1,0 +1,194 @@
+"""`persyn run` and its single steps: enqueue, watch, and go on from wherever the last call stopped."""
+
+import json
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from persyn.config import Settings, load_run
+from persyn.errors import PersynError
+from persyn.states import Stage
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="The run's name or number.")]
+WithWorker = Annotated[bool, typer.Option("--with-worker", help="Also run a worker for everything on this host.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+router = typer.Typer(no_args_is_help=True, help="The router of a run.")
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="The run's YAML; `persyn init` writes one.")],
+    with_worker: WithWorker = False,
+) -> None:
+    """Take a run from its YAML to its export; kill it whenever you like, the next call goes on."""
+    from persyn import runs
+    from persyn.cli import context
+
+    parsed = load_run(config)
+    engine = context.engine()
+    with engine.begin() as conn:
+        run_id = runs.create(conn, parsed)
+    finish(engine, run_id, Stage.GENERATE, with_worker=with_worker)
+    report(engine, run_id)
+    print_export(engine, run_id)
+
+
+def calibrate(run: RunName, with_worker: WithWorker = False) -> None:
+    """Stop once every teacher has answered the calibration prompts. RUN may be a YAML that is new."""
+    _step(run, Stage.CALIBRATE, with_worker)
+
+
+def score(run: RunName, with_worker: WithWorker = False) -> None:
+    """Stop once the calibration answers are scored."""
+    _step(run, Stage.SCORE, with_worker)
+
+
+@router.command("train")
+def train(run: RunName, with_worker: WithWorker = False) -> None:
+    """Stop once the router is trained."""
+    _step(run, Stage.TRAIN, with_worker)
+
+
+def route(run: RunName, with_worker: WithWorker = False) -> None:
+    """Stop once every prompt has its teacher."""
+    _step(run, Stage.ROUTE, with_worker)
+
+
+def generate(run: RunName, with_worker: WithWorker = False) -> None:
+    """Stop once every teacher has answered its own prompts."""
+    _step(run, Stage.GENERATE, with_worker)
+
+
+def export(
+    run: RunName,
+    folder: Annotated[Path | None, typer.Option("--out", help="The folder to write to.")] = None,
+) -> None:
+    """Write the set that the run has so far, and a manifest of it."""
+    from persyn import runs
+    from persyn.cli import context
+
+    engine = context.engine()
+    with engine.connect() as conn:
+        run_id = runs.find(conn, run)
+    print_export(engine, run_id, folder)
+
+
+def status(
+    run: RunName,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until the run is finished.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show how far a run is, stage by stage."""
+    from rich.live import Live
+
+    from persyn import reporting, runs
+    from persyn.cli import context, show
+
+    engine = context.engine()
+
+    def now() -> reporting.RunStatus:
+        with engine.connect() as conn:
+            return reporting.status(conn, runs.find(conn, run))
+
+    current = now()
+    if as_json:
+        typer.echo(json.dumps(current.as_json(), default=str, indent=2))
+        return
+    if not watch:
+        show.console.print(show.status_table(current))
+        return
+    with Live(show.status_table(current), console=show.console) as live:
+        while current.finished_at is None:
+            time.sleep(1.0)
+            current = now()
+            live.update(show.status_table(current))
+
+
+def runs(as_json: Json = False) -> None:
+    """List the runs."""
+    from rich.table import Table
+
+    from persyn import reporting
+    from persyn.cli import context, show
+
+    with context.engine().connect() as conn:
+        found = reporting.runs(conn)
+    if as_json:
+        typer.echo(json.dumps(found, default=str, indent=2))
+        return
+    table = Table("id", "run", "prompt set", "student", "policy", "created", "finished")
+    for row in found:
+        table.add_row(*(show.safe("–" if value is None else f"{value:%F %T}" if hasattr(value, "year") else str(value))
+                        for value in row.values()))  # fmt: skip
+    show.console.print(table)
+
+
+def finish(engine: "Engine", run_id: int, stage: Stage, *, with_worker: bool) -> None:
+    """Aim the run at a stage and follow it there."""
+    from persyn import runs
+    from persyn.cli import context, watch, worker
+
+    settings = Settings.from_environment()
+    with engine.begin() as conn:
+        runs.aim(conn, run_id, stage)
+    with worker.local_worker(settings.home) if with_worker else nullcontext() as process:
+        watch.follow(engine, context.endpoints().broker_url, run_id, process, settings.home)
+
+
+def report(engine: "Engine", run_id: int) -> None:
+    """Print the run's summary and, where something could not be done, what and why."""
+    from persyn import reporting
+    from persyn.cli import show
+
+    with engine.connect() as conn:
+        summary = reporting.summary(conn, run_id)
+        status = reporting.status(conn, run_id)
+        failures = reporting.failures(conn, run_id) if status.dead else []
+    for table in show.summary_tables(summary):
+        show.console.print(table)
+    for row in failures:
+        if row.dead_now:
+            detail = show.safe(row.example_detail or "", 300)
+            show.err.print(f"[red]{row.dead_now} jobs of {row.queue} are dead[/red]: {row.error_code}: {detail}")
+
+
+def print_export(engine: "Engine", run_id: int, folder: Path | None = None) -> Path:
+    """Write the export and say where it is. Raises PersynError where the run has no decisions to export."""
+    from persyn import export as exporting
+    from persyn import reporting, runs
+    from persyn.cli import show
+
+    with engine.connect() as conn:
+        config = runs.load(conn, run_id).config
+        if reporting.status(conn, run_id).decided == 0:
+            raise PersynError(
+                f"Run {config.name} has routed no prompt yet, so there is nothing to export."
+                f" `persyn status {config.name}` shows how far it is."
+            )
+    folder = folder or Settings.from_environment().home / "exports" / config.name
+    exporting.export_run(engine, run_id, folder, formats=config.export.formats, layout=config.export.layout)
+    show.console.print(f"The set is in {folder}", soft_wrap=True, highlight=False)
+    return folder
+
+
+def _step(run: str, stage: Stage, with_worker: bool) -> None:
+    from persyn import runs as runs_table
+    from persyn.cli import context, show
+
+    engine = context.engine()
+    with engine.begin() as conn:
+        if run.endswith((".yaml", ".yml")):
+            run_id = runs_table.create(conn, load_run(Path(run)))
+        else:
+            run_id = runs_table.find(conn, run)
+    finish(engine, run_id, stage, with_worker=with_worker)
+    from persyn import reporting
+
+    with engine.connect() as conn:
+        show.console.print(show.status_table(reporting.status(conn, run_id)))

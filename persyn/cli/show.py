@@ -1,0 +1,75 @@
+"""How things look in a terminal. Whatever comes from models or users is escaped before it gets here, or by here."""
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from persyn.reporting import RunStatus, Summary
+
+console = Console()
+err = Console(stderr=True)
+
+
+def safe(text: str, limit: int = 2000) -> str:
+    """Untrusted text for a terminal: control characters, ANSI escapes among them, shown and not obeyed."""
+    shown = "".join(
+        char if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs") else f"\\x{ord(char):02x}"
+        for char in text[:limit]
+    )
+    return escape(shown + ("…" if len(text) > limit else ""))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def status_table(status: "RunStatus") -> Table:
+    state = "finished" if status.finished_at else "in progress"
+    table = Table(title=f"Run {status.name} ({state}): {status.prompts} prompts, {status.decided} routed")
+    table.add_column("stage")
+    for column in ("total", "ready", "leased", "done", "dead"):
+        table.add_column(column, justify="right")
+    for stage in status.stages:
+        counts = (stage.total, stage.ready, stage.leased, stage.done, stage.dead)
+        table.add_row(stage.stage, *(str(count) for count in counts), style="red" if stage.dead else None)
+    return table
+
+
+def summary_tables(summary: "Summary") -> list[Table]:
+    teachers = Table(title="Teachers")
+    teachers.add_column("answers from")
+    for column in ("prompts", "generated", "reused", "tokens", "quality", "learnability"):
+        teachers.add_column(column, justify="right")
+    for teacher in summary.teachers:
+        counts = (teacher.prompts, teacher.generated, teacher.reused, teacher.completion_tokens)
+        cells = [*(str(count) for count in counts), number(teacher.quality), number(teacher.learnability)]
+        teachers.add_row(safe(teacher.teacher), *cells)
+    teachers.add_section()
+    for label, mean in (
+        ("chosen, calibration prompts", summary.calibration),
+        ("chosen, routed prompts", summary.routed),
+    ):
+        teachers.add_row(label, str(mean.prompts), "", "", "", number(mean.quality), number(mean.learnability))
+    teachers.caption = "A teacher's quality and learnability are its means on the calibration set."
+    return [teachers, _run_table(summary)]
+
+
+def _run_table(summary: "Summary") -> Table:
+    table = Table(title="Run", show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    share = summary.generated / summary.full if summary.full else 0.0
+    table.add_row("prompts", str(summary.prompts))
+    table.add_row("generations made, against N·M", f"{summary.generated} of {summary.full} ({share:.0%})")
+    metrics = summary.metrics or {}
+    for label, key in (("Hit@1", "hit_at_1"), ("Hit@3", "hit_at_3"), ("regret", "regret")):
+        if key in metrics:
+            static = number(metrics.get(f"static_{key}"))
+            table.add_row(f"router {label}, validation (static best)", f"{number(metrics[key])} ({static})")
+    if summary.elapsed_s is not None:
+        table.add_row("elapsed", f"{summary.elapsed_s:.0f} s")
+    return table

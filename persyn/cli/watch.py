@@ -1,0 +1,75 @@
+"""Following a run from the terminal: it advances the run like any reconciler, and may be killed at any time."""
+
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from persyn.cli import show
+from persyn.errors import ServiceError
+from persyn.states import Stage
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from persyn.reporting import RunStatus
+
+POLL_S = 1.0
+
+
+def follow(
+    engine: "Engine", broker_url: str, run_id: int, worker: "subprocess.Popen[bytes] | None", home: Path
+) -> None:
+    """Advance, wake and show until every job up to the run's aim is final.
+
+    Raises ServiceError where the worker that was started for this ended by itself.
+    """
+    from persyn import jobs, pipeline, queue, reporting
+
+    app = queue.application(broker_url)
+    bars: dict[str, TaskID] = {}
+    columns = (
+        TextColumn("{task.description:<13}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=show.err) as progress:
+        while True:
+            step = pipeline.advance(engine, run_id)
+            with engine.connect() as conn:
+                status = reporting.status(conn, run_id)
+                due = jobs.waiting(conn)
+            _draw(progress, bars, status)
+            if step.finished:
+                return
+            for name, count in due.items():
+                queue.wake(app, name, count)
+            if worker is not None and worker.poll() is not None:
+                raise ServiceError(
+                    f"The worker ended with code {worker.returncode}. Its log is {home / 'logs' / 'worker.log'};"
+                    " the same command goes on from here."
+                )
+            time.sleep(POLL_S)
+
+
+def _draw(progress: Progress, bars: dict[str, TaskID], status: "RunStatus") -> None:
+    from persyn import reporting
+
+    for stage in status.stages:
+        finished, total = stage.done + stage.dead + stage.cancelled, stage.total
+        if stage.stage == reporting.STAGE_NAMES[Stage.ROUTE]:  # one job, but as many decisions as prompts
+            finished, total = status.decided, status.prompts
+        if stage.stage not in bars:
+            bars[stage.stage] = progress.add_task(stage.stage, total=total, rate="")
+        task = progress.tasks[progress.task_ids.index(bars[stage.stage])]
+        speed = task.finished_speed or task.speed
+        progress.update(bars[stage.stage], completed=finished, total=total, rate=f"{speed:.1f}/s" if speed else "")

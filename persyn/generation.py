@@ -1,0 +1,91 @@
+"""Stage 6: the answers. What to ask a teacher for a job, and how its answer is stored under the lease."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from persyn import jobs
+from persyn.states import Stage
+
+_ROUTED = """
+SELECT d.run_id, 'generate' AS kind, 'teacher.' || t.name AS queue, CAST(:stage AS int) AS priority,
+       d.prompt_id, d.teacher_id, NULL::bigint AS generation_id, NULL::bigint AS scorer_id
+FROM routing_decision d
+JOIN run r ON r.id = d.run_id AND r.policy = d.policy
+JOIN teacher t ON t.id = d.teacher_id
+WHERE d.run_id = :run_id AND NOT EXISTS (
+    SELECT FROM generation g WHERE g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0)
+ORDER BY d.teacher_id, d.prompt_id
+"""
+
+_INSERT = text("""
+INSERT INTO generation (prompt_id, teacher_id, sample_index, text, reasoning, finish_reason, prompt_tokens,
+                        completion_tokens, seed, latency_s, server_version, job_id, lease_id)
+VALUES (:prompt_id, :teacher_id, :sample_index, :text, :reasoning, :finish_reason, :prompt_tokens,
+        :completion_tokens, :seed, :latency_s, :server_version, :job_id, :lease_id)
+ON CONFLICT (prompt_id, teacher_id, sample_index) DO NOTHING
+""")
+
+
+class Request(NamedTuple):
+    """What a teacher is asked. The seed hangs on the prompt alone, so that an answer asked for again is the same."""
+
+    claim: jobs.Claim
+    messages: list[dict[str, str]]
+    seed: int
+
+
+class Result(NamedTuple):
+    """A teacher's answer on its way into the table."""
+
+    request: Request
+    text: str
+    reasoning: str | None
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    latency_s: float
+    server_version: str | None
+
+
+def enqueue(conn: Connection, run_id: int) -> int:
+    """A job for each routed prompt whose teacher has not answered it yet; returns how many are new."""
+    return jobs.enqueue(conn, _ROUTED, {"run_id": run_id, "stage": int(Stage.GENERATE)})
+
+
+def requests(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Request]:
+    rows = conn.execute(
+        text("SELECT id, messages, sha256 FROM prompt WHERE id = ANY(:ids)"),
+        {"ids": [claim.prompt_id for claim in claims]},
+    )
+    prompts = {row.id: row for row in rows}
+    return [_request(claim, prompts[claim.prompt_id]) for claim in claims]
+
+
+def _request(claim: jobs.Claim, prompt: Any) -> Request:
+    seed = (int(prompt.sha256[:8], 16) + claim.sample_index) % 2**31
+    return Request(claim, prompt.messages, seed)
+
+
+def store(conn: Connection, lease_id: int, results: Sequence[Result]) -> int:
+    """Complete the jobs and keep the answers of those that were still this lease's. Raises LeaseLost."""
+    accepted = jobs.complete(conn, lease_id, [result.request.claim.id for result in results])
+    rows = [_row(lease_id, result) for result in results if result.request.claim.id in accepted]
+    if rows:
+        conn.execute(_INSERT, rows)
+    return len(rows)
+
+
+def _row(lease_id: int, result: Result) -> dict[str, Any]:
+    claim = result.request.claim
+    values = result._asdict()
+    del values["request"]
+    return values | {
+        "prompt_id": claim.prompt_id,
+        "teacher_id": claim.teacher_id,
+        "sample_index": claim.sample_index,
+        "seed": result.request.seed,
+        "job_id": claim.id,
+        "lease_id": lease_id,
+    }

@@ -1,0 +1,84 @@
+"""The order of the stages, and the only module that knows it.
+
+`advance` looks at the tables, adds whatever work is possible now, and ends. It may be called by anyone at any time,
+twice at once or never for an hour: each step adds only what is missing.
+"""
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, Engine, text
+
+from persyn import calibration, generation, runs
+from persyn.rewards import scoring
+from persyn.router import store as routers
+from persyn.routing import decisions
+from persyn.states import Stage
+
+_ADVANCE_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('persyn advance', :id))")
+_OPEN_JOBS = text("""
+SELECT priority AS stage, count(*) AS jobs FROM job
+WHERE run_id = :run_id AND state IN ('ready', 'leased') GROUP BY priority
+""")
+_STAGE_DONE = text("SELECT state FROM job WHERE run_id = :run_id AND kind = :kind")
+
+
+class Progress(NamedTuple):
+    """What one call found and did."""
+
+    new_jobs: int
+    finished: bool  # every job up to the stage that the run aims at is final; a dead one says why in its row
+
+
+def advance(engine: Engine, run_id: int) -> Progress:
+    """Take the run as far as it can go now, up to the stage that it aims at."""
+    with engine.begin() as conn:
+        if not conn.execute(_ADVANCE_LOCK, {"id": run_id}).scalar_one():
+            return Progress(0, False)
+        run = runs.load(conn, run_id)
+        new_jobs = _advance(conn, run)
+        finished = new_jobs == 0 and not _open(conn, run_id)
+        if finished and not run.finished:
+            conn.execute(text("UPDATE run SET finished_at = clock_timestamp() WHERE id = :id"), {"id": run_id})
+        return Progress(new_jobs, finished)
+
+
+def _advance(conn: Connection, run: runs.Run) -> int:
+    """Each stage in its order; the first that must wait for jobs ends the walk."""
+    new = 0
+    settings = run.config.calibration
+    calibration.select(
+        conn,
+        run.id,
+        prompt_set_id=run.prompt_set_id,
+        size=settings.size,
+        validation=settings.validation,
+        seed=run.config.seed,
+    )
+    new += calibration.enqueue(conn, run.id)
+    if run.target < Stage.SCORE:
+        return new
+    new += scoring.enqueue_calibration(conn, run.id)
+    if run.target < Stage.TRAIN or _open(conn, run.id, up_to=Stage.SCORE):
+        return new
+    if run.config.policy == "persyn":
+        new += routers.enqueue(conn, run.id)
+        if run.target < Stage.ROUTE or routers.find(conn, run.id) is None:
+            return new
+    elif run.target < Stage.ROUTE:
+        return new
+    new += decisions.enqueue(conn, run.id)
+    if run.target < Stage.GENERATE or not _done(conn, run.id, "route"):
+        return new
+    new += generation.enqueue(conn, run.id)
+    if run.config.scorers.score == "all":
+        new += scoring.enqueue_routed(conn, run.id)
+    return new
+
+
+def _open(conn: Connection, run_id: int, *, up_to: Stage = Stage.SCORE_ROUTED) -> int:
+    rows = conn.execute(_OPEN_JOBS, {"run_id": run_id})
+    return sum(row.jobs for row in rows if row.stage <= up_to)
+
+
+def _done(conn: Connection, run_id: int, kind: str) -> bool:
+    return conn.execute(_STAGE_DONE, {"run_id": run_id, "kind": kind}).scalar() == "done"

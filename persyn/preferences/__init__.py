@@ -1,0 +1,1 @@
+"""Which teacher each calibration prompt prefers."""

@@ -1,0 +1,237 @@
+"""What a run looks like from outside: stages, summary, a prompt's trail, the integrity of it all. Reads only."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from persyn.errors import NotFound
+from persyn.states import Stage
+
+STAGE_NAMES: dict[Stage, str] = {
+    Stage.CALIBRATE: "calibrate",
+    Stage.SCORE: "score",
+    Stage.TRAIN: "train router",
+    Stage.ROUTE: "route",
+    Stage.GENERATE: "generate",
+    Stage.SCORE_ROUTED: "score routed",
+}
+
+
+class StageStatus(NamedTuple):
+    """How many of a stage's jobs are where. `total` grows while work is being added."""
+
+    stage: str
+    total: int
+    ready: int
+    leased: int
+    done: int
+    dead: int
+    cancelled: int
+
+
+class RunStatus(NamedTuple):
+    id: int
+    name: str
+    policy: str
+    created_at: datetime
+    finished_at: datetime | None
+    prompts: int
+    decided: int
+    stages: list[StageStatus]
+
+    @property
+    def dead(self) -> int:
+        return sum(stage.dead for stage in self.stages)
+
+    def as_json(self) -> dict[str, Any]:
+        return self._asdict() | {"stages": [stage._asdict() for stage in self.stages]}
+
+
+class TrailStep(NamedTuple):
+    """One thing that happened to a prompt."""
+
+    at: datetime
+    what: str
+    teacher: str | None
+    detail: dict[str, Any]
+
+
+class TeacherResult(NamedTuple):
+    """One teacher in one run. Means are of raw scores on the calibration set; None where nothing was scored."""
+
+    teacher: str
+    prompts: int  # that the run's decisions give it
+    generated: int  # answers that this run made
+    reused: int  # answers that existed already
+    completion_tokens: int
+    quality: float | None
+    learnability: float | None
+
+
+class Mean(NamedTuple):
+    """Mean raw scores over some prompts' chosen answers."""
+
+    prompts: int
+    quality: float | None
+    learnability: float | None
+
+
+class Summary(NamedTuple):
+    teachers: list[TeacherResult]
+    calibration: Mean  # the answers chosen for calibration prompts
+    routed: Mean  # the answers chosen by the policy for the other prompts
+    prompts: int
+    generated: int
+    reused: int
+    full: int  # N·M: what Generate then Select would have asked for
+    metrics: dict[str, Any] | None  # the router's, on the validation split
+    elapsed_s: float | None
+
+
+def runs(conn: Connection) -> list[dict[str, Any]]:
+    rows = conn.execute(
+        text("""
+        SELECT r.id, r.name, s.name AS prompt_set, st.name AS student, r.policy, r.created_at, r.finished_at
+        FROM run r JOIN prompt_set s ON s.id = r.prompt_set_id JOIN student st ON st.id = r.student_id ORDER BY r.id
+        """)
+    )
+    return [dict(row._mapping) for row in rows]
+
+
+def status(conn: Connection, run_id: int) -> RunStatus:
+    """Raises NotFound."""
+    run = conn.execute(
+        text("""
+        SELECT r.id, r.name, r.policy, r.created_at, r.finished_at,
+               (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id) AS prompts,
+               (SELECT count(*) FROM routing_decision d WHERE d.run_id = r.id AND d.policy = r.policy) AS decided
+        FROM run r WHERE r.id = :id
+        """),
+        {"id": run_id},
+    ).first()
+    if run is None:
+        raise NotFound(f"There is no run {run_id}. `persyn runs` lists those that there are.")
+    counts = conn.execute(
+        text("SELECT priority, state, count(*) AS jobs FROM job WHERE run_id = :id GROUP BY priority, state"),
+        {"id": run_id},
+    ).all()
+    found = {(row.priority, row.state): row.jobs for row in counts}
+    stages = [_stage(stage, found) for stage in Stage]
+    return RunStatus(**run._mapping, stages=[stage for stage in stages if stage.total])
+
+
+def _stage(stage: Stage, counts: dict[tuple[int, str], int]) -> StageStatus:
+    states = ("ready", "leased", "done", "dead", "cancelled")
+    numbers = {state: counts.get((int(stage), state), 0) for state in states}
+    return StageStatus(STAGE_NAMES[stage], sum(numbers.values()), **numbers)
+
+
+def find_prompt(conn: Connection, run_id: int, key: str) -> int:
+    """A prompt of the run by its external id or, failing that, its number. Raises NotFound."""
+    row = conn.execute(
+        text("""
+        SELECT p.id FROM prompt p JOIN run r ON r.prompt_set_id = p.prompt_set_id
+        WHERE r.id = :run_id AND (p.external_id = :key OR p.id::text = :key)
+        ORDER BY (p.external_id = :key) DESC NULLS LAST LIMIT 1
+        """),
+        {"run_id": run_id, "key": key},
+    ).first()
+    if row is None:
+        raise NotFound(f"Run {run_id} has no prompt {key!r}. Give the id from your file, or the prompt's number.")
+    return int(row.id)
+
+
+def a_routed_prompt(conn: Connection, run_id: int) -> str:
+    """The id of one prompt that the policy routed, for a person to look at first."""
+    row = conn.execute(
+        text("""
+        SELECT coalesce(p.external_id, p.id::text) AS key
+        FROM routing_decision d JOIN prompt p ON p.id = d.prompt_id
+        WHERE d.run_id = :id ORDER BY d.basis = 'measured', p.position LIMIT 1
+        """),
+        {"id": run_id},
+    ).first()
+    return "ID" if row is None else str(row.key)
+
+
+def trail(conn: Connection, run_id: int, prompt_id: int) -> list[TrailStep]:
+    rows = conn.execute(
+        text("""
+        SELECT at, what, teacher, detail FROM audit.prompt_trail
+        WHERE run_id = :run_id AND prompt_id = :prompt_id ORDER BY at, step
+        """),
+        {"run_id": run_id, "prompt_id": prompt_id},
+    )
+    return [TrailStep(*row) for row in rows]
+
+
+def prompt_messages(conn: Connection, prompt_id: int) -> list[dict[str, str]]:
+    found = conn.execute(text("SELECT messages FROM prompt WHERE id = :id"), {"id": prompt_id})
+    return list(found.scalar_one())
+
+
+def integrity(conn: Connection) -> list[tuple[str, int]]:
+    """Each invariant with how often it is violated."""
+    return [(row.invariant, row.violations) for row in conn.execute(text("SELECT * FROM audit.integrity"))]
+
+
+def failures(conn: Connection, run_id: int) -> Sequence[Any]:
+    return conn.execute(text("SELECT * FROM audit.failures WHERE run_id = :id"), {"id": run_id}).all()
+
+
+_TEACHERS = text("""
+WITH chosen AS (
+    SELECT teacher_id, count(*) AS prompts FROM routing_decision d JOIN run r ON r.id = d.run_id AND r.policy = d.policy
+    WHERE d.run_id = :id GROUP BY teacher_id
+), measured AS (
+    SELECT g.teacher_id, avg(q.value) AS quality, avg(l.value) AS learnability
+    FROM calibration_prompt c
+    JOIN run r ON r.id = c.run_id
+    JOIN run_teacher rt ON rt.run_id = r.id
+    JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = rt.teacher_id AND g.sample_index = 0
+    LEFT JOIN score q ON q.generation_id = g.id AND q.scorer_id = r.quality_scorer_id
+    LEFT JOIN score l ON l.generation_id = g.id AND l.scorer_id = r.learnability_scorer_id
+    WHERE c.run_id = :id GROUP BY g.teacher_id
+)
+SELECT t.name AS teacher, coalesce(ch.prompts, 0) AS prompts, coalesce(a.generated, 0) AS generated,
+       coalesce(a.reused, 0) AS reused, coalesce(a.completion_tokens, 0) AS completion_tokens, m.quality, m.learnability
+FROM run_teacher rt
+JOIN teacher t ON t.id = rt.teacher_id
+LEFT JOIN chosen ch ON ch.teacher_id = t.id
+LEFT JOIN measured m ON m.teacher_id = t.id
+LEFT JOIN audit.cost a ON a.run_id = rt.run_id AND a.teacher = t.name
+WHERE rt.run_id = :id ORDER BY rt.position
+""")
+
+_CHOSEN = text("""
+SELECT c.prompt_id IS NOT NULL AS calibration, count(*) AS prompts,
+       avg(q.value) AS quality, avg(l.value) AS learnability
+FROM routing_decision d
+JOIN run r ON r.id = d.run_id AND r.policy = d.policy
+LEFT JOIN calibration_prompt c ON c.run_id = d.run_id AND c.prompt_id = d.prompt_id
+JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0
+LEFT JOIN score q ON q.generation_id = g.id AND q.scorer_id = r.quality_scorer_id
+LEFT JOIN score l ON l.generation_id = g.id AND l.scorer_id = r.learnability_scorer_id
+WHERE d.run_id = :id GROUP BY c.prompt_id IS NOT NULL
+""")
+
+
+def summary(conn: Connection, run_id: int) -> Summary:
+    teachers = [TeacherResult(*row) for row in conn.execute(_TEACHERS, {"id": run_id})]
+    chosen = {row.calibration: Mean(*row[1:]) for row in conn.execute(_CHOSEN, {"id": run_id})}
+    metrics = conn.execute(text("SELECT metrics FROM router WHERE run_id = :id"), {"id": run_id}).scalar()
+    state = status(conn, run_id)
+    nothing = Mean(0, None, None)
+    return Summary(
+        teachers=teachers,
+        calibration=chosen.get(True, nothing),
+        routed=chosen.get(False, nothing),
+        prompts=state.prompts,
+        generated=sum(teacher.generated for teacher in teachers),
+        reused=sum(teacher.reused for teacher in teachers),
+        full=state.prompts * len(teachers),
+        metrics=metrics,
+        elapsed_s=(state.finished_at - state.created_at).total_seconds() if state.finished_at else None,
+    )

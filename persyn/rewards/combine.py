@@ -1,0 +1,89 @@
+"""Quality and learnability into one reward: r = (1-α)·r_q + α·r_l, both normalised within the prompt first.
+
+Scores are stored raw and normalised at reading, so that another α is a question to the same scores and not a new run.
+The paper does not say how it normalises; the choices are here, and `docs/method.md` gives the reasons.
+"""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Normalisation = Literal["minmax", "zscore", "rank"]
+Rewards = NDArray[np.float64]
+
+
+def normalise(values: ArrayLike, how: Normalisation) -> Rewards:
+    """Put each prompt's scores (row of (P, M)) on a common scale; what is not finite is missing and comes back NaN.
+
+    `minmax`: onto [0, 1]. `zscore`: mean 0, population deviation 1. `rank`: 0 for the worst to 1 for the best,
+    ties sharing their mean rank. A row whose scores are all equal says nothing about its teachers and becomes 0.5
+    throughout (`zscore`: 0); `degenerate` finds such rows.
+    """
+    present = _present(values)
+    flat = degenerate(present)
+    if how == "rank":
+        result = _ranks(present)
+    else:
+        low, high = _extent(present)
+        with np.errstate(invalid="ignore"):
+            result = (present - low) / np.where(high > low, high - low, 1.0)
+        if how == "zscore":
+            result = _standardise(result)
+    result[flat] = np.where(np.isnan(present[flat]), np.nan, 0.0 if how == "zscore" else 0.5)
+    return result
+
+
+def degenerate(values: ArrayLike) -> NDArray[np.bool_]:
+    """(P,): the prompts that have scores, all of them equal. A single score is equal to itself."""
+    low, high = _extent(_present(values))
+    return np.asarray(low == high).reshape(-1)
+
+
+def combine(quality: ArrayLike, learnability: ArrayLike, alpha: float, how: Normalisation) -> Rewards:
+    """The combined reward (P, M), from raw scores (P, M).
+
+    A teacher that lacks one of the two scores on a prompt is NaN there and takes no part in its normalisation.
+    A score whose weight is zero is not missed: α = 0 needs no learnability and α = 1 no quality.
+    """
+    q, learn = _present(quality), _present(learnability)
+    if alpha == 0.0:
+        return normalise(q, how)
+    if alpha == 1.0:
+        return normalise(learn, how)
+    missing = np.isnan(q) | np.isnan(learn)
+    q[missing] = learn[missing] = np.nan
+    return (1.0 - alpha) * normalise(q, how) + alpha * normalise(learn, how)
+
+
+def _present(values: ArrayLike) -> Rewards:
+    array = np.array(values, dtype=np.float64)
+    if array.ndim != 2:
+        raise ValueError(f"scores must be (prompts, teachers), got shape {array.shape}")
+    array[~np.isfinite(array)] = np.nan
+    return array
+
+
+def _extent(values: Rewards) -> tuple[Rewards, Rewards]:
+    """Each row's lowest and highest score, (P, 1); +inf and -inf where the row is empty."""
+    missing = np.isnan(values)
+    low = np.where(missing, np.inf, values).min(axis=1, keepdims=True, initial=np.inf)
+    high = np.where(missing, -np.inf, values).max(axis=1, keepdims=True, initial=-np.inf)
+    return low, high
+
+
+def _standardise(values: Rewards) -> Rewards:
+    """Of rows already on [0, 1], where squares can neither overflow nor vanish."""
+    present = ~np.isnan(values)
+    count = np.maximum(present.sum(axis=1, keepdims=True), 1)
+    centred = values - np.where(present, values, 0.0).sum(axis=1, keepdims=True) / count
+    variance = np.where(present, centred**2, 0.0).sum(axis=1, keepdims=True) / count
+    return np.asarray(centred / np.sqrt(np.where(variance > 0, variance, 1.0)))
+
+
+def _ranks(values: Rewards) -> Rewards:
+    present = ~np.isnan(values)
+    below = (values[:, None, :] < values[:, :, None]).sum(axis=2)
+    same = (values[:, None, :] == values[:, :, None]).sum(axis=2)
+    others = np.maximum(present.sum(axis=1, keepdims=True) - 1, 1)
+    return np.where(present, (below + (same - 1) / 2) / others, np.nan)

@@ -1,0 +1,98 @@
+"""Stage 2 as jobs: which answers still need a score, what a scorer must read, and how its values are stored."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+from persyn import jobs
+from persyn.states import Stage
+
+# Every (generation, scorer) of the run without a score. The first half is the calibration set, every teacher's answer;
+# the second the answers that the decisions name.
+_CALIBRATION = """
+SELECT r.id AS run_id, 'score' AS kind, 'score.' || s.kind AS queue, CAST(:stage AS int) AS priority,
+       NULL::bigint AS prompt_id, NULL::bigint AS teacher_id, g.id AS generation_id, s.id AS scorer_id
+FROM run r
+JOIN calibration_prompt c ON c.run_id = r.id
+JOIN run_teacher rt ON rt.run_id = r.id
+JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = rt.teacher_id AND g.sample_index = 0
+JOIN scorer s ON s.id IN (r.quality_scorer_id, r.learnability_scorer_id)
+WHERE r.id = :run_id AND NOT EXISTS (SELECT FROM score x WHERE x.generation_id = g.id AND x.scorer_id = s.id)
+ORDER BY s.id, g.id
+"""
+
+_ROUTED = """
+SELECT r.id AS run_id, 'score' AS kind, 'score.' || s.kind AS queue, CAST(:stage AS int) AS priority,
+       NULL::bigint AS prompt_id, NULL::bigint AS teacher_id, g.id AS generation_id, s.id AS scorer_id
+FROM run r
+JOIN routing_decision d ON d.run_id = r.id AND d.policy = r.policy
+JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0
+JOIN scorer s ON s.id IN (r.quality_scorer_id, r.learnability_scorer_id)
+WHERE r.id = :run_id AND NOT EXISTS (SELECT FROM score x WHERE x.generation_id = g.id AND x.scorer_id = s.id)
+ORDER BY s.id, g.id
+"""
+
+_ITEMS = text("""
+SELECT g.id, p.messages, p.reference_answer, g.text AS answer
+FROM generation g JOIN prompt p ON p.id = g.prompt_id WHERE g.id = ANY(:ids)
+""")
+
+_INSERT = text("""
+INSERT INTO score (generation_id, scorer_id, value, detail, job_id, lease_id)
+VALUES (:generation_id, :scorer_id, :value, :detail, :job_id, :lease_id)
+ON CONFLICT (generation_id, scorer_id) DO NOTHING
+""").bindparams(bindparam("detail", type_=JSONB))
+
+
+class Item(NamedTuple):
+    """One answer to be scored."""
+
+    claim: jobs.Claim
+    messages: list[dict[str, str]]
+    reference_answer: str | None
+    answer: str
+
+
+class Value(NamedTuple):
+    """A scorer's raw value for an item."""
+
+    item: Item
+    value: float
+    detail: dict[str, Any]
+
+
+def enqueue_calibration(conn: Connection, run_id: int) -> int:
+    return jobs.enqueue(conn, _CALIBRATION, {"run_id": run_id, "stage": int(Stage.SCORE)})
+
+
+def enqueue_routed(conn: Connection, run_id: int) -> int:
+    return jobs.enqueue(conn, _ROUTED, {"run_id": run_id, "stage": int(Stage.SCORE_ROUTED)})
+
+
+def items(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Item]:
+    rows = conn.execute(_ITEMS, {"ids": [claim.generation_id for claim in claims]})
+    found = {row.id: row for row in rows}
+    pairs = [(claim, found[claim.generation_id]) for claim in claims]
+    return [Item(claim, row.messages, row.reference_answer, row.answer) for claim, row in pairs]
+
+
+def store(conn: Connection, lease_id: int, values: Sequence[Value]) -> int:
+    """Complete the jobs and keep the values of those that were still this lease's. Raises LeaseLost."""
+    accepted = jobs.complete(conn, lease_id, [value.item.claim.id for value in values])
+    rows = [
+        {
+            "generation_id": value.item.claim.generation_id,
+            "scorer_id": value.item.claim.scorer_id,
+            "value": value.value,
+            "detail": value.detail,
+            "job_id": value.item.claim.id,
+            "lease_id": lease_id,
+        }
+        for value in values
+        if value.item.claim.id in accepted
+    ]
+    if rows:
+        conn.execute(_INSERT, rows)
+    return len(rows)

@@ -1,0 +1,1 @@
+"""The router: a language model whose head gives one Bradley-Terry coefficient per teacher."""

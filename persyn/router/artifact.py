@@ -1,0 +1,70 @@
+"""A trained router on disk: its weights as safetensors, never pickle, and `router.json`, which says what they are.
+
+One hash stands for all of it: router.json holds the weights' sha256, and the artifact's sha256 is router.json's.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from persyn.errors import ModelError
+
+DESCRIPTION = "router.json"
+WEIGHTS = "weights.safetensors"
+
+Tensors = Mapping[str, NDArray[np.float32]]
+
+
+class Artifact(NamedTuple):
+    tensors: dict[str, NDArray[np.float32]]
+    description: dict[str, Any]
+
+
+def write(folder: Path, tensors: Tensors, description: Mapping[str, Any]) -> str:
+    """Write both files and return the artifact's sha256.
+
+    Each file appears whole or not at all, and the description last: a reader that comes in between finds hashes that
+    do not fit, never weights that do not.
+    """
+    weights = save(dict(tensors))
+    record = {**description, "weights_sha256": hashlib.sha256(weights).hexdigest()}
+    text = json.dumps(record, indent=2, sort_keys=True).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    _replace(folder / WEIGHTS, weights)
+    _replace(folder / DESCRIPTION, text)
+    return hashlib.sha256(text).hexdigest()
+
+
+def read(folder: Path, expected_sha256: str) -> Artifact:
+    """Read an artifact back. Raises ModelError if a file is missing or is not the one that was written."""
+    try:
+        text = (folder / DESCRIPTION).read_bytes()
+        weights = (folder / WEIGHTS).read_bytes()
+    except OSError as exc:
+        raise ModelError(f"The router in {folder} cannot be read: {exc}. Train it again.") from exc
+    if hashlib.sha256(text).hexdigest() != expected_sha256:
+        raise ModelError(f"{folder / DESCRIPTION} is not the file that was recorded (sha256). Train the router again.")
+    description = json.loads(text)
+    if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
+        raise ModelError(f"{folder / WEIGHTS} is not the file that was recorded (sha256). Train the router again.")
+    return Artifact(load(weights), description)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise

@@ -1,0 +1,64 @@
+"""Prompts as the router's backbone reads them.
+
+A backbone with a chat template (a chat model) reads the conversation in it; one without (an encoder such as MiniLM)
+reads the contents as plain text between the tokenizer's own special tokens. Either way the text cannot forge one.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from persyn.chat import ChatError, Messages, prompt_ids
+from persyn.router.model import Backbone
+
+
+class Batch(NamedTuple):
+    """Prompts of similar length: their positions in the caller's list, ids and attention mask, both (B, T)."""
+
+    positions: list[int]
+    ids: Tensor
+    attention: Tensor
+
+
+def tokenise(backbone: Backbone, prompts: Sequence[Messages], max_length: int) -> list[list[int]]:
+    """Token ids of each prompt, at most `max_length`.
+
+    A longer prompt loses its beginning: what is asked, and the token that `last` pooling reads, stand at the end.
+    """
+    limit = min(max_length, getattr(backbone.network.config, "max_position_embeddings", max_length))
+    return [_encode(backbone.tokenizer, messages, limit) for messages in prompts]
+
+
+def batches(rows: Sequence[list[int]], batch_size: int, device: torch.device) -> Iterator[Batch]:
+    """All rows, the shortest first, so that a batch carries little padding."""
+    order = sorted(range(len(rows)), key=lambda position: len(rows[position]))
+    for start in range(0, len(order), batch_size):
+        positions = order[start : start + batch_size]
+        yield Batch(positions, *collate([rows[position] for position in positions], device))
+
+
+def collate(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ids and attention mask, both (B, T), padded on the right; the mask hides what the padding's id is."""
+    longest = max(len(row) for row in rows)
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
+    attention = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
+    return ids, attention
+
+
+def _encode(tokenizer: Any, messages: Messages, limit: int) -> list[int]:
+    ids: list[int] = []
+    if tokenizer.chat_template:
+        try:
+            ids = prompt_ids(tokenizer, messages, generation_prompt=False)[-limit:]
+        except ChatError:
+            ids = []  # some templates refuse a system message; every prompt must get a teacher all the same
+    return ids or _encode_plain(tokenizer, "\n\n".join(message["content"] for message in messages), limit)
+
+
+def _encode_plain(tokenizer: Any, text: str, limit: int) -> list[int]:
+    tokenizer.truncation_side = "left"
+    encoded = tokenizer(text, truncation=True, max_length=limit, split_special_tokens=True)
+    # An empty text may have no token at all, and a vector needs one.
+    return list(encoded["input_ids"]) or [tokenizer.eos_token_id or 0]

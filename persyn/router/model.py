@@ -1,0 +1,81 @@
+"""The router's network: a language model as backbone, pooled to one vector a prompt, and a linear head.
+
+The head gives one Bradley-Terry coefficient per teacher, π(x) in R^M. Its bias holds what is true of the teachers on
+every prompt; its weights hold what the prompt changes.
+"""
+
+from typing import Any, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer
+
+from persyn.errors import ModelError
+
+Pooling = Literal["mean", "last"]
+
+
+class Backbone(NamedTuple):
+    """A language model without its head, and its tokenizer."""
+
+    network: Any
+    tokenizer: Any
+
+
+class RouterModel(nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
+    def __init__(self, backbone: Any, *, pooling: Pooling, n_teachers: int, frozen: bool) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pooling = pooling
+        self.frozen = frozen
+        self.head = nn.Linear(backbone.config.get_text_config().hidden_size, n_teachers)
+        # From zero weights every prompt gets the bias: what is learnt is what a prompt adds to it.
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.backbone.requires_grad_(not frozen)
+
+    def embed(self, ids: Tensor, attention: Tensor) -> Tensor:
+        """(B, T) token ids, padded on the right, and their mask, to (B, H) prompt vectors."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            states = self.backbone(input_ids=ids, attention_mask=attention).last_hidden_state
+        if self.pooling == "last":
+            rows = torch.arange(len(ids), device=ids.device)
+            return cast(Tensor, states[rows, attention.sum(dim=1) - 1].float())
+        kept = attention[:, :, None].to(states.dtype)
+        return cast(Tensor, ((states * kept).sum(dim=1) / kept.sum(dim=1)).float())
+
+    def forward(self, ids: Tensor, attention: Tensor) -> Tensor:
+        """(B, M) coefficients."""
+        return cast(Tensor, self.head(self.embed(ids, attention)))
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """What training changed, on the CPU: the head, and the backbone unless it is frozen."""
+        kept = {name: tensor for name, tensor in self.state_dict().items() if self._is_trained(name)}
+        return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in kept.items()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Put a `trained_state` back. Raises ModelError if it is another model's."""
+        wanted = {name: tensor.shape for name, tensor in self.state_dict().items() if self._is_trained(name)}
+        if {name: tensor.shape for name, tensor in state.items()} != wanted:
+            raise ModelError("The router's weights do not fit its backbone. Is it the backbone that it was trained on?")
+        self.load_state_dict(state, strict=False)
+
+    def _is_trained(self, name: str) -> bool:
+        return name.startswith("head.") or not self.frozen
+
+
+def load_backbone(path: str, *, revision: str | None = None) -> Backbone:
+    """Load a local folder or a Hugging Face name, in float32: the head's margins are finer than bfloat16.
+
+    Raises ModelError.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        network = AutoModel.from_pretrained(path, revision=revision, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as exc:
+        raise ModelError(f"The router's backbone {path} cannot be loaded: {' '.join(str(exc).split())}.") from exc
+    return Backbone(network.eval(), tokenizer)
+
+
+def choose_device(wish: str) -> torch.device:
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if wish == "auto" else wish)

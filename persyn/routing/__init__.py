@@ -1,0 +1,1 @@
+"""Which teacher answers which prompt."""

