@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -21,7 +22,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)  # JSON, and so jsonb, has no infinity
 
 
 class Message(Strict):
@@ -153,13 +154,25 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML takes the last of two equal keys in silence; here that is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for position, key in enumerate(keys):
+            if any(key.value == earlier.value for earlier in keys[:position]):
+                message = f"key {key.value!r} is given twice"
+                raise yaml.constructor.ConstructorError(problem=message, problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_run(path: Path) -> RunConfig:
     """Read a run's YAML.
 
     Raises ConfigError, naming for each mistake the key path, the value and what was expected.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file. `persyn init {path}` writes one to start from.") from None
     except (OSError, UnicodeDecodeError) as exc:

@@ -1,5 +1,7 @@
 """Bringing a database's schema to this version's, and saying how the two differ."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -7,7 +9,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from persyn.db import views
@@ -24,22 +27,44 @@ def _config() -> Config:
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    config = _config()
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
+    """Raises ServiceError where Postgres does not answer, SchemaError where it is at a revision unknown here."""
+    with _migrating(engine) as config:
         command.upgrade(config, revision)
 
 
 def downgrade(engine: Engine, revision: str) -> None:
-    config = _config()
-    with engine.connect() as connection:
-        config.attributes["connection"] = connection
+    """Raises as `upgrade`."""
+    with _migrating(engine) as config:
         command.downgrade(config, revision)
+
+
+@contextmanager
+def _migrating(engine: Engine) -> Iterator[Config]:
+    config = _config()
+    with _reach(engine) as connection:
+        config.attributes["connection"] = connection
+        try:
+            yield config
+        except CommandError as exc:
+            raise SchemaError(
+                f"The database's schema cannot be migrated: {exc}. Was it made by a newer version of PerSyn?"
+            ) from exc
+
+
+@contextmanager
+def _reach(engine: Engine) -> Iterator[Connection]:
+    try:
+        connection = engine.connect()
+    except OperationalError as exc:
+        first_line = str(exc.orig).splitlines()[0] if exc.orig else "no answer"
+        raise ServiceError(f"Postgres cannot be reached: {first_line}. Check PERSYN_DATABASE_URL.") from exc
+    with connection:
+        yield connection
 
 
 def differences(engine: Engine) -> list[str]:
     """What separates the database from the models and from the views' files; empty when nothing does."""
-    with engine.connect() as connection:
+    with _reach(engine) as connection:
         context = MigrationContext.configure(connection, opts={"compare_server_default": True})
         tables = [f"table: {difference}" for difference in compare_metadata(context, Base.metadata)]
         return tables + views.differences(connection)
@@ -65,9 +90,5 @@ def _head() -> str | None:
 
 
 def _revision(engine: Engine) -> str | None:
-    try:
-        with engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision()
-    except OperationalError as exc:
-        first_line = str(exc.orig).splitlines()[0] if exc.orig else "no answer"
-        raise ServiceError(f"Postgres cannot be reached: {first_line}. Check PERSYN_DATABASE_URL.") from exc
+    with _reach(engine) as connection:
+        return MigrationContext.configure(connection).get_current_revision()

@@ -22,21 +22,20 @@ class JobRow(NamedTuple):
 
 
 class World:
-    """One run of two teachers over six prompts; every move commits."""
+    """One run of two teachers over six prompts. A move that takes no connection commits."""
 
     queue = QUEUE
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, conn: Connection) -> None:
         self.engine = engine
-        with engine.begin() as conn:
-            self.prompt_set_id = _insert(conn, "prompt_set", name="set")
-            self.student_id = _insert(conn, "student", name="pupil", config_sha256=SHA, model="m", config="{}")
-            scorer = {"method": "m", "config_sha256": SHA, "config": "{}"}
-            self.quality_id = _insert(conn, "scorer", kind="quality", **scorer)
-            self.learnability_id = _insert(conn, "scorer", kind="learnability", student_id=self.student_id, **scorer)
-            self.prompts = [self._prompt(conn, position) for position in range(6)]
-            self.teachers = [self._teacher(conn, name) for name in ("small", "large")]
-            self.run_id = self.add_run(conn, "run")
+        self.prompt_set_id = _insert(conn, "prompt_set", name="set")
+        self.student_id = _insert(conn, "student", name="pupil", config_sha256=SHA, model="m", config="{}")
+        scorer = {"method": "m", "config_sha256": SHA, "config": "{}"}
+        self.quality_id = _insert(conn, "scorer", kind="quality", **scorer)
+        self.learnability_id = _insert(conn, "scorer", kind="learnability", student_id=self.student_id, **scorer)
+        self.prompts = [self._prompt(conn, position) for position in range(6)]
+        self.teachers = [self._teacher(conn, name) for name in ("small", "large")]
+        self.run_id = self.add_run(conn, "run")
 
     def _prompt(self, conn: Connection, position: int) -> int:
         return _insert(
@@ -140,12 +139,8 @@ class World:
     def violations(self) -> dict[str, int]:
         """The broken invariants of `audit.integrity`; empty when all hold."""
         with self.engine.connect() as conn:
-            return violations(conn)
-
-
-def violations(conn: Connection) -> dict[str, int]:
-    rows = conn.execute(text("SELECT invariant, violations FROM audit.integrity WHERE violations <> 0"))
-    return {row.invariant: row.violations for row in rows}
+            rows = conn.execute(text("SELECT invariant, violations FROM audit.integrity WHERE violations <> 0"))
+            return {row.invariant: row.violations for row in rows}
 
 
 def _insert(conn: Connection, table: str, **values: Any) -> int:
@@ -156,12 +151,13 @@ def _insert(conn: Connection, table: str, **values: Any) -> int:
     )
 
 
-@pytest.fixture
-def insert() -> Callable[..., int]:
-    """`insert(conn, table, **values)` adds a row and returns its id."""
-    return _insert
+@pytest.fixture(scope="session")
+def build() -> Callable[[Engine, Connection], World]:
+    """`build(engine, conn)` makes the world in the connection's transaction."""
+    return World
 
 
 @pytest.fixture
 def world(engine: Engine) -> World:
-    return World(engine)
+    with engine.begin() as conn:
+        return World(engine, conn)

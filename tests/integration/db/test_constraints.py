@@ -1,0 +1,187 @@
+"""The rules that the database itself refuses to break, one illegal row each."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from sqlalchemy import CheckConstraint, Connection, Engine, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import IntegrityError
+
+from persyn.db import session
+from persyn.db.models import Base
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import World
+
+INSERT_JOB = """
+INSERT INTO job (run_id, kind, queue, priority, prompt_id, teacher_id, state, lease_id, finished_at, error_code,
+                 generation_id, scorer_id, attempt, lost_count)
+VALUES (:run, :kind, 'q', 10, :prompt, :teacher, :state, :lease, CAST(:finished AS timestamptz), :code, :generation,
+        :scorer, :attempt, :lost)
+"""
+INSERT_GENERATION = """
+INSERT INTO generation (prompt_id, teacher_id, text, finish_reason, prompt_tokens, completion_tokens, seed, latency_s,
+                        job_id, lease_id)
+VALUES (:prompt, :teacher, 'a', 'stop', 1, 1, 0, 0.1, :job, :lease) RETURNING id
+"""
+INSERT_DECISION = """
+INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, lease_id)
+VALUES (:run, :prompt, 'persyn', :basis, :teacher, :router, :lease)
+"""
+NOW = "2026-01-01"
+
+
+class Rows:
+    """A generation with all that it hangs on, and the moves that add rows to it."""
+
+    def __init__(self, conn: Connection, world: "World") -> None:
+        self.conn, self.world = conn, world
+        self.lease = world.lease(conn)
+        world.enqueue(conn, world.prompts[:1])
+        self.job: int = conn.execute(text("SELECT id FROM job")).scalar_one()
+        self.generation = self.add_generation()
+
+    def add_job(self, **changes: Any) -> object:
+        world = self.world
+        values = {
+            "run": world.run_id, "kind": "generate", "prompt": world.prompts[1], "teacher": world.teachers[0],
+            "state": "ready", "lease": None, "finished": None, "code": None, "generation": None, "scorer": None,
+            "attempt": 0, "lost": 0,
+        }  # fmt: skip
+        return self.conn.execute(text(INSERT_JOB), values | changes)
+
+    def add_score_job(self, **changes: Any) -> object:
+        values = {"kind": "score", "prompt": None, "teacher": None, "generation": self.generation}
+        return self.add_job(**(values | {"scorer": self.world.quality_id} | changes))
+
+    def add_stage_job(self, kind: str) -> object:
+        return self.add_job(kind=kind, prompt=None, teacher=None)
+
+    def add_generation(self, **changes: Any) -> int:
+        world = self.world
+        values = {"prompt": world.prompts[0], "teacher": world.teachers[0], "job": self.job, "lease": self.lease}
+        return int(self.conn.execute(text(INSERT_GENERATION), values | changes).scalar_one())
+
+    def add_score(self, value: float, **changes: Any) -> object:
+        values = {
+            "g": self.generation, "s": self.world.quality_id, "value": value, "job": self.job, "lease": self.lease,
+        }  # fmt: skip
+        statement = "INSERT INTO score (generation_id, scorer_id, value, job_id, lease_id) VALUES"
+        return self.conn.execute(text(f"{statement} (:g, :s, :value, :job, :lease)"), values | changes)
+
+    def add_decision(self, **changes: Any) -> object:
+        world = self.world
+        values = {
+            "run": world.run_id, "prompt": world.prompts[0], "basis": "static", "teacher": world.teachers[0],
+            "router": None, "lease": self.lease,
+        }  # fmt: skip
+        return self.conn.execute(text(INSERT_DECISION), values | changes)
+
+    def add_scorer(self, kind: str, student: int | None) -> None:
+        statement = "INSERT INTO scorer (kind, method, student_id, config_sha256, config) VALUES"
+        self.conn.execute(text(f"{statement} (:kind, 'm', :student, :sha, '{{}}')"), {
+            "kind": kind, "student": student, "sha": "f" * 64,
+        })  # fmt: skip
+
+    def sql(self, statement: str) -> None:
+        self.conn.execute(text(statement))
+
+
+LEGAL: dict[str, Callable[[Rows], object]] = {
+    "a ready job": lambda rows: rows.add_job(),
+    "a leased job": lambda rows: rows.add_job(state="leased", lease=rows.lease),
+    "a done job": lambda rows: rows.add_job(state="done", finished=NOW),
+    "a dead job": lambda rows: rows.add_job(state="dead", finished=NOW, code="x"),
+    "a score job": lambda rows: rows.add_score_job(),
+    "two stage jobs of two kinds": lambda rows: [rows.add_stage_job(kind) for kind in ("train_router", "route")],
+    "another teacher's generation": lambda rows: rows.add_generation(teacher=rows.world.teachers[1]),
+    "a negative score": lambda rows: rows.add_score(-3.5),
+    "a decision": lambda rows: rows.add_decision(),
+    "a quality scorer": lambda rows: rows.add_scorer("quality", None),
+}
+
+ILLEGAL: dict[str, Callable[[Rows], object]] = {
+    # constraint → the row that breaks it alone
+    "ck_job_kind": lambda rows: rows.add_job(kind="export", prompt=None, teacher=None),
+    "ck_job_state": lambda rows: rows.add_job(state="paused"),
+    "ck_job_finished_at": lambda rows: rows.add_job(finished=NOW),
+    "ck_job_finished_at of done": lambda rows: rows.add_job(state="done"),
+    "ck_job_finished_at of dead": lambda rows: rows.add_job(state="dead", code="x"),
+    "ck_job_finished_at of cancelled": lambda rows: rows.add_job(state="cancelled"),
+    "ck_job_leased_has_lease": lambda rows: rows.add_job(state="leased"),
+    "ck_job_leased_has_lease of ready": lambda rows: rows.add_job(lease=rows.lease),
+    "ck_job_leased_has_lease of done": lambda rows: rows.add_job(state="done", finished=NOW, lease=rows.lease),
+    "ck_job_dead_says_why": lambda rows: rows.add_job(state="dead", finished=NOW),
+    "ck_job_counts of attempts": lambda rows: rows.add_job(attempt=-1),
+    "ck_job_counts of losses": lambda rows: rows.add_job(lost=-1),
+    "ck_job_generate_references without prompt": lambda rows: rows.add_job(prompt=None),
+    "ck_job_generate_references without teacher": lambda rows: rows.add_job(teacher=None),
+    "ck_job_score_references without generation": lambda rows: rows.add_score_job(generation=None),
+    "ck_job_score_references without scorer": lambda rows: rows.add_score_job(scorer=None),
+    "uq_job_generate": lambda rows: rows.add_job(prompt=rows.world.prompts[0]),
+    "uq_job_score": lambda rows: [rows.add_score_job() for _ in range(2)],
+    "uq_job_stage": lambda rows: [rows.add_stage_job("route") for _ in range(2)],
+    "fk_job_lease_id_lease": lambda rows: rows.add_job(state="leased", lease=987),
+    "fk_job_prompt_id_prompt": lambda rows: rows.add_job(prompt=987),
+    "fk_generation_job_id_job": lambda rows: rows.sql("DELETE FROM job"),
+    "ck_job_event_event": lambda rows: rows.sql("INSERT INTO job_event (job_id, event, attempt) VALUES (1, 'x', 0)"),
+    "uq_generation_prompt_id_teacher_id_sample_index": lambda rows: rows.add_generation(),
+    "ck_score_value_is_a_number": lambda rows: rows.add_score(float("nan")),
+    "pk_score": lambda rows: [rows.add_score(value) for value in (0.0, 1.0)],
+    "ck_lease_revoked_says_why": lambda rows: rows.sql("UPDATE lease SET revoked_at = now()"),
+    "ck_lease_revoked_says_why of an open one": lambda rows: rows.sql("UPDATE lease SET reason = 'expired'"),
+    "ck_scorer_kind": lambda rows: rows.add_scorer("style", None),
+    "ck_scorer_learnability_names_student": lambda rows: rows.add_scorer("learnability", None),
+    "ck_scorer_learnability_names_student of quality": lambda rows: rows.add_scorer("quality", rows.world.student_id),
+    "ck_run_policy": lambda rows: rows.sql("UPDATE run SET policy = 'best'"),
+    "ck_run_alpha": lambda rows: rows.sql("UPDATE run SET alpha = 1.1"),
+    "uq_run_name": lambda rows: rows.world.add_run(rows.conn, "run"),
+    "uq_run_teacher_run_id_position": lambda rows: rows.sql("UPDATE run_teacher SET position = 0"),
+    "ck_calibration_prompt_split": lambda rows: rows.sql(
+        "INSERT INTO calibration_prompt SELECT run.id, prompt.id, 'test' FROM run, prompt"
+    ),
+    "uq_prompt_prompt_set_id_sha256": lambda rows: rows.sql("UPDATE prompt SET sha256 = repeat('a', 64)"),
+    "uq_teacher_name_config_sha256": lambda rows: rows.sql("UPDATE teacher SET name = 'same'"),
+    "ck_routing_decision_basis": lambda rows: rows.add_decision(basis="guess"),
+    "ck_routing_decision_router_named": lambda rows: rows.add_decision(basis="router"),
+    "uq_routing_decision_run_id_policy_prompt_id": lambda rows: [rows.add_decision() for _ in range(2)],
+}
+
+
+@pytest.fixture(scope="module")
+def bare(template: URL) -> Iterator[Engine]:
+    """The template itself: every test here rolls back, so none needs a database of its own."""
+    engine = session.connect(template.render_as_string(hide_password=False))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def rows(bare: Engine, build: "Callable[[Engine, Connection], World]") -> Iterator[Rows]:
+    with bare.connect() as conn:
+        yield Rows(conn, build(bare, conn))
+
+
+@pytest.mark.parametrize("case", LEGAL)
+def test_a_legal_row_is_taken(rows: Rows, case: str) -> None:
+    LEGAL[case](rows)
+
+
+@pytest.mark.parametrize("case", ILLEGAL)
+def test_an_illegal_row_is_refused_by_its_constraint(rows: Rows, case: str) -> None:
+    with pytest.raises(IntegrityError) as refused:
+        ILLEGAL[case](rows)
+    assert isinstance(refused.value.orig, psycopg.Error)
+    assert refused.value.orig.diag.constraint_name == case.split(" ")[0]
+
+
+def test_every_check_of_the_models_is_broken_above() -> None:
+    checks = {
+        str(constraint.name)
+        for table in Base.metadata.tables.values()
+        for constraint in table.constraints
+        if isinstance(constraint, CheckConstraint)
+    }
+    assert checks <= {case.split(" ")[0] for case in ILLEGAL}

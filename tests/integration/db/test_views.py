@@ -1,0 +1,188 @@
+"""The audit views: each invariant can be seen broken, and each view answers its question."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import Connection, text
+
+from persyn import jobs
+from persyn.jobs import Failure
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import World
+
+DECIDE = """
+INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, coefficients, margin, lease_id)
+VALUES (:run, :prompt, 'persyn', :basis, :teacher, :router, :coefficients, :margin, :lease)
+"""
+ROUTER = """
+INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, artifact_path, artifact_sha256, metrics,
+                    code_version, job_id, lease_id)
+SELECT :run, 'b', :teachers, 0.4, 'minmax', 0, 'p', repeat('0', 64), '{}', '0', min(id), :lease FROM job RETURNING id
+"""
+SCORE_JOB = """
+SELECT CAST(:run AS bigint) AS run_id, 'score' AS kind, 'score' AS queue, 20 AS priority, NULL::bigint AS prompt_id,
+       NULL::bigint AS teacher_id, id AS generation_id, CAST(:scorer AS bigint) AS scorer_id FROM generation
+"""
+
+
+class Story:
+    """One answered job, one leased job and one dead job, all in order."""
+
+    def __init__(self, world: "World", conn: Connection) -> None:
+        self.world, self.conn = world, conn
+        self.lease, (self.answered, self.leased, self.dead) = world.leased(3)
+        world.answer(conn, self.lease, [self.answered])
+        jobs.fail(conn, self.lease, [Failure(self.dead, "too_long", "2048 tokens at most", permanent=True)])
+
+    def sql(self, statement: str, **values: Any) -> Any:
+        return self.conn.execute(text(statement), values)
+
+    def decide(self, *, basis: str = "static", router: int | None = None, best: int = 0, teacher: int = 0) -> None:
+        coefficients = [float(position == best) for position in range(2)] if router else None
+        self.sql(
+            DECIDE, run=self.world.run_id, prompt=self.world.prompts[0], basis=basis, router=router, lease=self.lease,
+            teacher=self.world.teachers[teacher], coefficients=coefficients, margin=0.5,
+        )  # fmt: skip
+
+    def router(self) -> int:
+        teachers = self.world.teachers
+        return int(self.sql(ROUTER, run=self.world.run_id, teachers=teachers, lease=self.lease).scalar_one())
+
+    def score_job(self) -> int:
+        jobs.enqueue(self.conn, SCORE_JOB, {"run": self.world.run_id, "scorer": self.world.quality_id})
+        return int(jobs.claim(self.conn, self.lease, "score", 1)[0].id)
+
+    def move_answer_to_another_lease(self) -> None:
+        self.sql("UPDATE generation SET lease_id = :id", id=self.world.lease(self.conn))
+
+    def route_outside_of_the_pool(self) -> None:
+        self.decide(teacher=1)
+        self.sql("DELETE FROM run_teacher WHERE teacher_id = :id", id=self.world.teachers[1])
+
+    def route_outside_of_the_set(self) -> None:
+        self.decide()
+        self.sql("INSERT INTO prompt_set (name) VALUES ('x')")
+        self.sql("UPDATE run SET prompt_set_id = (SELECT id FROM prompt_set WHERE name = 'x')")
+
+
+BREAKS: dict[str, Callable[[Story], object]] = {
+    "job_events_form_a_legal_chain": lambda story: story.sql(
+        "INSERT INTO job_event (job_id, event, attempt) VALUES (:id, 'claimed', 1)", id=story.leased
+    ),
+    "job_state_is_what_its_last_event_says": lambda story: story.sql(
+        "UPDATE job SET state = 'ready', lease_id = NULL WHERE id = :id", id=story.leased
+    ),
+    "leased_jobs_have_an_open_lease": lambda story: story.sql(
+        "UPDATE lease SET revoked_at = clock_timestamp(), reason = 'expired'"
+    ),
+    "nothing_was_committed_under_a_revoked_lease": lambda story: [
+        jobs.close(story.conn, story.lease, "closed"),
+        story.sql("UPDATE generation SET created_at = clock_timestamp()"),
+    ],
+    "every_answer_was_completed_under_its_own_lease": Story.move_answer_to_another_lease,
+    "done_generate_jobs_have_an_answer": lambda story: jobs.complete(story.conn, story.lease, [story.leased]),
+    "done_score_jobs_have_a_score": lambda story: jobs.complete(story.conn, story.lease, [story.score_job()]),
+    "dead_jobs_say_why": lambda story: story.sql("UPDATE job_event SET error_code = NULL WHERE event = 'died'"),
+    "decisions_name_a_teacher_of_the_pool": Story.route_outside_of_the_pool,
+    "a_router_decision_is_its_largest_coefficient": lambda story: story.decide(
+        basis="router", router=story.router(), best=1
+    ),
+    "routed_prompts_of_a_run_are_of_its_set": Story.route_outside_of_the_set,
+}
+
+
+def test_every_invariant_is_seen_broken_below(world: "World") -> None:
+    with world.engine.connect() as conn:
+        assert set(conn.execute(text("SELECT invariant FROM audit.integrity")).scalars()) == BREAKS.keys()
+
+
+@pytest.mark.parametrize("invariant", BREAKS)
+def test_the_integrity_view_reports_the_broken_invariant_and_no_other(world: "World", invariant: str) -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+    assert world.violations() == {}
+    with world.engine.begin() as conn:
+        story.conn = conn
+        BREAKS[invariant](story)
+    assert world.violations() == {invariant: 1}
+
+
+def test_a_router_decision_for_the_largest_coefficient_is_in_order(world: "World") -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        story.decide(basis="router", router=story.router(), best=1, teacher=1)
+    assert world.violations() == {}
+
+
+def test_the_trail_of_a_prompt_tells_what_happened_in_its_order(world: "World") -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        story.decide(basis="router", router=story.router())
+        story.sql(
+            "INSERT INTO export (run_id, format, layout, path, sha256, rows)"
+            " VALUES (:run, 'jsonl', 'messages', 'p', repeat('0', 64), 1)",
+            run=world.run_id,
+        )
+        rows = story.sql(
+            "SELECT what, teacher, detail FROM audit.prompt_trail WHERE prompt_id = :p ORDER BY at, step",
+            p=world.prompts[0],
+        ).all()
+    assert [row.what for row in rows] == [
+        "imported", "job enqueued", "job claimed", "job completed", "answered", "routed", "exported",
+    ]  # fmt: skip
+    assert [row.teacher for row in rows] == [None, *["small"] * 6]
+    assert rows[5].detail["coefficients"] == {"small": 1.0, "large": 0.0}
+    assert rows[4].detail["reused"] is False
+
+
+def test_the_trail_names_the_error_that_ended_a_job(world: "World") -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        rows = story.sql(
+            "SELECT detail FROM audit.prompt_trail WHERE prompt_id = :p AND what = 'job died'", p=world.prompts[2]
+        ).all()
+    assert [(row.detail["error_code"], row.detail["error"], row.detail["worker"]) for row in rows] == [
+        ("too_long", "2048 tokens at most", "w")
+    ]
+
+
+def test_failures_are_counted_by_code_with_an_example(world: "World") -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        row = story.sql("SELECT * FROM audit.failures").one()
+    assert (row.event, row.error_code, row.times, row.jobs, row.dead_now) == ("died", "too_long", 1, 1, 1)
+    assert (row.example_job_id, row.example_detail) == (story.dead, "2048 tokens at most")
+
+
+def test_a_second_run_is_told_that_its_answers_were_another_runs_work(world: "World") -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        second = world.add_run(conn, "second")
+        story.sql(
+            "INSERT INTO calibration_prompt (run_id, prompt_id, split) VALUES (:r, :p, 'train')",
+            r=second, p=world.prompts[0],
+        )  # fmt: skip
+        rows = story.sql("SELECT run, teacher, generated, reused, prompt_tokens FROM audit.cost").all()
+    assert [tuple(row) for row in rows] == [("run", "small", 1, 0, 1), ("second", "small", 0, 1, 0)]
+
+
+def test_teacher_shares_of_a_run_add_up_to_one(world: "World") -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        for teacher, prompts in zip(world.teachers, (world.prompts[:1], world.prompts[1:4]), strict=True):
+            for prompt in prompts:
+                story.sql(
+                    DECIDE, run=world.run_id, prompt=prompt, basis="static", router=None, lease=story.lease,
+                    teacher=teacher, coefficients=None, margin=None,
+                )  # fmt: skip
+        rows = story.sql("SELECT teacher, prompts, share FROM audit.teacher_share").all()
+    assert [tuple(row) for row in rows] == [("large", 3, 0.75), ("small", 1, 0.25)]
+
+
+def test_throughput_counts_answers_and_tokens(world: "World") -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        row = story.sql("SELECT * FROM audit.throughput").one()
+    assert (row.teacher, row.generations, row.completion_tokens, row.median_latency_s) == ("small", 1, 1, 0.1)

@@ -1,0 +1,204 @@
+"""A run's YAML: what is refused and in which words, and what its hash depends on."""
+
+import math
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from persyn.config import Settings, fingerprint, load_run, parse_run
+from persyn.errors import ConfigError
+
+SMALL: dict[str, Any] = {
+    "name": "demo",
+    "prompts": "gsm8k",
+    "student": {"name": "pupil", "model": "bundled:smollm2"},
+    "teachers": [
+        {"name": "terse", "family": "smollm", "params_b": 0.135, "model": "bundled:smollm2"},
+        {"name": "wordy", "family": "smollm", "params_b": 0.135, "model": "bundled:smollm2", "system_prompt": "Think."},
+    ],
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """The small run with one key, named by its dotted path, set to a value."""
+    raw = deepcopy(SMALL)
+    *parents, last = path.split(".")
+    here: Any = raw
+    for part in parents:
+        here = here[int(part)] if part.isdigit() else here.setdefault(part, {})
+    here[last] = value
+    return raw
+
+
+def test_the_smallest_run_takes_the_papers_values() -> None:
+    run = parse_run(SMALL, source="run.yaml")
+    assert (run.alpha, run.calibration.size, run.policy) == (0.4, 2500, "persyn")
+    assert run.teachers[1].system_prompt == "Think."
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("alpha", 1.5, "alpha: got 1.5; input should be less than or equal to 1."),
+        ("alpha", "much", "alpha: got 'much'; input should be a valid number"),
+        ("alpha", math.nan, "alpha: got nan; input should be"),
+        ("seed", -1, "seed: got -1; input should be greater than or equal to 0."),
+        ("name", "my run", "name: got 'my run'; string should match pattern"),
+        ("name", 7, "name: got 7; input should be a valid string."),
+        ("policy", "best", "policy: got 'best'; input should be 'persyn', 'strong' or 'random'."),
+        ("teachers.1.params_b", 0, "teachers[1].params_b: got 0; input should be greater than 0."),
+        ("teachers.1.params_b", math.inf, "teachers[1].params_b: got inf; input should be a finite number."),
+        ("router.learning_rate", math.inf, "router.learning_rate: got inf; input should be a finite number."),
+        ("teachers.0.sampling", {"temperature": 3}, "teachers[0].sampling.temperature: got 3; input should be less"),
+        ("teachers.0.endpoint", {"url": "gpu-1:8000"}, "teachers[0].endpoint.url: got 'gpu-1:8000'; string should"),
+        ("teachers.0.modell", "x", "teachers[0].modell: unknown key. Remove it or correct its spelling."),
+        ("beta", 1, "beta: unknown key. Remove it or correct its spelling."),
+        ("student", {"name": "pupil"}, "student.model: missing. Add this key."),
+        ("student", "pupil", "student: got 'pupil'; input should be a valid"),
+        ("teachers", SMALL["teachers"][:1], "teachers: got [{'name': 'terse'"),
+        ("teachers", [SMALL["teachers"][0]] * 2, "teacher names must differ; given twice: terse."),
+        (
+            "teachers.0.examples",
+            [{"role": "user", "content": "1+1?"}],
+            "teachers[0]: examples must alternate user and assistant, and end with assistant.",
+        ),
+        ("export.formats", [], "export.formats: got []; list should have at least 1 item"),
+        ("calibration.validation", 1.0, "calibration.validation: got 1.0; input should be less than 1."),
+    ],
+)
+def test_a_mistake_names_the_key_the_value_and_what_was_expected(path: str, value: Any, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_run(changed(path, value), source="run.yaml")
+    assert str(refused.value).startswith(f"run.yaml: {message}")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"^run\.yaml: prompts: missing\. Add this key\.$"):
+        parse_run({key: value for key, value in SMALL.items() if key != "prompts"}, source="run.yaml")
+
+
+def test_every_mistake_is_told_on_a_line_of_its_own() -> None:
+    raw = changed("alpha", 2) | {"beta": 1}
+    with pytest.raises(ConfigError) as refused:
+        parse_run(raw, source="run.yaml")
+    lines = str(refused.value).splitlines()
+    assert [line.split(":")[1].strip() for line in lines] == ["alpha", "beta"]
+
+
+def test_a_long_value_is_shortened() -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_run(changed("policy", "x" * 500), source="run.yaml")
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("raw", [None, [], "text", 3])
+def test_what_is_no_mapping_is_refused(raw: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^run\.yaml: expected a mapping of keys"):
+        parse_run(raw, source="run.yaml")
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda inner: (
+    st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3)
+), max_leaves=8))  # fmt: skip
+def test_whatever_a_key_holds_the_answer_is_a_run_or_a_sentence(value: Any) -> None:
+    for key in ("name", "teachers", "student", "router", "alpha", "unknown"):
+        try:
+            parse_run({**SMALL, key: value}, source="run.yaml")
+        except ConfigError as exc:
+            told = str(exc)
+        else:
+            continue
+        assert told.startswith("run.yaml: ")
+
+
+def test_a_file_is_read_as_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(SMALL), encoding="utf-8")
+    assert load_run(path) == parse_run(SMALL, source="")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"name: [1", "not valid YAML: "),
+        (b"a: b: c", "not valid YAML: "),
+        (b"name: \xff", "cannot be read: "),
+        (b"", "expected a mapping"),
+        (b"alpha: 0.1\nalpha: 0.2", "not valid YAML: key 'alpha' is given twice"),
+        (b"student: {model: a, model: b}", "not valid YAML: key 'model' is given twice"),
+    ],
+)
+def test_a_broken_file_is_told_with_its_path_on_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as refused:
+        load_run(path)
+    assert str(refused.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_is_told_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    with pytest.raises(ConfigError, match=f"^{path}: no such file. `persyn init {path}` writes one"):
+        load_run(path)
+
+
+def test_a_folder_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_run(tmp_path)
+
+
+def _reversed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _reversed(value[key]) for key in reversed(value)}
+    return [_reversed(item) for item in value] if isinstance(value, list) else value
+
+
+def test_the_hash_does_not_depend_on_the_order_of_keys_nor_on_written_defaults() -> None:
+    run = parse_run(SMALL, source="")
+    assert parse_run(_reversed(SMALL), source="").sha256() == run.sha256()
+    assert parse_run(run.model_dump(mode="json"), source="").sha256() == run.sha256()
+    assert parse_run(changed("alpha", 0.40), source="").sha256() == run.sha256()
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("alpha", 0.5), ("seed", 1), ("teachers.1.system_prompt", "Think!"), ("teachers", SMALL["teachers"][::-1])],
+)
+def test_the_hash_depends_on_all_that_changes_results(path: str, value: Any) -> None:
+    assert parse_run(changed(path, value), source="").sha256() != parse_run(SMALL, source="").sha256()
+
+
+def test_a_fingerprint_is_the_sha256_of_canonical_json() -> None:
+    # echo -n '{"a":[1,"é"],"b":null}' | sha256sum
+    expected = "1e02bc81a26af2f027329541e97eef36f3290bedc6dfe043dbe66b057ecb13ba"
+    assert fingerprint({"b": None, "a": [1, "é"]}) == expected
+
+
+def test_a_run_cannot_be_changed() -> None:
+    run = parse_run(SMALL, source="")
+    with pytest.raises(ValueError, match="frozen"):
+        run.alpha = 0.1
+
+
+@pytest.mark.parametrize("empty", [None, ""])
+def test_without_addresses_the_services_are_the_embedded_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, empty: str | None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("PERSYN_HOME", "PERSYN_DATABASE_URL", "PERSYN_BROKER_URL"):
+        monkeypatch.delenv(name, raising=False) if empty is None else monkeypatch.setenv(name, empty)
+    assert Settings.from_environment() == (tmp_path / ".persyn", None, None)
+
+
+def test_the_environment_says_where_the_services_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PERSYN_HOME", str(tmp_path))
+    monkeypatch.setenv("PERSYN_DATABASE_URL", "postgresql://db")
+    monkeypatch.setenv("PERSYN_BROKER_URL", "redis://broker")
+    assert Settings.from_environment() == (tmp_path, "postgresql://db", "redis://broker")
