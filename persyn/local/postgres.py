@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -182,7 +183,8 @@ def _create(home: Path, tools: Path, account: Account) -> None:
     # the builtin locale sorts the same on every platform and in every version of the C library
     locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     access = ["--username", DATABASE, "--auth-local=trust", "--auth-host=reject"]  # the 0700 folder is the guard
-    run([tools / "initdb", "--pgdata", draft.name, *locale, *access], account, folder(home))
+    sync = ["--sync-method=syncfs"] if sys.platform == "linux" else []  # one call instead of one for each of 1000 files
+    run([tools / "initdb", "--pgdata", draft.name, *locale, *access, *sync], account, folder(home))
     single_user: list[str | Path] = [tools / "postgres", "--single", "-D", draft.name, "postgres"]
     run(single_user, account, folder(home), stdin=f"CREATE DATABASE {DATABASE};\n")
     draft.rename(data_folder(home))
