@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 
 from persyn import queue
 from persyn.config import Settings
@@ -14,9 +15,9 @@ from workers.host import Host
 
 
 def main() -> int:
-    options = _options()
+    wanted = options(sys.argv[1:])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "openai", "alembic"):
+    for noisy in ("httpx", "httpx2", "openai", "alembic", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     settings = Settings.from_environment()
     try:
@@ -26,26 +27,26 @@ def main() -> int:
             migrate.upgrade_if_needed(engine)
         migrate.require_current(engine)
         host = Host(engine, settings.home)
-        return serve(host, endpoints.broker_url, _queues(options), follow_teachers=options.all)
+        return serve(host, endpoints.broker_url, queues(wanted), follow_teachers=wanted.all)
     except PersynError as exc:
         print(f"persyn worker: {exc}", file=sys.stderr)
         return exc.exit_code
 
 
-def _options() -> argparse.Namespace:
+def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="persyn worker")
     parser.add_argument("--teachers", default="")
     parser.add_argument("--scorers", action="store_true")
     parser.add_argument("--router", action="store_true")
     parser.add_argument("--all", action="store_true")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def _queues(options: argparse.Namespace) -> list[str]:
-    names = [queue.teacher_queue(name) for name in options.teachers.split(",") if name]
-    if options.scorers or options.all:
+def queues(wanted: argparse.Namespace) -> list[str]:
+    names = [queue.teacher_queue(name) for name in wanted.teachers.split(",") if name]
+    if wanted.scorers or wanted.all:
         names += [queue.SCORE_QUALITY, queue.SCORE_LEARNABILITY]
-    if options.router or options.all:
+    if wanted.router or wanted.all:
         names.append(queue.ROUTER)
     return names
 

@@ -1,6 +1,5 @@
 """docker-compose.yml cannot be run in every place where the tests run, but its shape and our rules can be checked."""
 
-import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 import yaml
 
 from persyn import queue
+from workers import __main__ as workers_main
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -93,8 +93,10 @@ SCHEMA = {
 
 
 def queues(service: dict[str, Any]) -> list[str]:
-    command = service["command"]
-    return [value for flag, value in itertools.pairwise(command) if flag == "--queue"]
+    """What the worker's own command line makes of the service's."""
+    name, command, *arguments = service["command"]
+    assert (name, command) == ("persyn", "worker")
+    return workers_main.queues(workers_main.options(arguments))
 
 
 def one_shots() -> set[str]:
