@@ -217,14 +217,9 @@ def enqueue_stage(conn: Connection, run_id: int, kind: str, queue: str, stage: i
 
 
 def open_lease(
-    conn: Connection,
-    *,
-    worker: str,
-    host: str,
-    queue: str,
-    ttl_s: float = LEASE_TTL_S,
-    deadline_s: float = LEASE_DEADLINE_S,
-) -> int:
+    conn: Connection, *, worker: str, host: str, queue: str,
+    ttl_s: float = LEASE_TTL_S, deadline_s: float = LEASE_DEADLINE_S,
+) -> int:  # fmt: skip
     values = {"worker": worker, "host": host, "queue": queue, "ttl": ttl_s, "deadline": deadline_s}
     return int(conn.execute(_OPEN_LEASE, values).scalar_one())
 
@@ -244,16 +239,9 @@ def _hold(conn: Connection, lease_id: int, statement: TextClause) -> None:
 
 
 def claim(
-    conn: Connection,
-    lease_id: int,
-    queue: str,
-    limit: int,
-    *,
-    idle: bool = True,
-    teacher_id: int | None = None,
-    scorer_id: int | None = None,
-    deadline_s: float = LEASE_DEADLINE_S,
-) -> list[Claim]:
+    conn: Connection, lease_id: int, queue: str, limit: int, *, idle: bool = True,
+    teacher_id: int | None = None, scorer_id: int | None = None, deadline_s: float = LEASE_DEADLINE_S,
+) -> list[Claim]:  # fmt: skip
     """Take up to `limit` jobs that are due, those of earlier stages first.
 
     A job that was lost too often is taken alone: only by a caller with nothing in flight (`idle`), when nothing else
@@ -299,10 +287,8 @@ def fail(conn: Connection, lease_id: int, failures: Sequence[Failure]) -> int:
         "permanent": [failure.permanent for failure in failures],
         # psycopg takes no list that mixes int and float
         "waits": [None if failure.retry_after_s is None else float(failure.retry_after_s) for failure in failures],
-        "max_attempts": MAX_ATTEMPTS,
-        "cap": BACKOFF_CAP_S,
-        "wait_cap": RETRY_AFTER_CAP_S,
-    }
+        "max_attempts": MAX_ATTEMPTS, "cap": BACKOFF_CAP_S, "wait_cap": RETRY_AFTER_CAP_S,
+    }  # fmt: skip
     return int(conn.execute(_RETRY, values).scalar_one())
 
 

@@ -34,6 +34,15 @@ def test_enqueueing_twice_makes_no_second_job(world: "World") -> None:
     assert world.scalar("SELECT count(*) FROM job_event WHERE event = 'enqueued'") == 3
 
 
+def test_a_run_has_one_job_of_a_kind_that_it_does_as_a_whole(world: "World") -> None:
+    with world.engine.begin() as conn:
+        assert jobs.enqueue_stage(conn, world.run_id, "train_router", "router", 30) == 1
+        assert jobs.enqueue_stage(conn, world.run_id, "train_router", "router", 30) == 0
+        assert jobs.enqueue_stage(conn, world.run_id, "route", "router", 40) == 1
+        kinds = [claim.kind for claim in jobs.claim(conn, world.lease(conn), "router", 10)]
+    assert kinds == ["train_router", "route"]
+
+
 def test_waiting_counts_due_jobs_by_queue(world: "World") -> None:
     with world.engine.begin() as conn:
         world.enqueue(conn, world.prompts[:2], queue="b")
