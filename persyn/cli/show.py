@@ -41,9 +41,9 @@ def status_table(status: "RunStatus") -> Table:
 
 def summary_tables(summary: "Summary") -> list[Table]:
     teachers = Table(title="Teachers")
-    teachers.add_column("answers from")
-    for column in ("prompts", "generated", "reused", "tokens", "quality", "learnability"):
-        teachers.add_column(column, justify="right")
+    teachers.add_column("teacher", min_width=18)
+    for column in ("prompts", "made", "reused", "tokens", "quality", "learnability"):
+        teachers.add_column(column, justify="right", no_wrap=True)
     for teacher in summary.teachers:
         counts = (teacher.prompts, teacher.generated, teacher.reused, teacher.completion_tokens)
         cells = [*(str(count) for count in counts), number(teacher.quality), number(teacher.learnability)]
