@@ -35,14 +35,13 @@ def quickstart() -> None:
     run.print_export(engine, run_id)
     with engine.connect() as conn:
         example = reporting.a_routed_prompt(conn, run_id)
-    show.console.print(f"This call took {time.monotonic() - began:.0f} s. What to try next:", highlight=False)
-    show.console.print(f"  persyn audit prompt {RUN} {example}      why this prompt's row is as it is", highlight=False)
-    show.console.print(
-        "  persyn services psql                      every decision, score and event, in SQL", highlight=False
+    lines = (
+        f"This call took {time.monotonic() - began:.0f} s. Worth typing next:",
+        f"  persyn audit prompt {RUN} {example}   why this prompt's row is as it is",
+        "  persyn services psql   every decision, score and event, in SQL",
+        "  persyn init my-run.yaml   a run on your own prompts, student and teachers",
     )
-    show.console.print(
-        "  persyn init my-run.yaml                   a run on your own prompts, student and teachers", highlight=False
-    )
+    show.console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
 def _unpack(folder: Path) -> Path:

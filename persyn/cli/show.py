@@ -50,8 +50,8 @@ def summary_tables(summary: "Summary") -> list[Table]:
         teachers.add_row(safe(teacher.teacher), *cells)
     teachers.add_section()
     for label, mean in (
-        ("chosen, calibration prompts", summary.calibration),
-        ("chosen, routed prompts", summary.routed),
+        ("chosen, calibrated", summary.calibration),
+        ("chosen, routed", summary.routed),
     ):
         teachers.add_row(label, str(mean.prompts), "", "", "", number(mean.quality), number(mean.learnability))
     teachers.caption = "A teacher's quality and learnability are its means on the calibration set."
