@@ -42,7 +42,8 @@ def follow(
         TextColumn("{task.description:<13}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=show.err) as progress:
+    # Answers come in batches, minutes apart on a small machine: a short window would show no rate at all.
+    with Progress(*columns, console=show.err, speed_estimate_period=600.0) as progress:
         while True:
             step = pipeline.advance(engine, run_id)
             with engine.connect() as conn:
