@@ -16,7 +16,12 @@ from workers.host import Host
 def main() -> int:
     options = _options()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "openai", "alembic"):
+    for noisy in (
+        "httpx",
+        "httpx2",
+        "openai",
+        "alembic",
+    ):  # openai logs each request under the name of its HTTP library
         logging.getLogger(noisy).setLevel(logging.WARNING)
     settings = Settings.from_environment()
     try:
