@@ -17,6 +17,7 @@ from workers.host import Host
 def main() -> int:
     wanted = options(sys.argv[1:])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    # openai logs each request under the name of its HTTP library, and celery each wake-up
     for noisy in ("httpx", "httpx2", "openai", "alembic", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     settings = Settings.from_environment()

@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from celery import Celery, signals
+from celery.worker.consumer import Consumer
 
 from persyn import queue
 from persyn.errors import LeaseLost, PersynError
@@ -47,8 +48,8 @@ def serve(host: Host, broker_url: str, queues: list[str], *, follow_teachers: bo
         finally:
             maintenance.ask()
 
-    def _ready(**_: Any) -> None:
-        maintenance.start()
+    def _ready(sender: Consumer, **_: Any) -> None:
+        maintenance.start_with(sender)
 
     def _stop(**_: Any) -> None:
         host.stopping.set()

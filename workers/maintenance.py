@@ -8,6 +8,7 @@ import logging
 import threading
 
 from celery import Celery
+from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError as BrokerError
 
 from persyn import jobs, pipeline, queue, runs
@@ -44,7 +45,12 @@ class Maintenance(threading.Thread):
         super().__init__(name="maintenance", daemon=True)
         self._host, self._app, self._follow = host, app, follow_teachers
         self._asked = threading.Event()
-        self._known: set[str] = set()
+        self._consumer: Consumer | None = None
+
+    def start_with(self, consumer: Consumer) -> None:
+        """Begin, now that this worker's own Celery consumer is up."""
+        self._consumer = consumer
+        self.start()
 
     def ask(self) -> None:
         self._asked.set()
@@ -63,9 +69,12 @@ class Maintenance(threading.Thread):
             self._asked.wait(RECONCILE_S)
 
     def _subscribe(self) -> None:
-        """A worker that serves all teachers listens to those that came since it started, too."""
+        """A worker that serves all teachers listens to those that came since it started, too.
+
+        The consumer is told directly: a remote-control message would be lost where it is not subscribed at this moment.
+        """
+        assert self._consumer is not None, "maintenance starts when the consumer is ready"
         with self._host.engine.connect() as conn:
-            names = {queue.teacher_queue(name) for name in runs.teacher_names(conn)}
-        for name in sorted(names - self._known):
-            self._app.control.add_consumer(name, destination=[self._host.worker_node], reply=False)
-        self._known |= names
+            names = runs.teacher_names(conn)
+        for name in names:  # each round: a queue that it listens to already changes nothing
+            self._consumer.call_soon(self._consumer.add_task_queue, queue.teacher_queue(name))

@@ -33,7 +33,9 @@ def prompt(
         typer.echo(json.dumps({"prompt_id": prompt_id, "messages": messages, "trail": trail}, default=str, indent=2))
         return
     for message in messages:
-        show.console.print(f"[bold]{message['role']}[/bold]  {show.safe(message['content'])}", highlight=False)
+        show.console.print(
+            f"[bold]{message['role']}[/bold]  {show.safe(message['content'])}", highlight=False, emoji=False
+        )
     for step in steps:
         _print_step(step)
 
@@ -67,10 +69,12 @@ def _print_step(step: "TrailStep") -> None:
     answer = known.pop("text", None)
     facts = "  ".join(f"{key}={_fact(value)}" for key, value in known.items())
     show.console.print(
-        f"[dim]{step.at:%H:%M:%S.%f}[/dim]  [bold]{show.safe(step.what)}[/bold]{teacher}  {facts}", highlight=False
+        f"[dim]{step.at:%H:%M:%S.%f}[/dim]  [bold]{show.safe(step.what)}[/bold]{teacher}  {facts}",
+        highlight=False,
+        emoji=False,
     )
     if answer is not None:
-        show.console.print(f"    {show.safe(str(answer))}", highlight=False)
+        show.console.print(f"    {show.safe(str(answer))}", highlight=False, emoji=False)
 
 
 def _fact(value: Any) -> str:

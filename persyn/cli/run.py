@@ -155,7 +155,9 @@ def report(engine: "Engine", run_id: int) -> None:
     for row in failures:
         if row.dead_now:
             detail = show.safe(row.example_detail or "", 300)
-            show.err.print(f"[red]{row.dead_now} jobs of {row.queue} are dead[/red]: {row.error_code}: {detail}")
+            show.err.print(
+                f"[red]{row.dead_now} jobs of {row.queue} are dead[/red]: {row.error_code}: {detail}", emoji=False
+            )
 
 
 def print_export(engine: "Engine", run_id: int, folder: Path | None = None) -> Path:

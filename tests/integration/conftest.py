@@ -1,12 +1,29 @@
-"""A small run in a real database, and the moves that tests of the protocol make on it."""
+"""A small run in a real database with the moves that tests of the protocol make on it, and a site of real processes."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import httpx
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from persyn import jobs
+from persyn import jobs, runs
+from persyn.config import load_run
+from persyn.inference.server import Server
+from persyn.inference.spec import ServerSpec
+from persyn.local.services import Endpoints
+from persyn.prompts.load import import_prompts
 from persyn.states import JobEvent
 
 QUEUE = "generate.small"
@@ -159,5 +176,171 @@ def build() -> Callable[[Engine, Connection], World]:
 
 @pytest.fixture
 def world(engine: Engine) -> World:
+<<<<<<< HEAD
     with engine.begin() as conn:
         return World(engine, conn)
+=======
+    return World(engine)
+
+
+TEMPLATE = (
+    "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant: {% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random Llama with one token a byte: student and router backbone where only the plumbing matters."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {char: index for index, char in enumerate(["<s>", "</s>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    folder = tmp_path_factory.mktemp("tiny-model")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=258, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        initializer_range=0.5, max_position_embeddings=512, pad_token_id=None,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>", chat_template=TEMPLATE
+    ).save_pretrained(folder)
+    return str(folder)
+
+
+class Site:
+    """One run's world of real processes: workers and commands on a database and a broker, teachers behind a stub.
+
+    The names of its teachers, and with them of their queues, are its own; so is the text of its prompts.
+    """
+
+    TEACHERS = 3
+
+    def __init__(self, engine: Engine, environment: dict[str, str], home: Path, model: str, stub: Server) -> None:
+        self.engine, self.environment, self.home, self.stub, self._model = engine, environment, home, stub, model
+        self.tag = uuid.uuid4().hex[:8]
+        self.config_file = home / "run.yaml"
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._seen_before = self._seen()
+        self.configure_stub(latency_s=0.0)
+        home.mkdir()
+
+    def prepare(self, prompts: int = 24, calibration: int = 8, marked: Mapping[int, str] = MappingProxyType({})) -> int:
+        """Import prompts and create the run; returns its id. `marked` adds a text to the prompts at some positions."""
+        texts = [f"{self.tag}: what is {n} + 1? {marked.get(n, '')}" for n in range(prompts)]
+        lines = [{"id": f"p{n}", "prompt": words, "reference_answer": str(n + 1)} for n, words in enumerate(texts)]
+        source = self.home / "prompts.jsonl"
+        source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        report = import_prompts(self.engine, f"set-{self.tag}", [str(source)])
+        assert report.imported == prompts
+        config = self._config(calibration)
+        self.config_file.write_text(json.dumps(config))  # JSON is YAML
+        with self.engine.begin() as conn:
+            return runs.create(conn, load_run(self.config_file))
+
+    def _config(self, calibration: int) -> dict[str, Any]:
+        return {
+            "name": f"run-{self.tag}",
+            "prompts": f"set-{self.tag}",
+            "student": {"name": "pupil", "model": self._model, "max_length": 400},
+            "teachers": [
+                {
+                    "name": f"t{number}-{self.tag}", "family": "stub", "params_b": number + 1, "model": "stub-model",
+                    "system_prompt": f"You are teacher {number}.", "endpoint": {"url": self.stub.base_url},
+                }
+                for number in range(self.TEACHERS)
+            ],
+            "calibration": {"size": calibration, "validation": 0.25},
+            "router": {"backbone": self._model, "epochs": 2, "max_length": 64},
+        }  # fmt: skip
+
+    def start_worker(self, *flags: str) -> "subprocess.Popen[bytes]":
+        with (self.home / "worker.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "workers", *(flags or ("--all",))],
+                stdout=log, stderr=log, env=self.environment, start_new_session=True,
+            )  # fmt: skip
+        self._processes.append(process)
+        return process
+
+    def persyn(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "persyn", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=self.environment, timeout=120)
+
+    def configure_stub(self, **changes: Any) -> None:
+        httpx.post(self._stub_url("config"), json=changes).raise_for_status()
+
+    def times_asked(self) -> Counter[str]:
+        """How often each conversation, which names its teacher, was sent since this site exists."""
+        return self._seen() - self._seen_before
+
+    def _seen(self) -> Counter[str]:
+        return Counter(httpx.get(self._stub_url("seen")).json()["times_by_sha256"])
+
+    def _stub_url(self, name: str) -> str:
+        return f"{self.stub.base_url.removesuffix('/v1')}/stub/{name}"
+
+    def rows(self, statement: str, **values: Any) -> list[Any]:
+        with self.engine.connect() as conn:
+            return list(conn.execute(text(statement), values))
+
+    def scalar(self, statement: str, **values: Any) -> Any:
+        (row,) = self.rows(statement, **values)
+        return row[0]
+
+    def violations(self) -> dict[str, int]:
+        with self.engine.connect() as conn:
+            return violations(conn)
+
+    def finished(self) -> bool:
+        return bool(self.scalar("SELECT count(finished_at) = 1 FROM run WHERE name = :n", n=f"run-{self.tag}"))
+
+    def eventually(self, condition: Callable[[], bool], deadline_s: float = 90.0) -> None:
+        """Poll until it holds; at the deadline fail with the end of the workers' log."""
+        deadline = time.monotonic() + deadline_s
+        while not condition():
+            if time.monotonic() > deadline:
+                log = self.home / "worker.log"
+                pytest.fail("it never came true\n" + (log.read_text()[-4000:] if log.exists() else "no worker ran"))
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def teacher_stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server that answers for every teacher of every site; their system prompts tell them apart."""
+    server = Server.start(ServerSpec("stub-model", kind="stub"), tmp_path_factory.mktemp("stub-home"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def site(
+    engine: Engine,
+    database_url: str,
+    endpoints: Endpoints,
+    tmp_path: Path,
+    tiny_model: str,
+    teacher_stub: Server,
+) -> Iterator[Site]:
+    environment = os.environ | {
+        "PERSYN_DATABASE_URL": database_url,
+        "PERSYN_BROKER_URL": endpoints.broker_url,
+        "PERSYN_HOME": str(tmp_path / "home"),
+        "OMP_NUM_THREADS": "1",
+    }
+    site = Site(engine, environment, tmp_path / "home", tiny_model, teacher_stub)
+    yield site
+    site.close()
+>>>>>>> e2e

@@ -1,0 +1,84 @@
+"""The quickstart as a new user meets it: one command, real models, embedded services, nothing set up before."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from persyn.config import Settings
+from persyn.db import session
+from persyn.local import services
+
+pytestmark = [pytest.mark.models, pytest.mark.timeout(2400)]
+
+CHOSEN = """
+SELECT p.external_id, t.name FROM routing_decision d
+JOIN run r ON r.id = d.run_id AND r.policy = d.policy
+JOIN prompt p ON p.id = d.prompt_id
+JOIN teacher t ON t.id = d.teacher_id
+JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0
+WHERE r.name = 'quickstart' ORDER BY p.external_id, t.name
+"""
+
+
+class NewUser:
+    """Somebody who has installed PerSyn and done nothing else."""
+
+    def __init__(self, home: Path) -> None:
+        self.settings = Settings(home=home, database_url=None, broker_url=None)
+
+    def persyn(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        environment = os.environ | {"PERSYN_HOME": str(self.settings.home)}
+        for given in ("PERSYN_DATABASE_URL", "PERSYN_BROKER_URL"):
+            environment.pop(given, None)
+        command = [sys.executable, "-m", "persyn", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1800)
+
+    def rows(self, statement: str) -> list[Any]:
+        engine = session.connect(services.connect(self.settings).database_url)
+        with engine.connect() as conn:
+            found = [tuple(row) for row in conn.execute(text(statement))]
+        engine.dispose()
+        return found
+
+    def count(self, table: str) -> int:
+        return int(self.rows(f"SELECT count(*) FROM {table}")[0][0])
+
+    def exported(self) -> list[tuple[str, str]]:
+        file = self.settings.home / "exports" / "quickstart" / "train.jsonl"
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        return sorted((line["external_id"], line["teacher"]) for line in lines)
+
+
+@pytest.fixture
+def new_user() -> Iterator[NewUser]:
+    """The folder is not pytest's, whose long path a Unix socket could not have."""
+    with tempfile.TemporaryDirectory(prefix="persyn-test-", dir="/tmp") as folder:
+        user = NewUser(Path(folder) / "home")
+        yield user
+        services.stop(user.settings)
+
+
+def test_quickstart_makes_a_set_and_a_second_call_generates_nothing(new_user: NewUser) -> None:
+    first = new_user.persyn("quickstart")
+    assert first.returncode == 0, first.stderr
+    prompts, calibrated, made = (new_user.count(table) for table in ("prompt", "calibration_prompt", "generation"))
+    assert prompts > calibrated > 0
+    assert made == 3 * calibrated + prompts - calibrated
+    chosen = sorted(new_user.rows(CHOSEN))
+    assert len(chosen) == new_user.count("routing_decision") == prompts
+    assert new_user.exported() == chosen
+    assert new_user.rows("SELECT invariant FROM audit.integrity WHERE violations <> 0") == []
+
+    second = new_user.persyn("quickstart")
+    assert second.returncode == 0, second.stderr
+    assert "nothing is generated again" in second.stderr
+    assert new_user.count("generation") == made
+    assert new_user.exported() == chosen

@@ -1,0 +1,87 @@
+"""The HTTP API over a real database: every route, errors, and texts that mean harm elsewhere."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy import Engine
+
+from api.app import app
+from persyn import pipeline, runs
+from persyn.config import parse_run
+from persyn.local.services import Endpoints
+from persyn.prompts.load import import_prompts
+from persyn.states import Stage
+
+HARMFUL = "<script>alert('x')</script> \x1b[31mred\x1b[0m \x07 [bold]loud[/bold] :smile:"
+
+
+@pytest.fixture
+def run_id(engine: Engine, tmp_path: Path) -> int:
+    """A run of four prompts, one of them harmful, with its calibration jobs waiting."""
+    texts = [HARMFUL, "one", "two", "three"]
+    source = tmp_path / "prompts.jsonl"
+    lines = [{"id": f"p{number}", "prompt": words, "reference_answer": "1"} for number, words in enumerate(texts)]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    import_prompts(engine, "set", [str(source)])
+    teacher = {"family": "f", "params_b": 1, "model": "m"}
+    config = {
+        "name": "first", "prompts": "set", "student": {"name": "pupil", "model": "m"},
+        "teachers": [{"name": "small"} | teacher, {"name": "large"} | teacher],
+        "calibration": {"size": 4},
+    }  # fmt: skip
+    with engine.begin() as conn:
+        created = runs.create(conn, parse_run(config, source="test"))
+        runs.aim(conn, created, Stage.CALIBRATE)
+    pipeline.advance(engine, created)
+    return created
+
+
+@pytest.fixture
+def client(database_url: str, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    monkeypatch.setenv("PERSYN_DATABASE_URL", database_url)
+    monkeypatch.setenv("PERSYN_BROKER_URL", endpoints.broker_url)
+    with TestClient(app) as client:
+        yield client
+
+
+def get(client: TestClient, path: str) -> Any:
+    response = client.get(path)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/json"
+    return response.json()
+
+
+def test_health_is_good_while_the_database_answers(client: TestClient) -> None:
+    assert get(client, "/health") == {"status": "ok"}
+
+
+def test_runs_are_listed_and_shown_by_name_and_by_number(client: TestClient, run_id: int) -> None:
+    (listed,) = get(client, "/runs")
+    assert (listed["id"], listed["name"], listed["prompt_set"], listed["student"]) == (run_id, "first", "set", "pupil")
+    shown = get(client, "/runs/first")
+    assert shown == get(client, f"/runs/{run_id}")
+    assert (shown["prompts"], shown["decided"], shown["finished_at"]) == (4, 0, None)
+    (stage,) = shown["stages"]
+    assert (stage["stage"], stage["total"], stage["ready"]) == ("calibrate", 8, 8)
+
+
+def test_a_prompt_is_shown_with_its_exact_text_and_its_trail(client: TestClient, run_id: int) -> None:
+    shown = get(client, "/runs/first/prompts/p0")
+    assert shown["messages"] == [{"role": "user", "content": HARMFUL}]
+    assert [step["what"] for step in shown["trail"]] == ["imported", "calibration", "job enqueued", "job enqueued"]
+
+
+@pytest.mark.parametrize("path", ["/runs/other", "/runs/first/prompts/p9", "/runs/99999999999999999999"])
+def test_what_does_not_exist_is_404_and_a_sentence(client: TestClient, run_id: int, path: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 404
+    assert path.rpartition("/")[2] in response.json()["error"]
+
+
+def test_nothing_can_be_changed(client: TestClient, run_id: int) -> None:
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        assert client.request(method, "/runs/first").status_code == 405
