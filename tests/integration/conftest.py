@@ -156,8 +156,12 @@ class World:
     def violations(self) -> dict[str, int]:
         """The broken invariants of `audit.integrity`; empty when all hold."""
         with self.engine.connect() as conn:
-            rows = conn.execute(text("SELECT invariant, violations FROM audit.integrity WHERE violations <> 0"))
-            return {row.invariant: row.violations for row in rows}
+            return violations(conn)
+
+
+def violations(conn: Connection) -> dict[str, int]:
+    rows = conn.execute(text("SELECT invariant, violations FROM audit.integrity WHERE violations <> 0"))
+    return {row.invariant: row.violations for row in rows}
 
 
 def _insert(conn: Connection, table: str, **values: Any) -> int:
@@ -176,11 +180,8 @@ def build() -> Callable[[Engine, Connection], World]:
 
 @pytest.fixture
 def world(engine: Engine) -> World:
-<<<<<<< HEAD
     with engine.begin() as conn:
         return World(engine, conn)
-=======
-    return World(engine)
 
 
 TEMPLATE = (
@@ -343,4 +344,3 @@ def site(
     site = Site(engine, environment, tmp_path / "home", tiny_model, teacher_stub)
     yield site
     site.close()
->>>>>>> e2e
