@@ -45,6 +45,7 @@ def follow(
     # Answers come in batches, minutes apart on a small machine: a short window would show no rate at all.
     with Progress(*columns, console=show.err, speed_estimate_period=600.0) as progress:
         while True:
+            began = time.monotonic()
             step = pipeline.advance(engine, run_id)
             with engine.connect() as conn:
                 status = reporting.status(conn, run_id)
@@ -59,7 +60,8 @@ def follow(
                     f"The worker ended with code {worker.returncode}. Its log is {home / 'logs' / 'worker.log'};"
                     " the same command goes on from here."
                 )
-            time.sleep(POLL_S)
+            # On a large run a round costs seconds: never spend more than a fifth of the time looking.
+            time.sleep(max(POLL_S, 4 * (time.monotonic() - began)))
 
 
 def _draw(progress: Progress, bars: dict[str, TaskID], status: "RunStatus") -> None:
