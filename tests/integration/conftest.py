@@ -18,7 +18,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from persyn import jobs, runs
+from persyn import jobs, pipeline, queue, runs
 from persyn.config import load_run
 from persyn.inference.server import Server
 from persyn.inference.spec import ServerSpec
@@ -310,6 +310,20 @@ class Site:
                 log = self.home / "worker.log"
                 pytest.fail("it never came true\n" + (log.read_text()[-4000:] if log.exists() else "no worker ran"))
             time.sleep(0.05)
+
+    def follow(self, run_id: int) -> None:
+        """Take the run to its end as `persyn run` does: a retry need not wait for a worker's next round."""
+
+        def finished() -> bool:
+            progress = pipeline.advance(self.engine, run_id)
+            with self.engine.connect() as conn:
+                due = jobs.waiting(conn)
+            for name, count in due.items():
+                queue.wake(app, name, count)
+            return progress.finished
+
+        with queue.application(self.environment["PERSYN_BROKER_URL"]) as app:
+            self.eventually(finished)
 
     def close(self) -> None:
         for process in self._processes:

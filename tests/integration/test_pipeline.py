@@ -95,7 +95,7 @@ def test_a_broker_that_drops_all_connections_and_forgets_everything_stops_nothin
         forget.flushdb()
         *waiting, _ = forget.execute()
     for kind in ("normal", "pubsub"):
-        broker.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+        broker.client_kill_filter(_type=kind, skipme=True)
     broker.close()
     assert sum(waiting) > 0, "no wake-up was forgotten, so this test has shown nothing"
     site.configure_stub(latency_s=0.0)
