@@ -18,7 +18,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from persyn import jobs, runs
+from persyn import jobs, pipeline, queue, runs
 from persyn.config import load_run
 from persyn.inference.server import Server
 from persyn.inference.spec import ServerSpec
@@ -231,6 +231,7 @@ class Site:
         self._seen_before = self._seen()
         self.configure_stub(latency_s=0.0)
         home.mkdir()
+        (home / "worker.log").touch()
 
     def prepare(self, prompts: int = 24, calibration: int = 8, marked: Mapping[int, str] = MappingProxyType({})) -> int:
         """Import prompts and create the run; returns its id. `marked` adds a text to the prompts at some positions."""
@@ -303,13 +304,28 @@ class Site:
         return bool(self.scalar("SELECT count(finished_at) = 1 FROM run WHERE name = :n", n=f"run-{self.tag}"))
 
     def eventually(self, condition: Callable[[], bool], deadline_s: float = 90.0) -> None:
-        """Poll until it holds; at the deadline fail with the end of the workers' log."""
+        """Poll until it holds; at the deadline fail with the jobs' errors and the end of the workers' log."""
         deadline = time.monotonic() + deadline_s
         while not condition():
             if time.monotonic() > deadline:
                 log = self.home / "worker.log"
-                pytest.fail("it never came true\n" + (log.read_text()[-4000:] if log.exists() else "no worker ran"))
+                errors = self.rows("SELECT DISTINCT error_code, detail FROM job_event WHERE error_code IS NOT NULL")
+                pytest.fail(f"it never came true: {errors}, stub alive: {self.stub.alive()}\n{log.read_text()[-4000:]}")
             time.sleep(0.05)
+
+    def follow(self, run_id: int) -> None:
+        """Take the run to its end as `persyn run` does: a retry need not wait for a worker's next round."""
+
+        def finished() -> bool:
+            progress = pipeline.advance(self.engine, run_id)
+            with self.engine.connect() as conn:
+                due = jobs.waiting(conn)
+            for name, count in due.items():
+                queue.wake(app, name, count)
+            return progress.finished
+
+        with queue.application(self.environment["PERSYN_BROKER_URL"]) as app:
+            self.eventually(finished)
 
     def close(self) -> None:
         for process in self._processes:

@@ -81,7 +81,7 @@ def test_a_worker_killed_while_it_generates_loses_and_doubles_nothing(site: Any)
     assert site.scalar("SELECT max(lost_count) FROM job") == 1
 
 
-def test_a_broker_that_forgets_everything_stops_nothing(site: Any) -> None:
+def test_a_broker_that_drops_all_connections_and_forgets_everything_stops_nothing(site: Any) -> None:
     run_id = site.prepare(PROMPTS, CALIBRATION)
     site.configure_stub(latency_s=2.0)
     aim(site, run_id)
@@ -94,6 +94,8 @@ def test_a_broker_that_forgets_everything_stops_nothing(site: Any) -> None:
             forget.llen(queue)
         forget.flushdb()
         *waiting, _ = forget.execute()
+    for kind in ("normal", "pubsub"):
+        broker.client_kill_filter(_type=kind, skipme=True)
     broker.close()
     assert sum(waiting) > 0, "no wake-up was forgotten, so this test has shown nothing"
     site.configure_stub(latency_s=0.0)

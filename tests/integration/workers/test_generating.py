@@ -31,7 +31,7 @@ def test_passing_failures_are_retried_and_a_permanent_one_ends_its_job_alone(sit
     site.configure_stub(retry_after_s=0.1)
     calibrate(site, run_id)
     site.start_worker()
-    site.eventually(site.finished)
+    site.follow(run_id)
     once = [("enqueued", None), ("claimed", None), ("retried", "server_error"), ("claimed", None), ("completed", None)]
     assert events(site, "p0") == once * site.TEACHERS
     limited = [(event, code and "rate_limited") for event, code in once]

@@ -8,7 +8,7 @@ from persyn.states import Stage
 
 def test_a_running_worker_finds_the_teachers_of_a_new_run(site: Any) -> None:
     worker = site.start_worker()
-    site.eventually(lambda: site.scalar("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()") > 1)
+    site.eventually(lambda: " ready." in (site.home / "worker.log").read_text())
     run_id = site.prepare(prompts=4, calibration=2)
     with site.engine.begin() as conn:
         runs.aim(conn, run_id, Stage.CALIBRATE)
