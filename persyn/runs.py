@@ -174,7 +174,8 @@ def library_versions() -> dict[str, str]:
 def _prompt_set(conn: Connection, name: str) -> int:
     row = conn.execute(
         text("""
-        SELECT s.id, (SELECT count(*) FROM (SELECT FROM prompt p WHERE p.prompt_set_id = s.id LIMIT 4) few) AS prompts
+        SELECT s.id, (SELECT count(*) FROM (SELECT FROM prompt p WHERE p.prompt_set_id = s.id LIMIT 4) few) AS prompts,
+               EXISTS (SELECT FROM prompt p WHERE p.prompt_set_id = s.id AND reference_answer IS NOT NULL) AS checkable
         FROM prompt_set s WHERE s.name = :name
         """),
         {"name": name},
@@ -183,6 +184,11 @@ def _prompt_set(conn: Connection, name: str) -> int:
         raise NotFound(f"prompts: there is no prompt set {name!r}. `persyn prompts import FILE --set {name}` makes it.")
     if row.prompts < 4:
         raise ConfigError(f"prompts: the set {name!r} holds {row.prompts} prompts; a run needs at least 4.")
+    if not row.checkable:
+        raise ConfigError(
+            f"prompts: no prompt of {name!r} has a reference_answer, which math_verify checks answers against."
+            " Import the set again under another name, with --map reference_answer=COLUMN."
+        )
     return int(row.id)
 
 

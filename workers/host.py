@@ -64,6 +64,8 @@ class Host:
         )
         if self._server is None or self._spec != spec or not self._server.alive():
             self.stop_server()
+            if not vllm.is_cpu_build():
+                self.loaded_scorer = None  # as free_accelerator, the other way round
             log.info("action=start_server model=%s", config.model)
             self._server = Server.start(spec, self.home, on_wait=self._log_wait)
             self._spec = spec
