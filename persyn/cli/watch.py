@@ -34,6 +34,8 @@ def follow(
 
     Raises ServiceError where the worker that was started for this ended by itself.
     """
+    from kombu.exceptions import OperationalError
+
     from persyn import jobs, pipeline, queue, reporting
 
     app = queue.application(broker_url)
@@ -53,8 +55,13 @@ def follow(
             _draw(progress, bars, status)
             if step.finished:
                 return
-            for name, count in due.items():
-                queue.wake(app, name, count)
+            try:
+                for name, count in due.items():
+                    queue.wake(app, name, count)
+            except OperationalError:
+                progress.console.log(
+                    "The broker cannot be reached; workers go on, and wake-ups follow when it is back."
+                )
             if worker is not None and worker.poll() is not None:
                 raise ServiceError(
                     f"The worker ended with code {worker.returncode}. Its log is {home / 'logs' / 'worker.log'};"
