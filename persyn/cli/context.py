@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from persyn.config import Settings
-
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
@@ -12,6 +10,7 @@ if TYPE_CHECKING:
 
 def endpoints() -> "Endpoints":
     """The addresses of Postgres and the broker; starts the embedded ones where none are given."""
+    from persyn.config import Settings
     from persyn.local import services
 
     return services.connect(Settings.from_environment())
@@ -22,6 +21,7 @@ def engine() -> "Engine":
 
     An embedded database is brought up to date; an external one is only checked, because migrating is its owner's call.
     """
+    from persyn.config import Settings
     from persyn.db import migrate, session
 
     settings = Settings.from_environment()

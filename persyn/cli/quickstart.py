@@ -5,7 +5,6 @@ import time
 from importlib import resources
 from pathlib import Path
 
-from persyn.config import Settings, load_run
 from persyn.states import Stage
 
 RUN = "quickstart"
@@ -15,6 +14,7 @@ def quickstart() -> None:
     """Run Route then Generate end to end on the bundled prompts and models."""
     from persyn import reporting, runs
     from persyn.cli import context, run, show
+    from persyn.config import Settings, load_run
     from persyn.prompts import load as prompts
 
     began = time.monotonic()

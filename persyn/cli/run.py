@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from persyn.config import Settings, load_run
 from persyn.errors import PersynError
 from persyn.states import Stage
 
@@ -29,6 +28,7 @@ def run(
     """Take a run from its YAML to its export; kill it whenever you like, the next call goes on."""
     from persyn import runs
     from persyn.cli import context
+    from persyn.config import load_run
 
     parsed = load_run(config)
     engine = context.engine()
@@ -133,6 +133,7 @@ def finish(engine: "Engine", run_id: int, stage: Stage, *, with_worker: bool) ->
     """Aim the run at a stage and follow it there."""
     from persyn import runs
     from persyn.cli import context, watch, worker
+    from persyn.config import Settings
 
     settings = Settings.from_environment()
     with engine.begin() as conn:
@@ -165,6 +166,7 @@ def print_export(engine: "Engine", run_id: int, folder: Path | None = None) -> P
     from persyn import export as exporting
     from persyn import reporting, runs
     from persyn.cli import show
+    from persyn.config import Settings
 
     with engine.connect() as conn:
         config = runs.load(conn, run_id).config
@@ -182,6 +184,7 @@ def print_export(engine: "Engine", run_id: int, folder: Path | None = None) -> P
 def _step(run: str, stage: Stage, with_worker: bool) -> None:
     from persyn import runs as runs_table
     from persyn.cli import context, show
+    from persyn.config import load_run
 
     engine = context.engine()
     with engine.begin() as conn:

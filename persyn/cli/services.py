@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from persyn.config import Settings
-
 if TYPE_CHECKING:
     from persyn.local.services import ServiceStatus
 
@@ -20,6 +18,7 @@ Check = Annotated[bool, typer.Option("--check", help="Exit with 1 unless both ru
 @app.command()
 def start() -> None:
     """Start the embedded services where they do not run."""
+    from persyn.config import Settings
     from persyn.local import services
 
     _print(services.start(Settings.from_environment()))
@@ -28,6 +27,7 @@ def start() -> None:
 @app.command()
 def stop() -> None:
     """Stop the embedded services; servers of yours are left alone."""
+    from persyn.config import Settings
     from persyn.local import services
 
     services.stop(Settings.from_environment())
@@ -37,6 +37,7 @@ def stop() -> None:
 @app.command()
 def status(as_json: Json = False, check: Check = False) -> None:
     """Show what runs where."""
+    from persyn.config import Settings
     from persyn.local import services
 
     found = services.status(Settings.from_environment())
@@ -58,6 +59,7 @@ def _print(found: "list[ServiceStatus]") -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(context: typer.Context) -> None:
     """Open psql on the database; all further arguments go to psql."""
+    from persyn.config import Settings
     from persyn.local import services
 
     command, environment = services.psql_command(Settings.from_environment())
