@@ -40,8 +40,8 @@ def status_table(status: "RunStatus") -> Table:
 
 
 def summary_tables(summary: "Summary") -> list[Table]:
-    teachers = Table(title="Teachers")
-    teachers.add_column("teacher", min_width=18)
+    teachers = Table(title="Teachers", pad_edge=False)
+    teachers.add_column("teacher")
     for column in ("prompts", "made", "reused", "tokens", "quality", "learnability"):
         teachers.add_column(column, justify="right", no_wrap=True)
     for teacher in summary.teachers:
