@@ -76,8 +76,11 @@ def url(home: Path) -> str:
 
 
 def running(home: Path) -> bool:
-    """Whether the server answers. Costs one file and one connect, well under a millisecond."""
-    return _pid_file(home)[7:8] == ["ready"] and accepts(socket_path(home))
+    """Whether the server answers. Costs one file and one connect, well under a millisecond.
+
+    The socket alone does not tell: children of a killed server hold it open for a moment and answer nothing.
+    """
+    return pid(home) is not None and _pid_file(home)[7:8] == ["ready"] and accepts(socket_path(home))
 
 
 def pid(home: Path) -> int | None:

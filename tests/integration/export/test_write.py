@@ -25,7 +25,8 @@ class Tables:
     def __init__(self, engine: Engine, folder: Path, prompts: int, **config: Any) -> None:
         self.engine = engine
         source = folder / "prompts.jsonl"
-        source.write_text("".join(json.dumps({"id": n, "prompt": f"{n}+1?"}) + "\n" for n in range(prompts)))
+        lines = [{"id": n, "prompt": f"{n}+1?", "reference_answer": str(n + 1)} for n in range(prompts)]
+        source.write_text("".join(json.dumps(line) + "\n" for line in lines))
         import_prompts(engine, "math", [str(source)])
         teachers = [{"name": name, "family": "f", "params_b": 1, "model": "m"} for name in ("small", "large")]
         student = {"name": "student", "model": "m"}
