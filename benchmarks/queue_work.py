@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from celery import Celery
 from sqlalchemy import Engine, text
 
 from persyn import jobs, queue
@@ -104,14 +105,14 @@ def _process(engine: Engine) -> None:
             jobs.complete(conn, lease, [claim.id for claim in claims])
 
 
-def _send(app: object, count: int) -> None:
+def _send(app: Celery, count: int) -> None:
     for number in range(count):
-        app.send_task("bench", args=[number], queue="bench", ignore_result=True)  # type: ignore[attr-defined]
+        app.send_task("bench", args=[number], queue="bench", ignore_result=True)
 
 
-def _receive(app: object, count: int) -> None:
+def _receive(app: Celery, count: int) -> None:
     """The broker's side of consuming alone, without a worker around it: Celery's best case."""
-    with app.connection_for_read() as connection:  # type: ignore[attr-defined]
+    with app.connection_for_read() as connection:
         incoming = connection.SimpleQueue("bench")
         for _ in range(count):
             incoming.get(timeout=10).ack()

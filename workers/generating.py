@@ -10,6 +10,7 @@ from persyn.errors import GenerationFailed, PersynError
 from persyn.inference.client import Answer, TeacherClient
 from persyn.inference.server import ProgressWatch, Server
 from persyn.leases import LeaseKeeper
+from workers.failures import failures
 from workers.host import Host, Target
 
 log = logging.getLogger(__name__)
@@ -86,13 +87,13 @@ class Drain:
             return  # a claim costs a round trip: let some room gather
         for request in await asyncio.to_thread(self._claim, room):
             self.alone = request.claim.lost_count >= jobs.ALONE_AFTER_LOSSES
-            messages = chat.conversation(
-                request.messages,
-                system_prompt=self.teacher.config.system_prompt,
-                examples=[example.model_dump() for example in self.teacher.config.examples],
-            )
-            task = asyncio.create_task(self.client.generate(messages, self.teacher.config.sampling, request.seed))
-            self.in_flight[task] = request
+            self.in_flight[asyncio.create_task(self._ask(request))] = request
+
+    async def _ask(self, request: generation.Request) -> Answer:
+        config = self.teacher.config
+        examples = [example.model_dump() for example in config.examples]
+        messages = chat.conversation(request.messages, system_prompt=config.system_prompt, examples=examples)
+        return await self.client.generate(messages, config.sampling, request.seed)
 
     def _claim(self, room: int) -> list[generation.Request]:
         with self.host.engine.begin() as conn:
@@ -110,6 +111,8 @@ class Drain:
                 failure = jobs.Failure(request.claim.id, exc.code, str(exc), exc.permanent, exc.retry_after)
                 supervised = self.target.server is not None
                 (self.doubtful if supervised and exc.code in _DEATH_CODES else self.failures).append(failure)
+            except Exception as exc:  # one prompt's, never its neighbours'
+                self.failures += failures([request.claim.id], exc)
             else:
                 self.results.append(generation.Result(request, **answer._asdict(), server_version=self.target.version))
 

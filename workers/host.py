@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from persyn import jobs, runs
-from persyn.errors import PersynError, ServerError
+from persyn.errors import PersynError
 from persyn.inference import load, vllm
 from persyn.inference.server import Server, reap_orphans
 from persyn.inference.spec import ServerSpec
 from persyn.leases import LeaseKeeper
+from workers.failures import failures
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -90,12 +91,10 @@ class Host:
         self, queue: str, error: PersynError, *, teacher_id: int | None = None, scorer_id: int | None = None
     ) -> None:
         """Write into the rows of a batch that what they need does not start here; they wait and are tried again."""
-        code = "server_start" if isinstance(error, ServerError) else "model_unavailable"
         with self.lease(queue) as lease, self.engine.begin() as conn:
             claims = jobs.claim(conn, lease.id, queue, REFUSED_AT_ONCE, teacher_id=teacher_id, scorer_id=scorer_id)
-            failures = [jobs.Failure(claim.id, code, str(error), permanent=False) for claim in claims]
-            if failures:
-                jobs.fail(conn, lease.id, failures)
+            if claims:
+                jobs.fail(conn, lease.id, failures([claim.id for claim in claims], error))
 
     def close(self) -> None:
         self.stop_server()

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from persyn import jobs, runs
+from persyn.errors import LeaseLost
 from persyn.inference import load
 from persyn.leases import LeaseKeeper
 from persyn.queue import ROUTER
 from persyn.rewards import matrix
 from persyn.router import store as routers
 from persyn.routing import decisions, policies
+from workers.failures import failures
 from workers.host import Host
 
 log = logging.getLogger(__name__)
@@ -31,9 +33,17 @@ def drain_router(host: Host, queue: str = ROUTER) -> None:
                 return
             try:
                 (_train if claims[0].kind == "train_router" else _route)(host, lease, run, claims[0])
+            except LeaseLost:
+                raise
             except Failed as exc:
-                with host.engine.begin() as conn:
-                    jobs.fail(conn, lease.id, [jobs.Failure(claims[0].id, exc.code, str(exc), exc.permanent)])
+                _fail(host, lease, [jobs.Failure(claims[0].id, exc.code, str(exc), exc.permanent)])
+            except Exception as exc:
+                _fail(host, lease, failures([claims[0].id], exc))
+
+
+def _fail(host: Host, lease: LeaseKeeper, failed: list[jobs.Failure]) -> None:
+    with host.engine.begin() as conn:
+        jobs.fail(conn, lease.id, failed)
 
 
 class Failed(Exception):

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from persyn import jobs, runs
-from persyn.errors import PersynError
+from persyn.errors import LeaseLost, PersynError
 from persyn.inference import load
 from persyn.leases import LeaseKeeper
 from persyn.rewards import scoring
+from workers.failures import failures
 from workers.host import Host
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,13 @@ def drain_scores(host: Host, queue: str) -> None:
         with host.lease(queue) as lease:
             score = _quality(lease) if model is None else _learnability(model, lease)
             for items in _batches(host, lease, queue, scorer.id):
-                _store(host, lease, *score(items))
+                try:
+                    values, failed = score(items)
+                except LeaseLost:
+                    raise
+                except Exception as exc:
+                    values, failed = [], failures([item.claim.id for item in items], exc)
+                _store(host, lease, values, failed)
 
 
 def _batches(host: Host, lease: LeaseKeeper, queue: str, scorer_id: int) -> Iterator[list[scoring.Item]]:
@@ -48,13 +55,13 @@ def _batches(host: Host, lease: LeaseKeeper, queue: str, scorer_id: int) -> Iter
         yield items
 
 
-def _store(host: Host, lease: LeaseKeeper, values: list[scoring.Value], failures: list[jobs.Failure]) -> None:
+def _store(host: Host, lease: LeaseKeeper, values: list[scoring.Value], failed: list[jobs.Failure]) -> None:
     with host.engine.begin() as conn:
         if values:
             scoring.store(conn, lease.id, values)
-        if failures:
-            jobs.fail(conn, lease.id, failures)
-    log.info("action=score lease=%s values=%d failures=%d", lease.id, len(values), len(failures))
+        if failed:
+            jobs.fail(conn, lease.id, failed)
+    log.info("action=score lease=%s values=%d failures=%d", lease.id, len(values), len(failed))
 
 
 def _quality(lease: LeaseKeeper) -> Scorer:
@@ -62,16 +69,16 @@ def _quality(lease: LeaseKeeper) -> Scorer:
 
     def score(items: Sequence[scoring.Item]) -> Outcome:
         values: list[scoring.Value] = []
-        failures: list[jobs.Failure] = []
+        failed: list[jobs.Failure] = []
         for item in items:
             lease.beat()
             if item.reference_answer is None:
                 message = "the prompt has no reference_answer to check the answer against"
-                failures.append(jobs.Failure(item.claim.id, "no_reference_answer", message, permanent=True))
+                failed.append(jobs.Failure(item.claim.id, "no_reference_answer", message, permanent=True))
                 continue
             verdict = quality.math_verify_score(item.answer, item.reference_answer)
             values.append(scoring.Value(item, verdict.value, verdict.detail))
-        return values, failures
+        return values, failed
 
     return score
 
@@ -95,13 +102,13 @@ def _learnability(model: Any, lease: LeaseKeeper) -> Scorer:
 
     def score(items: Sequence[scoring.Item]) -> Outcome:
         values: list[scoring.Value] = []
-        failures: list[jobs.Failure] = []
+        failed: list[jobs.Failure] = []
         pairs = [(item.messages, item.answer) for item in items]
         for item, outcome in zip(items, model.score(pairs, on_progress=lambda *_: lease.beat()), strict=True):
             if isinstance(outcome, learnability.Failure):
-                failures.append(jobs.Failure(item.claim.id, outcome.code, outcome.message, permanent=True))
+                failed.append(jobs.Failure(item.claim.id, outcome.code, outcome.message, permanent=True))
             else:
                 values.append(scoring.Value(item, outcome.value, {"tokens": outcome.tokens}))
-        return values, failures
+        return values, failed
 
     return score

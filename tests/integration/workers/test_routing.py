@@ -1,0 +1,190 @@
+"""Deciding by each policy from measured answers, and what becomes of a stage's job that cannot be done."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from persyn import jobs, pipeline, runs
+from persyn.config import parse_run
+from persyn.queue import ROUTER
+from persyn.states import Stage
+from workers.host import Host
+from workers.routing import drain_router
+
+PROMPTS, CALIBRATED = 12, 6
+# Quality of teachers a, b, c on every calibration prompt: b is the strongest.
+QUALITY = (0.0, 1.0, 0.5)
+
+
+def scored_run(engine: Engine, **changes: Any) -> int:
+    """A run whose calibration answers exist and are scored, as workers would have left them."""
+    teachers = [{"name": name, "family": "f", "params_b": 1, "model": "m"} for name in "abc"]
+    raw = {"name": "r", "prompts": "set", "student": {"name": "s", "model": "m"}, "teachers": teachers}
+    settings = {"alpha": 0.0, "calibration": {"size": CALIBRATED, "validation": 0.34}}
+    with engine.begin() as conn:
+        conn.execute(text("INSERT INTO prompt_set (name) VALUES ('set')"))
+        conn.execute(
+            text("""
+            INSERT INTO prompt (prompt_set_id, position, sha256, messages, reference_answer)
+            SELECT s.id, n, md5(n::text), '[{"role": "user", "content": "?"}]', '1'
+            FROM prompt_set s, generate_series(1, :count) n
+            """),
+            {"count": PROMPTS},
+        )
+        run_id = runs.create(conn, parse_run(raw | settings | changes, source="test"))
+        runs.aim(conn, run_id, Stage.CALIBRATE)
+    pipeline.advance(engine, run_id)
+    for position, name in enumerate("abc"):
+        answer(engine, f"teacher.{name}")
+        with engine.begin() as conn:
+            runs.aim(conn, run_id, Stage.SCORE)
+        pipeline.advance(engine, run_id)
+        for queue in ("score.quality", "score.learnability"):
+            score(engine, queue, QUALITY[position])
+    return run_id
+
+
+def claimed(conn: Any, queue: str) -> tuple[int, list[int]]:
+    lease = jobs.open_lease(conn, worker="test", host="test", queue=queue)
+    return lease, [claim.id for claim in jobs.claim(conn, lease, queue, 64)]
+
+
+def answer(engine: Engine, queue: str) -> None:
+    with engine.begin() as conn:
+        lease, ids = claimed(conn, queue)
+        jobs.complete(conn, lease, ids)
+        conn.execute(
+            text("""
+            INSERT INTO generation (prompt_id, teacher_id, text, finish_reason, prompt_tokens, completion_tokens, seed,
+                                    latency_s, job_id, lease_id)
+            SELECT prompt_id, teacher_id, 'x', 'stop', 1, 1, 0, 0, id, :lease FROM job WHERE id = ANY(:ids)
+            """),
+            {"lease": lease, "ids": ids},
+        )
+
+
+def score(engine: Engine, queue: str, value: float) -> None:
+    with engine.begin() as conn:
+        lease, ids = claimed(conn, queue)
+        jobs.complete(conn, lease, ids)
+        conn.execute(
+            text("""
+            INSERT INTO score (generation_id, scorer_id, value, job_id, lease_id)
+            SELECT generation_id, scorer_id, :value, id, :lease FROM job WHERE id = ANY(:ids)
+            """),
+            {"lease": lease, "ids": ids, "value": value},
+        )
+
+
+def route(engine: Engine, home: Path, run_id: int) -> dict[tuple[str, str], int]:
+    """Route the run; how many decisions name which teacher, and on what basis."""
+    with engine.begin() as conn:
+        runs.aim(conn, run_id, Stage.ROUTE)
+    pipeline.advance(engine, run_id)
+    drain_router(Host(engine, home))
+    with engine.connect() as conn:
+        rows = conn.execute(
+            text("""
+            SELECT t.name, d.basis, count(*) AS times FROM routing_decision d JOIN teacher t ON t.id = d.teacher_id
+            GROUP BY t.name, d.basis
+            """)
+        )
+        return {(row.name, row.basis): row.times for row in rows}
+
+
+def violations(engine: Engine) -> list[str]:
+    with engine.connect() as conn:
+        return [row.invariant for row in conn.execute(text("SELECT * FROM audit.integrity WHERE violations <> 0"))]
+
+
+@pytest.mark.parametrize(
+    ("calibration_answers", "expected"),
+    [
+        # the best measured answer, and the strongest teacher for the rest
+        ("best", {("b", "measured"): CALIBRATED, ("b", "static"): PROMPTS - CALIBRATED}),
+        # the policy decides for calibration prompts as for any other
+        ("routed", {("b", "static"): PROMPTS}),
+        # calibration prompts are not in the set at all
+        ("exclude", {("b", "static"): PROMPTS - CALIBRATED}),
+    ],
+)
+def test_calibration_prompts_get_what_the_run_says(
+    engine: Engine, tmp_path: Path, calibration_answers: str, expected: dict[tuple[str, str], int]
+) -> None:
+    run_id = scored_run(engine, policy="strong", calibration_answers=calibration_answers)
+    assert route(engine, tmp_path, run_id) == expected
+    assert violations(engine) == []
+
+
+def test_random_decides_for_every_prompt_and_again_the_same(engine: Engine, tmp_path: Path) -> None:
+    run_id = scored_run(engine, policy="random", calibration_answers="routed")
+    first = route(engine, tmp_path, run_id)
+    assert sum(first.values()) == PROMPTS
+    assert {basis for _, basis in first} == {"random"}
+    chosen = text("SELECT prompt_id, teacher_id FROM routing_decision ORDER BY prompt_id")
+    with engine.begin() as conn:
+        before = conn.execute(chosen).all()
+        conn.execute(text("DELETE FROM routing_decision WHERE prompt_id % 2 = 0"))
+        # As if the worker had been killed half-way through: the job is tried again and decides only what is missing.
+        job = conn.execute(text("SELECT id FROM job WHERE kind = 'route'")).scalar_one()
+        conn.execute(
+            text("UPDATE job SET state = 'ready', finished_at = NULL, attempt = 0 WHERE id = :id"), {"id": job}
+        )
+    drain_router(Host(engine, tmp_path))
+    with engine.connect() as conn:
+        assert conn.execute(chosen).all() == before
+
+
+def test_each_stage_waits_until_the_run_aims_at_it(engine: Engine) -> None:
+    run_id = scored_run(engine)
+    kinds = text("SELECT kind FROM job WHERE run_id = :id AND kind IN ('train_router', 'route')")
+
+    def stages() -> list[str]:
+        with engine.connect() as conn:
+            return [row.kind for row in conn.execute(kinds, {"id": run_id})]
+
+    assert pipeline.advance(engine, run_id).finished
+    assert stages() == []
+    with engine.begin() as conn:
+        runs.aim(conn, run_id, Stage.TRAIN)
+    assert not pipeline.advance(engine, run_id).finished
+    assert stages() == ["train_router"]
+    assert pipeline.advance(engine, run_id).new_jobs == 0
+
+
+def test_a_router_that_cannot_be_trained_dies_with_its_reason_after_its_attempts(
+    engine: Engine, tmp_path: Path
+) -> None:
+    run_id = scored_run(engine, router={"backbone": "/no/such/folder"})
+    with engine.begin() as conn:
+        runs.aim(conn, run_id, Stage.GENERATE)
+    pipeline.advance(engine, run_id)
+    host = Host(engine, tmp_path)
+    for _ in range(jobs.MAX_ATTEMPTS):
+        with engine.begin() as conn:
+            conn.execute(text("UPDATE job SET not_before = clock_timestamp() WHERE queue = :queue"), {"queue": ROUTER})
+        drain_router(host)
+    with engine.connect() as conn:
+        job = conn.execute(text("SELECT id, state, error_code FROM job WHERE kind = 'train_router'")).one()
+        detail = conn.execute(
+            text("SELECT detail FROM job_event WHERE job_id = :id AND event = 'died'"), {"id": job.id}
+        ).scalar_one()
+    assert (job.state, job.error_code) == ("dead", "model_unavailable")
+    assert detail.startswith("/no/such/folder: no such folder.")
+    assert pipeline.advance(engine, run_id).finished
+    assert violations(engine) == []
+
+
+@pytest.mark.models
+def test_an_error_that_nobody_foresaw_is_written_into_the_row(engine: Engine, tmp_path: Path) -> None:
+    run_id = scored_run(engine)
+    with engine.begin() as conn:
+        runs.aim(conn, run_id, Stage.TRAIN)
+    pipeline.advance(engine, run_id)
+    (tmp_path / "routers").write_text("a file where the routers' folder belongs")
+    drain_router(Host(engine, tmp_path))
+    with engine.connect() as conn:
+        state, code = conn.execute(text("SELECT state, error_code FROM job WHERE kind = 'train_router'")).one()
+    assert (state, code) == ("ready", "internal_error")
