@@ -221,3 +221,11 @@ def test_sets_are_listed_with_their_sizes(engine: Engine, tmp_path: Path) -> Non
         ("a", 1, 0),
         ("b", 2, 1),
     ]
+
+
+def test_a_real_file_of_thousands_is_imported_whole_and_once(engine: Engine, shared_data: Path) -> None:
+    source = str(shared_data / "gsm8k_train.jsonl.gz")
+    first = import_prompts(engine, "gsm8k", [source])
+    assert (first.read, first.imported, first.duplicates, first.rejected) == (7473, 7473, 0, 0)
+    again = import_prompts(engine, "gsm8k", [source])
+    assert (again.imported, again.duplicates) == (0, 7473)
