@@ -22,3 +22,11 @@ def failures(job_ids: Sequence[int], exc: Exception) -> list[jobs.Failure]:
         log.error("action=unforeseen jobs=%d", len(job_ids), exc_info=exc)
         code, message = "internal_error", f"{type(exc).__name__}: {exc}"
     return [jobs.Failure(job_id, code, message, permanent=False) for job_id in job_ids]
+
+
+class Failed(Exception):
+    """A stage's job cannot be done; it ends with a code like any other."""
+
+    def __init__(self, code: str, message: str, *, permanent: bool) -> None:
+        super().__init__(message)
+        self.code, self.permanent = code, permanent
