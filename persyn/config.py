@@ -19,6 +19,7 @@ from persyn.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Policy = Literal["persyn", "strong", "family_strong", "mix", "car", "random", "oracle", "budgeted"]
 
 
 class Strict(BaseModel):
@@ -114,6 +115,38 @@ class Router(Strict):
     weight_decay: float = Field(default=0.01, ge=0.0)
 
 
+class Budget(Strict):
+    """What one teacher may take of the prompts that the policy `budgeted` routes; of several limits the tightest."""
+
+    share: Share | None = Field(default=None, description="of the routed prompts")
+    tokens: int | None = Field(default=None, ge=0, description="completion tokens")
+    cost: float | None = Field(default=None, ge=0.0, description="in the currency of the prices")
+    price: float | None = Field(default=None, gt=0.0, description="per million completion tokens")
+    prompt_price: float = Field(default=0.0, ge=0.0, description="per million prompt tokens")
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> "Budget":
+        if self.share is None and self.tokens is None and self.cost is None:
+            raise ValueError("give a share, tokens or a cost")
+        if (self.cost is None) != (self.price is None):
+            raise ValueError("cost and price (per million completion tokens) go together; give both or neither")
+        return self
+
+    @property
+    def only_share(self) -> bool:
+        return self.tokens is None and self.cost is None
+
+
+class PolicyOptions(Strict):
+    """What single policies read; each says which."""
+
+    strong: Name | None = Field(default=None, description="mix: the strong teacher; by measured quality if absent")
+    weak: Name | None = Field(default=None, description="mix: the weak teacher; by measured quality if absent")
+    strong_share: Share = Field(default=0.2, description="mix: the strong teacher's share")
+    beta: float = Field(default=3.0, ge=0.0, description="car: the weight of the student's loss")
+    budget: dict[Name, Budget] = Field(default={}, description="budgeted: limits by teacher; none given, none set")
+
+
 class Export(Strict):
     formats: list[Literal["jsonl", "parquet"]] = Field(default=["jsonl"], min_length=1)
     layout: Literal["messages", "prompt_completion"] = "messages"
@@ -131,7 +164,8 @@ class RunConfig(Strict):
     normalisation: Literal["minmax", "zscore", "rank"] = "minmax"
     calibration: Calibration = Calibration()
     router: Router = Router()
-    policy: Literal["persyn", "strong", "random"] = "persyn"
+    policy: Policy = "persyn"
+    policy_options: PolicyOptions = PolicyOptions()
     calibration_answers: Literal["best", "routed", "exclude"] = "best"
     export: Export = Export()
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -144,8 +178,66 @@ class RunConfig(Strict):
             raise ValueError(f"teacher names must differ; given twice: {', '.join(twice)}")
         return self
 
+    @model_validator(mode="after")
+    def _policy_has_what_it_needs(self) -> "RunConfig":
+        names, options = [teacher.name for teacher in self.teachers], self.policy_options
+        default = PolicyOptions()
+        for field, readers in _READ_BY.items():
+            if self.policy not in readers and getattr(options, field) != getattr(default, field):
+                raise ValueError(
+                    f"policy_options.{field}: the policy {self.policy} does not read it."
+                    f" Remove it, or set policy: {readers[0]}"
+                )
+        named = [("strong", options.strong), ("weak", options.weak), *(("budget", name) for name in options.budget)]
+        for field, name in named:
+            if name is not None and name not in names:
+                raise ValueError(
+                    f"policy_options.{field}: there is no teacher {name!r}. Name one of {', '.join(names)}"
+                )
+        if self.policy == "budgeted":
+            _check_budget(names, options.budget)
+        if self.policy == "family_strong" and not self.own_family():
+            families = ", ".join(sorted({teacher.family for teacher in self.teachers}))
+            lacking = f"none is of {self.student.family!r}" if self.student.family else "the student's is not given"
+            raise ValueError(
+                f"student.family: the policy family_strong needs a teacher of the student's own family; {lacking}"
+                f" (the teachers' families: {families})"
+            )
+        return self
+
+    @property
+    def needs_router(self) -> bool:
+        return self.policy in ("persyn", "budgeted")
+
+    def own_family(self) -> list[int]:
+        """The positions of the teachers of the student's own family."""
+        own = self.student.family
+        same = [own is not None and teacher.family.casefold() == own.casefold() for teacher in self.teachers]
+        return [position for position, is_same in enumerate(same) if is_same]
+
     def sha256(self) -> str:
         return fingerprint(self.model_dump(mode="json"))
+
+
+_READ_BY: dict[str, tuple[Policy, ...]] = {
+    "strong": ("mix",),
+    "weak": ("mix",),
+    "strong_share": ("mix",),
+    "beta": ("car",),
+    "budget": ("budgeted",),
+}
+
+
+def _check_budget(names: list[str], budget: dict[str, Budget]) -> None:
+    if not budget:
+        raise ValueError("policy_options.budget: the policy budgeted needs a limit for one teacher at least")
+    shares = [budget[name].share for name in names if name in budget]
+    total = sum(1.0 if share is None else share for share in shares)
+    if len(shares) == len(names) and total < 1.0 - 1e-9:
+        raise ValueError(
+            f"policy_options.budget: the shares of all teachers together are {total:g}, less than 1, so some prompts"
+            " would have no teacher. Raise one, or leave one teacher without a budget"
+        )
 
 
 def fingerprint(value: Any) -> str:

@@ -60,7 +60,7 @@ def _advance(conn: Connection, run: runs.Run) -> int:
     new += scoring.enqueue_calibration(conn, run.id)
     if run.target < Stage.TRAIN or _open(conn, run.id, up_to=Stage.SCORE):
         return new
-    if run.config.policy == "persyn":
+    if run.config.needs_router:
         new += routers.enqueue(conn, run.id)
         if run.target < Stage.ROUTE or routers.find(conn, run.id) is None:
             return new

@@ -1,23 +1,31 @@
-"""Deciding which teacher answers each prompt, batch by batch, by the run's policy."""
+"""Deciding which teacher answers each prompt, by the run's policy.
+
+Most policies decide prompt by prompt, and are stored batch by batch. `budgeted` and `oracle` look at the whole set:
+their decisions and the end of their job are one transaction, so that a worker killed half-way leaves none of them.
+"""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from persyn import jobs, runs
+from persyn.errors import ConfigError
 from persyn.inference import load
 from persyn.leases import LeaseKeeper
 from persyn.rewards import matrix
 from persyn.router import store as routers
-from persyn.routing import decisions, policies
+from persyn.routing import budget, decisions, policies
 from workers.failures import Failed
 from workers.host import Host
 
 log = logging.getLogger(__name__)
 
 BATCH = 512
+NEIGHBOURS = 5  # calibration prompts kept with a router's decision
 
 
 def route(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> None:
@@ -27,73 +35,182 @@ def route(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> N
     if run.config.calibration_answers == "best":
         with host.engine.begin() as conn:
             decisions.store(conn, lease.id, run.id, run.config.policy, list(_best_measured(run, measured)))
-    decide = Decider(host, run, measured)
-    undecided = decisions.undecided(
-        host.engine, run.id, with_calibration=run.config.calibration_answers != "exclude", batch=BATCH
-    )
-    for batch in undecided:
-        lease.beat()
+    if run.config.policy == "budgeted":
+        _route_within_budget(host, lease, run, claim)
+        return
+    decide = _by_router(run, Asker(host, run)) if run.config.policy == "persyn" else _by_prompt(run, measured)
+    for batch in _undecided(host, lease, run):
         chosen = decide(batch)
         with host.engine.begin() as conn:
             decisions.store(conn, lease.id, run.id, run.config.policy, chosen)
         log.info("action=route run=%s prompts=%d", run.id, len(chosen))
-        if host.stopping.is_set():
-            return
+    if host.stopping.is_set():
+        return
     with host.engine.begin() as conn:
         jobs.complete(conn, lease.id, [claim.id])
 
 
+def _undecided(host: Host, lease: LeaseKeeper, run: runs.Run) -> Iterator[list[decisions.Undecided]]:
+    """The prompts without a decision, until the worker is told to stop."""
+    with_calibration = run.config.calibration_answers != "exclude"
+    for batch in decisions.undecided(host.engine, run.id, with_calibration=with_calibration, batch=BATCH):
+        if host.stopping.is_set():
+            return
+        lease.beat()
+        yield batch
+
+
 def _best_measured(run: runs.Run, measured: matrix.Measured) -> Iterator[decisions.Decision]:
     """A calibration prompt needs no router: its best measured answer is already paid for."""
-    for prompt_id, reward in zip(measured.prompt_ids, measured.reward, strict=True):
-        if np.isnan(reward).all():
-            continue  # nothing was measured here, so the policy decides like anywhere else
-        ranked = np.sort(reward[~np.isnan(reward)])[::-1]
-        margin = float(ranked[0] - ranked[1]) if len(ranked) > 1 else None
-        yield decisions.Decision(prompt_id, run.teacher_ids[int(np.nanargmax(reward))], "measured", margin=margin)
-
-
-class Decider:
-    """Decides batches of prompts by the run's policy."""
-
-    def __init__(self, host: Host, run: runs.Run, measured: matrix.Measured) -> None:
-        self._run, self._measured = run, measured
-        self._router_id: int | None = None
-        if run.config.policy == "persyn":
-            from persyn.router import predict
-
-            with host.engine.connect() as conn:
-                stored = routers.find(conn, run.id)
-            if stored is None:
-                raise Failed("no_router", "the run has no router yet; train it first", permanent=False)
-            backbone = load.model_path(run.config.router.backbone, run.config.router.revision, host.home)
-            self._router = predict.Router(Path(stored.artifact_path), stored.artifact_sha256, backbone)
-            self._router_id = stored.id
-
-    def __call__(self, batch: list[decisions.Undecided]) -> list[decisions.Decision]:
-        config = self._run.config
-        coefficients = None
-        if self._router_id is not None:
-            coefficients = self._router.coefficients([prompt.messages for prompt in batch])
-        choice = policies.choose(
-            config.policy,
-            coefficients,
-            calibration_quality=self._measured.quality,
-            params_b=[teacher.params_b for teacher in config.teachers],
-            seed=config.seed,
-            prompt_keys=[prompt.sha256 for prompt in batch],
+    known = np.flatnonzero(~np.isnan(measured.reward).all(axis=1))  # elsewhere the policy decides like anywhere else
+    choice = policies.best_measured(measured.reward[known])
+    for row, teacher, margin in zip(known, choice.teacher_index, choice.margin, strict=True):
+        yield decisions.Decision(
+            measured.prompt_ids[row],
+            run.teacher_ids[int(teacher)],
+            "measured",
+            coefficients=[None if np.isnan(value) else float(value) for value in measured.reward[row]],
+            margin=_number(margin),
         )
-        basis = {"persyn": "router", "strong": "static", "random": "random"}[config.policy]
+
+
+class Asked(NamedTuple):
+    """What the router says of a batch: coefficients (B, M), and for each prompt the nearest calibration prompts."""
+
+    coefficients: NDArray[np.float64]
+    neighbour_ids: list[list[int] | None]
+
+
+class Asker:
+    """The run's router, loaded to be asked."""
+
+    def __init__(self, host: Host, run: runs.Run) -> None:
+        from persyn.router import predict
+
+        with host.engine.connect() as conn:
+            stored = routers.find(conn, run.id)
+        if stored is None:
+            raise Failed("no_router", "the run has no router yet; train it first", permanent=False)
+        backbone = load.model_path(run.config.router.backbone, run.config.router.revision, host.home)
+        self._router = predict.Router(Path(stored.artifact_path), stored.artifact_sha256, backbone)
+        self.id = stored.id
+
+    def ask(self, batch: Sequence[decisions.Undecided]) -> Asked:
+        messages = [prompt.messages for prompt in batch]
+        return Asked(self._router.coefficients(messages), [None] * len(messages))
+
+
+Decide = Callable[[list[decisions.Undecided]], list[decisions.Decision]]
+
+
+def _by_router(run: runs.Run, asker: Asker) -> Decide:
+    def decide(batch: list[decisions.Undecided]) -> list[decisions.Decision]:
+        asked = asker.ask(batch)
+        return list(_asked_decisions(run, asker.id, "router", batch, asked, policies.highest(asked.coefficients)))
+
+    return decide
+
+
+def _asked_decisions(
+    run: runs.Run, router_id: int, basis: str, prompts: Sequence[decisions.Undecided], asked: Asked,
+    choice: policies.Choice,
+) -> Iterator[decisions.Decision]:  # fmt: skip
+    for row, prompt in enumerate(prompts):
+        yield decisions.Decision(
+            prompt.prompt_id,
+            run.teacher_ids[int(choice.teacher_index[row])],
+            basis,
+            router_id,
+            [float(value) for value in asked.coefficients[row]],
+            _number(choice.margin[row]),
+            asked.neighbour_ids[row],
+        )
+
+
+def _by_prompt(run: runs.Run, measured: matrix.Measured) -> Decide:
+    """The baselines: each prompt by itself, from what calibration measured and without a router."""
+    choose = _baseline(run, measured)
+    basis = "random" if run.config.policy in ("random", "mix") else "static"
+
+    def decide(batch: list[decisions.Undecided]) -> list[decisions.Decision]:
+        index = choose([prompt.sha256 for prompt in batch]).teacher_index
         return [
-            decisions.Decision(
-                prompt.prompt_id,
-                self._run.teacher_ids[int(teacher)],
-                basis,
-                self._router_id,
-                None if coefficients is None else [float(value) for value in coefficients[row]],
-                None if np.isnan(margin) else float(margin),
-            )
-            for row, (prompt, teacher, margin) in enumerate(
-                zip(batch, choice.teacher_index, choice.margin, strict=True)
-            )
+            decisions.Decision(prompt.prompt_id, run.teacher_ids[int(teacher)], basis)
+            for prompt, teacher in zip(batch, index, strict=True)
         ]
+
+    return decide
+
+
+def _baseline(run: runs.Run, measured: matrix.Measured) -> Callable[[list[str]], policies.Choice]:
+    config, options = run.config, run.config.policy_options
+    sizes = [teacher.params_b for teacher in config.teachers]
+    if config.policy == "random":
+        return lambda keys: policies.uniform(len(sizes), config.seed, keys)
+    if config.policy == "mix":
+        names = [teacher.name for teacher in config.teachers]
+        strong = names.index(options.strong) if options.strong else policies.strongest(measured.quality, sizes)
+        weak = names.index(options.weak) if options.weak else policies.weakest(measured.quality, sizes)
+        return lambda keys: policies.mix(strong, weak, options.strong_share, config.seed, keys)
+    if config.policy == "car":
+        teacher = _most_compatible(measured, options.beta)
+    else:
+        among = config.own_family() if config.policy == "family_strong" else None
+        teacher = policies.strongest(measured.quality, sizes, among)
+    return lambda keys: policies.one_for_all(teacher, len(keys))
+
+
+def _most_compatible(measured: matrix.Measured, beta: float) -> int:
+    try:
+        found = policies.compatibility_adjusted(measured.quality, -measured.learnability, beta)
+    except ValueError:
+        message = (
+            "the policy car divides a teacher's mean quality by its loss, and a mean quality here is below 0;"
+            " use a quality scorer that is never negative, or another policy"
+        )
+        raise Failed("negative_quality", message, permanent=True) from None
+    if np.isnan(found).all():
+        message = "no teacher has both quality and learnability on the calibration set; audit.failures says what failed"
+        raise Failed("not_measured", message, permanent=True)
+    return int(np.nanargmax(found))
+
+
+def _route_within_budget(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> None:
+    asker = Asker(host, run)
+    prompts: list[decisions.Undecided] = []
+    answers: list[Asked] = []
+    for batch in _undecided(host, lease, run):
+        answers.append(asker.ask(batch))
+        prompts += [prompt._replace(messages=[]) for prompt in batch]  # a hundred thousand texts need not stay
+    if host.stopping.is_set():
+        return
+    asked = Asked(
+        np.concatenate([np.empty((0, len(run.teacher_ids))), *(answer.coefficients for answer in answers)]),
+        [ids for answer in answers for ids in answer.neighbour_ids],
+    )
+    names = [teacher.name for teacher in run.config.teachers]
+    with host.engine.connect() as conn:
+        usage = decisions.usage(conn, run.id, len(names))
+    try:
+        capacity = budget.capacities(names, run.config.policy_options.budget, usage, len(prompts))
+    except ConfigError as exc:
+        raise Failed("infeasible_budget", str(exc), permanent=True) from exc
+    choice = budget.spread(asked.coefficients, capacity, [prompt.sha256 for prompt in prompts])
+    _store_at_once(host, lease, run, claim, list(_asked_decisions(run, asker.id, "budget", prompts, asked, choice)))
+
+
+def _store_at_once(
+    host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim, chosen: list[decisions.Decision]
+) -> None:
+    """All decisions and the end of the job together. Raises LeaseLost, and then stores none."""
+    with host.engine.begin() as conn:
+        for start in range(0, len(chosen), BATCH):
+            lease.beat()
+            decisions.write(conn, lease.id, run.id, run.config.policy, chosen[start : start + BATCH])
+        if not jobs.complete(conn, lease.id, [claim.id]):
+            conn.rollback()
+    log.info("action=route run=%s prompts=%d", run.id, len(chosen))
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

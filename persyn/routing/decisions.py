@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Engine, text
 
 from persyn import jobs
 from persyn.queue import ROUTER
+from persyn.routing.budget import Usage
 from persyn.states import Stage
 
 _UNDECIDED = text("""
@@ -21,9 +22,19 @@ ORDER BY p.id LIMIT :limit
 """)
 
 _INSERT = text("""
-INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, coefficients, margin, lease_id)
-VALUES (:run_id, :prompt_id, :policy, :basis, :teacher_id, :router_id, :coefficients, :margin, :lease_id)
+INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, coefficients, margin,
+                              neighbour_ids, lease_id)
+VALUES (:run_id, :prompt_id, :policy, :basis, :teacher_id, :router_id, :coefficients, :margin,
+        :neighbour_ids, :lease_id)
 ON CONFLICT (run_id, policy, prompt_id) DO NOTHING
+""")
+
+_USAGE = text("""
+SELECT rt.position, avg(g.prompt_tokens)::float8 AS prompt_tokens, avg(g.completion_tokens)::float8 AS completion_tokens
+FROM calibration_prompt c
+JOIN run_teacher rt ON rt.run_id = c.run_id
+JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = rt.teacher_id AND g.sample_index = 0
+WHERE c.run_id = :run_id GROUP BY rt.position
 """)
 
 
@@ -38,8 +49,9 @@ class Decision(NamedTuple):
     teacher_id: int
     basis: str
     router_id: int | None = None
-    coefficients: list[float] | None = None
+    coefficients: list[float] | list[float | None] | None = None  # the router's; the rewards where `measured`
     margin: float | None = None
+    neighbour_ids: list[int] | None = None  # calibration prompts near to it in the router's embedding, nearest first
 
 
 def enqueue(conn: Connection, run_id: int) -> int:
@@ -63,6 +75,19 @@ def undecided(engine: Engine, run_id: int, *, with_calibration: bool, batch: int
 def store(conn: Connection, lease_id: int, run_id: int, policy: str, decisions: Sequence[Decision]) -> None:
     """Keep a batch of decisions under a lease that still holds. Raises LeaseLost."""
     jobs.hold(conn, lease_id)
+    write(conn, lease_id, run_id, policy, decisions)
+
+
+def write(conn: Connection, lease_id: int, run_id: int, policy: str, decisions: Sequence[Decision]) -> None:
+    """Keep decisions in a transaction whose caller makes sure of the lease before it commits."""
     rows = [decision._asdict() | {"run_id": run_id, "policy": policy, "lease_id": lease_id} for decision in decisions]
     if rows:
         conn.execute(_INSERT, rows)
+
+
+def usage(conn: Connection, run_id: int, teachers: int) -> list[Usage]:
+    """Each teacher's mean tokens over its answers to the calibration set, in coefficient order."""
+    found = [Usage(None, None)] * teachers
+    for row in conn.execute(_USAGE, {"run_id": run_id}):
+        found[row.position] = Usage(row.prompt_tokens, row.completion_tokens)
+    return found

@@ -1,80 +1,121 @@
 """The routing policies: the paper's router and the baselines it is held against.
 
-Each is a function of the prompt alone (and of what calibration measured), never of the batch or of the order in which
-prompts come: two workers that route the same prompt decide the same.
+All but two are functions of the prompt alone (and of what calibration measured), never of the batch or of the order
+in which prompts come: two workers that route the same prompt decide the same. The two look at the whole set:
+`budgeted` (in `budget`), because a capacity is shared by all prompts, and `oracle`, because it needs every answer.
 """
 
 import hashlib
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from persyn.errors import ModelError
 
-Policy = Literal["persyn", "strong", "random"]
 Floats = NDArray[np.float64]
 
 
 class Choice(NamedTuple):
-    """For each prompt (P,) the chosen teacher's index, and by how much its coefficient leads the next one's.
+    """For each prompt (P,) the chosen teacher's index, and by how much it leads the best of the others.
 
-    The margin is NaN under a policy that does not look at coefficients.
+    The lead is in coefficients (measured rewards under `oracle`); it is below 0 where a budget chose another than the
+    highest, and NaN under a policy that compares nothing on the prompt, or where there is no other teacher.
     """
 
     teacher_index: NDArray[np.intp]
     margin: Floats
 
 
-def choose(
-    policy: Policy,
-    coefficients: Floats | None,
-    *,
-    calibration_quality: Floats | None,
-    params_b: Sequence[float],
-    seed: int,
-    prompt_keys: Sequence[str],
-) -> Choice:
-    """Route P prompts among M teachers.
+def highest(coefficients: Floats) -> Choice:
+    """`persyn`: the teacher of the highest coefficient in each row of (P, M), the first of equals.
 
-    coefficients: (P, M), for `persyn` only. calibration_quality: (C, M) raw quality, NaN where missing, for `strong`
-    only. params_b: (M,) sizes. prompt_keys: (P,) one stable name a prompt, its sha256 say.
     Raises ModelError if a coefficient is not finite.
     """
-    if policy == "persyn":
-        if coefficients is None or coefficients.shape != (len(prompt_keys), len(params_b)):
-            raise ValueError("the policy persyn needs one coefficient per prompt and teacher")
-        return _highest(coefficients)
-    if policy == "strong":
-        if calibration_quality is None or calibration_quality.shape[1:] != (len(params_b),):
-            raise ValueError("the policy strong needs the calibration set's quality, one column per teacher")
-        index = np.full(len(prompt_keys), strongest(calibration_quality, params_b), dtype=np.intp)
-    else:
-        index = np.array([_draw(seed, key, len(params_b)) for key in prompt_keys], dtype=np.intp)
-    return Choice(index, np.full(len(prompt_keys), np.nan))
-
-
-def strongest(calibration_quality: Floats, params_b: Sequence[float]) -> int:
-    """The teacher with the highest mean quality; of equals the larger, then the first.
-
-    A teacher without a single score comes last.
-    """
-    present = ~np.isnan(calibration_quality)
-    count = present.sum(axis=0)
-    total = np.where(present, calibration_quality, 0.0).sum(axis=0)
-    mean = np.where(count > 0, total / np.maximum(count, 1), -np.inf)
-    return max(range(len(params_b)), key=lambda teacher: (mean[teacher], params_b[teacher], -teacher))
-
-
-def _highest(coefficients: Floats) -> Choice:
     if not np.isfinite(coefficients).all():
         raise ModelError("The router gave a coefficient that is not finite. Train it again, at a lower learning rate.")
-    index = coefficients.argmax(axis=1)  # the first of equals
-    two = np.partition(coefficients, -2, axis=1)[:, -2:]
-    return Choice(index, two[:, 1] - two[:, 0])
+    return with_margin(coefficients, coefficients.argmax(axis=1))
 
 
-def _draw(seed: int, key: str, teachers: int) -> int:
-    digest = hashlib.sha256(f"{seed}:{key}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") % teachers
+def best_measured(reward: Floats) -> Choice:
+    """`oracle`: the teacher of the highest reward in each row of (P, M), NaN where missing, the first of equals.
+
+    Each row must hold one reward at least.
+    """
+    known = np.where(np.isnan(reward), -np.inf, reward)
+    return with_margin(known, known.argmax(axis=1))
+
+
+def one_for_all(teacher: int, prompts: int) -> Choice:
+    """`strong`, `family_strong` and `car`: one teacher for the whole set."""
+    return Choice(np.full(prompts, teacher, dtype=np.intp), np.full(prompts, np.nan))
+
+
+def uniform(teachers: int, seed: int, prompt_keys: Sequence[str]) -> Choice:
+    """`random`: each teacher with the same chance. prompt_keys: (P,) one stable name a prompt, its sha256 say."""
+    index = np.array([_draw(f"{seed}:{key}") % teachers for key in prompt_keys], dtype=np.intp)
+    return Choice(index, np.full(len(index), np.nan))
+
+
+def mix(strong: int, weak: int, share: float, seed: int, prompt_keys: Sequence[str]) -> Choice:
+    """`mix`: each prompt to the strong teacher with the chance `share`, else to the weak one."""
+    limit = share * 2.0**64
+    index = np.array([strong if _draw(f"{seed}:mix:{key}") < limit else weak for key in prompt_keys], dtype=np.intp)
+    return Choice(index, np.full(len(index), np.nan))
+
+
+def strongest(quality: Floats, params_b: Sequence[float], among: Collection[int] | None = None) -> int:
+    """The teacher with the highest mean quality; of equals the larger, then the first.
+
+    quality: (C, M) raw, NaN where missing; params_b: (M,) sizes; among: the teachers that may be chosen, all if None.
+    A teacher without a single score comes last.
+    """
+    mean = means(quality)
+    candidates = range(len(params_b)) if among is None else among
+    return max(candidates, key=lambda teacher: (np.nan_to_num(mean[teacher], nan=-np.inf), params_b[teacher], -teacher))
+
+
+def weakest(quality: Floats, params_b: Sequence[float]) -> int:
+    """The teacher with the lowest mean quality; of equals the smaller, then the last.
+
+    A teacher without a single score is not known to be weak and comes last.
+    """
+    mean = means(quality)
+    candidates = range(len(params_b))
+    return min(candidates, key=lambda teacher: (np.nan_to_num(mean[teacher], nan=np.inf), params_b[teacher], -teacher))
+
+
+def compatibility_adjusted(quality: Floats, loss: Floats, beta: float) -> Floats:
+    """(M,) the Compatibility-Adjusted Reward of arXiv 2411.07133: mean quality / (1 + β · mean loss).
+
+    quality, loss: (C, M), NaN where missing; the loss is the student's mean negative log-likelihood in nats a token.
+    NaN for a teacher that lacks either. Raises ValueError where a mean quality is negative: dividing it by more would
+    then reward what the student finds hard.
+    """
+    mean = means(quality)
+    if (mean < 0).any():
+        raise ValueError("mean quality is negative")
+    return np.asarray(mean / (1.0 + beta * means(loss)))
+
+
+def means(values: Floats) -> Floats:
+    """(M,) column means of (C, M) over what is not NaN; NaN for a column without a value."""
+    present = ~np.isnan(values)
+    count = present.sum(axis=0)
+    total = np.where(present, values, 0.0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def with_margin(coefficients: Floats, index: NDArray[np.intp]) -> Choice:
+    """A choice, and its lead over the best other teacher; -inf marks a teacher that cannot be compared."""
+    rows = np.arange(len(index))
+    others = coefficients.copy()
+    others[rows, index] = -np.inf
+    rival = others.max(axis=1, initial=-np.inf)
+    return Choice(index, np.where(np.isfinite(rival), coefficients[rows, index] - rival, np.nan))
+
+
+def _draw(name: str) -> int:
+    """A number below 2^64 that hangs on the name alone."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
