@@ -191,9 +191,7 @@ class RunConfig(Strict):
         named = [("strong", options.strong), ("weak", options.weak), *(("budget", name) for name in options.budget)]
         for field, name in named:
             if name is not None and name not in names:
-                raise ValueError(
-                    f"policy_options.{field}: there is no teacher {name!r}. Name one of {', '.join(names)}"
-                )
+                raise ValueError(f"policy_options.{field}: no teacher is called {name!r}; there are {', '.join(names)}")
         if self.policy == "budgeted":
             _check_budget(names, options.budget)
         if self.policy == "family_strong" and not self.own_family():

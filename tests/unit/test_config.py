@@ -50,7 +50,7 @@ def test_the_smallest_run_takes_the_papers_values() -> None:
         ("seed", -1, "seed: got -1; input should be greater than or equal to 0."),
         ("name", "my run", "name: got 'my run'; string should match pattern"),
         ("name", 7, "name: got 7; input should be a valid string."),
-        ("policy", "best", "policy: got 'best'; input should be 'persyn', 'strong' or 'random'."),
+        ("policy", "best", "policy: got 'best'; input should be 'persyn', 'strong', 'family_strong', 'mix', 'car',"),
         ("teachers.1.params_b", 0, "teachers[1].params_b: got 0; input should be greater than 0."),
         ("teachers.1.params_b", math.inf, "teachers[1].params_b: got inf; input should be a finite number."),
         ("router.learning_rate", math.inf, "router.learning_rate: got inf; input should be a finite number."),
@@ -67,6 +67,29 @@ def test_the_smallest_run_takes_the_papers_values() -> None:
             [{"role": "user", "content": "1+1?"}],
             "teachers[0]: examples must alternate user and assistant, and end with assistant.",
         ),
+        (
+            "policy_options.budget",
+            {"terse": {"share": 0.3}},
+            "policy_options.budget: the policy persyn does not read it. Remove it, or set policy: budgeted.",
+        ),
+        (
+            "policy_options.budget",
+            {"terse": {}},
+            "policy_options.budget.terse: give a share, tokens or a cost.",
+        ),
+        (
+            "policy_options.budget",
+            {"terse": {"cost": 3}},
+            "policy_options.budget.terse: cost and price (per million completion tokens) go together; give both",
+        ),
+        (
+            "policy_options.budget",
+            {"terse": {"share": 30}},
+            "policy_options.budget.terse.share: got 30; input should be less than or equal to 1.",
+        ),
+        ("policy_options.beta", -1, "policy_options.beta: got -1; input should be greater than or equal to 0."),
+        ("policy", "budgeted", "policy_options.budget: the policy budgeted needs a limit for one teacher at least."),
+        ("policy", "family_strong", "student.family: the policy family_strong needs a teacher of the student's own"),
         ("export.formats", [], "export.formats: got []; list should have at least 1 item"),
         ("calibration.validation", 1.0, "calibration.validation: got 1.0; input should be less than 1."),
     ],
@@ -202,3 +225,46 @@ def test_the_environment_says_where_the_services_are(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PERSYN_DATABASE_URL", "postgresql://db")
     monkeypatch.setenv("PERSYN_BROKER_URL", "redis://broker")
     assert Settings.from_environment() == (tmp_path, "postgresql://db", "redis://broker")
+
+
+def with_policy(policy: str, **options: Any) -> dict[str, Any]:
+    return SMALL | {"policy": policy, "policy_options": options}
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (
+            with_policy("budgeted", budget={"terse": {"share": 0.3}, "wordy": {"share": 0.6}}),
+            "policy_options.budget: the shares of all teachers together are 0.9, less than 1, so some prompts would",
+        ),
+        (
+            with_policy("budgeted", budget={"loud": {"share": 0.3}}),
+            "policy_options.budget: no teacher is called 'loud'; there are terse, wordy.",
+        ),
+        (with_policy("mix", weak="loud"), "policy_options.weak: no teacher is called 'loud'; there are terse, wordy."),
+        (with_policy("mix", beta=1.0), "policy_options.beta: the policy mix does not read it. Remove it, or set"),
+        (
+            SMALL | {"policy": "family_strong", "student": SMALL["student"] | {"family": "qwen"}},
+            "student.family: the policy family_strong needs a teacher of the student's own family;"
+            " none is of 'qwen' (the teachers' families: smollm).",
+        ),
+    ],
+)
+def test_a_policy_without_what_it_needs_is_refused(raw: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_run(raw, source="run.yaml")
+    assert str(refused.value).startswith(f"run.yaml: {message}")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_teachers_family_is_the_students_whatever_its_case() -> None:
+    run = parse_run(
+        SMALL | {"policy": "family_strong", "student": SMALL["student"] | {"family": "SmolLM"}}, source="run.yaml"
+    )
+    assert run.own_family() == [0, 1]
+
+
+def test_a_stored_configuration_is_read_back_the_same() -> None:
+    run = parse_run(with_policy("budgeted", budget={"terse": {"share": 0.3}}), source="run.yaml")
+    assert parse_run(run.model_dump(mode="json"), source="database") == run

@@ -1,0 +1,58 @@
+"""Plots, as files. Each takes plain numbers and draws them; what they mean is decided elsewhere.
+
+Figures are made without pyplot, which keeps global state and looks for a display.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from persyn.errors import InputError
+
+FORMATS = ("svg", "png", "pdf")
+
+
+def alpha_sweep(
+    path: Path,
+    *,
+    title: str,
+    teachers: Sequence[str],
+    alphas: Sequence[float],
+    shares: Sequence[Sequence[float]],
+    quality: Sequence[float],
+    learnability: Sequence[float],
+) -> None:
+    """Shares of the teachers (A, M) stacked over α, and the mean raw scores (A,) of the chosen answers below.
+
+    Raises InputError where the file cannot be written.
+    """
+    figure = Figure(figsize=(7.0, 7.0), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    above.stackplot(alphas, *([row[teacher] for row in shares] for teacher in range(len(teachers))), labels=teachers)
+    above.set(title=title, ylabel="share of the prompts", ylim=(0, 1))
+    above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
+    left = below.plot(alphas, quality, "o-", color="tab:blue", label="mean quality")
+    below.set(xlabel="α", ylabel="mean quality")
+    other = below.twinx()
+    right = other.plot(alphas, learnability, "s--", color="tab:orange", label="mean learnability")
+    other.set(ylabel="mean learnability")
+    below.legend(handles=[*left, *right], fontsize="small")
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure in the format that the file's name ends in; the same figure gives the same SVG.
+
+    Raises InputError.
+    """
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise InputError(f"{path}: plots are written as {', '.join(FORMATS)}. Give the file a name that ends in one.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with matplotlib.rc_context({"svg.hashsalt": "persyn", "text.parse_math": False}):
+            figure.savefig(path, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    except OSError as exc:
+        raise InputError(f"{path}: cannot be written: {exc}.") from exc
