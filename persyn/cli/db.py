@@ -1,5 +1,7 @@
 """`persyn db`: the schema."""
 
+from typing import Annotated
+
 import typer
 
 from persyn.errors import SchemaError
@@ -28,3 +30,18 @@ def check() -> None:
     if problems:
         raise SchemaError("The database differs from this version:\n  " + "\n  ".join(problems))
     typer.echo("The database is what the models and the audit views say.")
+
+
+@app.command()
+def auditor(
+    role: Annotated[str, typer.Argument(help="The database role; made if there is none of this name.")] = "auditor",
+) -> None:
+    """Let a role read the audit views and nothing else."""
+    from persyn.cli import context
+    from persyn.db import auditor as roles
+
+    with context.engine().begin() as connection:
+        made = roles.grant(connection, role)
+    typer.echo(f"{role} may read the schema audit, and nothing else.")
+    if made:
+        typer.echo(f"It has no password yet: set one with `persyn services psql -c '\\password {role}'`.")

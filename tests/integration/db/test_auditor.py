@@ -1,0 +1,68 @@
+"""The auditor's role, held against a real Postgres by taking it on."""
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+
+from persyn.db import auditor, views
+from persyn.errors import ConfigError
+
+
+@pytest.fixture
+def role(engine: Engine) -> Iterator[str]:
+    name = f"auditor_{uuid.uuid4().hex[:12]}"
+    yield name
+    with engine.begin() as conn:
+        if conn.execute(text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)"), {"role": name}).scalar():
+            conn.execute(text(f"DROP OWNED BY {name}"))
+            conn.execute(text(f"DROP ROLE {name}"))
+
+
+def test_an_auditor_reads_every_view(engine: Engine, role: str) -> None:
+    with engine.begin() as conn:
+        assert auditor.grant(conn, role)
+        conn.execute(text(f"SET LOCAL ROLE {role}"))
+        for view in views.all_views():
+            conn.execute(text(f"SELECT * FROM audit.{view.name} LIMIT 1"))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT count(*) FROM job",
+        "SELECT messages FROM prompt",
+        "UPDATE job SET state = 'ready'",
+        "INSERT INTO lease (worker, host, queue, expires_at, deadline_at) VALUES ('w', 'h', 'q', now(), now())",
+        "DROP VIEW audit.failures",
+    ],
+)
+def test_an_auditor_reaches_nothing_else(engine: Engine, role: str, statement: str) -> None:
+    with engine.begin() as conn:
+        auditor.grant(conn, role)
+    with engine.connect() as conn:
+        conn.execute(text(f"SET LOCAL ROLE {role}"))
+        with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
+            conn.execute(text(statement))
+
+
+def test_views_of_a_later_version_are_readable_too(engine: Engine, role: str) -> None:
+    with engine.begin() as conn:
+        auditor.grant(conn, role)
+        conn.execute(text("CREATE VIEW audit.later AS SELECT 1 AS one"))
+        conn.execute(text(f"SET LOCAL ROLE {role}"))
+        assert conn.execute(text("SELECT one FROM audit.later")).scalar_one() == 1
+
+
+def test_granting_twice_changes_nothing(engine: Engine, role: str) -> None:
+    with engine.begin() as conn:
+        assert auditor.grant(conn, role)
+        assert not auditor.grant(conn, role)
+
+
+@pytest.mark.parametrize("name", ["", "Auditor", 'a"; DROP TABLE job; --', "a b", "1a", "x" * 64])
+def test_a_name_that_needs_quoting_is_refused(engine: Engine, name: str) -> None:
+    with engine.begin() as conn, pytest.raises(ConfigError, match="no plain role name"):
+        auditor.grant(conn, name)
