@@ -28,10 +28,9 @@ _SET_UP = """
 INSERT INTO prompt_set (name) VALUES ('bench');
 INSERT INTO student (name, config_sha256, model, config) VALUES ('s', '', '', '{}');
 INSERT INTO teacher (name, config_sha256, family, params_b, model, config) VALUES ('t', '', 'f', 1, '', '{}');
-INSERT INTO scorer (kind, method, config_sha256, config) VALUES ('quality', 'math_verify', '', '{}');
-INSERT INTO run (name, prompt_set_id, student_id, quality_scorer_id, learnability_scorer_id, policy, alpha, config,
-                 config_sha256, code_version, library_versions, target_stage)
-SELECT 'bench', p.id, s.id, q.id, q.id, 'persyn', 0.4, '{}', '', '', '{}', 0 FROM prompt_set p, student s, scorer q;
+INSERT INTO run (name, prompt_set_id, student_id, policy, alpha, config, config_sha256, code_version,
+                 library_versions, target_stage)
+SELECT 'bench', p.id, s.id, 'persyn', 0.4, '{}', '', '', '{}', 0 FROM prompt_set p, student s;
 """
 
 

@@ -10,7 +10,18 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 import persyn
-from persyn.config import RunConfig, Teacher, fingerprint
+from persyn.config import (
+    LearnabilityScorer,
+    MathVerify,
+    QualityScorer,
+    RunConfig,
+    Scorers,
+    Student,
+    Teacher,
+    fingerprint,
+    parse_scorer,
+    scorer_identity,
+)
 from persyn.errors import ConfigError, NotFound
 from persyn.states import Stage
 
@@ -21,8 +32,6 @@ class Run(NamedTuple):
     id: int
     name: str
     prompt_set_id: int
-    quality_scorer_id: int
-    learnability_scorer_id: int
     target: Stage
     finished: bool
     config: RunConfig
@@ -41,6 +50,7 @@ class ScorerVersion(NamedTuple):
     student_model: str | None
     student_revision: str | None
     student_max_length: int | None
+    config: QualityScorer | LearnabilityScorer
 
 
 def create(conn: Connection, config: RunConfig) -> int:
@@ -51,46 +61,41 @@ def create(conn: Connection, config: RunConfig) -> int:
     conn.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended('persyn run ' || :name, 0))"), {"name": config.name}
     )
-    row = conn.execute(text("SELECT id, config_sha256 FROM run WHERE name = :name"), {"name": config.name}).first()
-    sha256 = config.sha256()
+    row = conn.execute(text("SELECT id, config FROM run WHERE name = :name"), {"name": config.name}).first()
     if row is not None:
-        if row.config_sha256 != sha256:
+        if RunConfig.model_validate(row.config) != config:
             raise ConfigError(
                 f"name: the run {config.name!r} exists with another configuration."
                 " A run never changes: give the new one another name (its answers are reused all the same)."
             )
         return int(row.id)
-    student_id = _version(conn, "student", config.student.name, config.student.model_dump(mode="json"))
-    quality_id = _scorer(conn, "quality", config.scorers.quality.model_dump(mode="json"), None)
-    learnability_id = _scorer(conn, "learnability", config.scorers.learnability.model_dump(mode="json"), student_id)
+    student_id = _version(conn, "student", config.student)
     run_id = conn.execute(
         text("""
-        INSERT INTO run (name, prompt_set_id, student_id, quality_scorer_id, learnability_scorer_id, policy, alpha,
-                         config, config_sha256, code_version, library_versions, target_stage)
-        VALUES (:name, :set_id, :student_id, :quality_id, :learnability_id, :policy, :alpha,
-                :config, :sha256, :code, :libraries, 0)
+        INSERT INTO run (name, prompt_set_id, student_id, policy, alpha, config, config_sha256, code_version,
+                         library_versions, target_stage)
+        VALUES (:name, :set_id, :student_id, :policy, :alpha, :config, :sha256, :code, :libraries, 0)
         RETURNING id
         """).bindparams(*_json("config", "libraries")),
         {
             "name": config.name,
-            "set_id": _prompt_set(conn, config.prompts),
+            "set_id": _prompt_set(conn, config),
             "student_id": student_id,
-            "quality_id": quality_id,
-            "learnability_id": learnability_id,
             "policy": config.policy,
             "alpha": config.alpha,
             "config": config.model_dump(mode="json"),
-            "sha256": sha256,
+            "sha256": config.sha256(),
             "code": persyn.__version__,
             "libraries": library_versions(),
         },
     ).scalar_one()
     for position, teacher in enumerate(config.teachers):
-        teacher_id = _version(conn, "teacher", teacher.name, teacher.model_dump(mode="json"))
+        teacher_id = _version(conn, "teacher", teacher)
         conn.execute(
             text("INSERT INTO run_teacher (run_id, teacher_id, position) VALUES (:run, :teacher, :position)"),
             {"run": run_id, "teacher": teacher_id, "position": position},
         )
+    _add_scorers(conn, int(run_id), config.scorers, student_id)
     return int(run_id)
 
 
@@ -114,8 +119,6 @@ def load(conn: Connection, run_id: int) -> Run:
         id=row.id,
         name=row.name,
         prompt_set_id=row.prompt_set_id,
-        quality_scorer_id=row.quality_scorer_id,
-        learnability_scorer_id=row.learnability_scorer_id,
         target=Stage(row.target_stage) if row.target_stage else Stage.CALIBRATE,
         finished=row.finished_at is not None,
         config=RunConfig.model_validate(row.config),
@@ -152,12 +155,13 @@ def teacher_names(conn: Connection) -> list[str]:
 def load_scorer(conn: Connection, scorer_id: int) -> ScorerVersion:
     row = conn.execute(
         text("""
-        SELECT s.id, s.kind, s.method, st.model, st.revision, (st.config ->> 'max_length')::int AS max_length
+        SELECT s.id, s.kind, s.method, st.model, st.revision, (st.config ->> 'max_length')::int AS max_length, s.config
         FROM scorer s LEFT JOIN student st ON st.id = s.student_id WHERE s.id = :id
         """),
         {"id": scorer_id},
     ).one()
-    return ScorerVersion(row.id, row.kind, row.method, row.model, row.revision, row.max_length)
+    student = (row.model, row.revision, row.max_length)
+    return ScorerVersion(row.id, row.kind, row.method, *student, parse_scorer(row.kind, row.config))
 
 
 def library_versions() -> dict[str, str]:
@@ -171,7 +175,8 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def _prompt_set(conn: Connection, name: str) -> int:
+def _prompt_set(conn: Connection, config: RunConfig) -> int:
+    name = config.prompts
     row = conn.execute(
         text("""
         SELECT s.id, (SELECT count(*) FROM (SELECT FROM prompt p WHERE p.prompt_set_id = s.id LIMIT 4) few) AS prompts,
@@ -184,7 +189,7 @@ def _prompt_set(conn: Connection, name: str) -> int:
         raise NotFound(f"prompts: there is no prompt set {name!r}. `persyn prompts import FILE --set {name}` makes it.")
     if row.prompts < 4:
         raise ConfigError(f"prompts: the set {name!r} holds {row.prompts} prompts; a run needs at least 4.")
-    if not row.checkable:
+    if not row.checkable and any(isinstance(scorer, MathVerify) for scorer in config.scorers.quality):
         raise ConfigError(
             f"prompts: no prompt of {name!r} has a reference_answer, which math_verify checks answers against."
             " Import the set again under another name, with --map reference_answer=COLUMN."
@@ -202,8 +207,16 @@ _COLUMNS = {
 }
 
 
-def _version(conn: Connection, table: str, name: str, config: dict[str, Any]) -> int:
-    """The id of the immutable version with this configuration, made if it is new."""
+def _version(conn: Connection, table: str, version: Teacher | Student) -> int:
+    """The id of the immutable version with this configuration, made if it is new.
+
+    Versions are compared as this code reads them: a key that a later PerSyn adds makes no new version by its default.
+    """
+    known = conn.execute(text(f"SELECT id, config FROM {table} WHERE name = :name ORDER BY id"), {"name": version.name})
+    for row in known:
+        if type(version).model_validate(row.config) == version:
+            return int(row.id)
+    config = version.model_dump(mode="json")
     endpoint = config.get("endpoint")
     values = {
         **config,
@@ -221,19 +234,41 @@ def _version(conn: Connection, table: str, name: str, config: dict[str, Any]) ->
     )
     found = conn.execute(
         text(f"SELECT id FROM {table} WHERE name = :name AND config_sha256 = :sha256"),
-        {"name": name, "sha256": values["config_sha256"]},
+        {"name": version.name, "sha256": values["config_sha256"]},
     )
     return int(found.scalar_one())
 
 
-def _scorer(conn: Connection, kind: str, config: dict[str, Any], student_id: int | None) -> int:
+def _add_scorers(conn: Connection, run_id: int, scorers: Scorers, student_id: int) -> None:
+    weights = {_scorer(conn, "quality", scorer, None): scorer.weight for scorer in scorers.quality}
+    weights |= {_scorer(conn, "learnability", scorer, student_id): scorer.weight for scorer in scorers.learnability}
+    for scorer_id, weight in weights.items():
+        conn.execute(
+            text("INSERT INTO run_scorer (run_id, scorer_id, weight) VALUES (:run, :scorer, :weight)"),
+            {"run": run_id, "scorer": scorer_id, "weight": weight},
+        )
+
+
+def _scorer(conn: Connection, kind: str, scorer: QualityScorer | LearnabilityScorer, student_id: int | None) -> int:
+    """As `_version`, of scorers, whose weight is the run's and no part of them."""
+    known = conn.execute(
+        text("""
+        SELECT id, config FROM scorer
+        WHERE kind = :kind AND method = :method AND student_id IS NOT DISTINCT FROM :student_id ORDER BY id
+        """),
+        {"kind": kind, "method": scorer.kind, "student_id": student_id},
+    )
+    config = scorer_identity(scorer)
+    for row in known:
+        if scorer_identity(parse_scorer(kind, row.config)) == config:
+            return int(row.id)
     sha256 = fingerprint({"config": config, "student_id": student_id})
     conn.execute(
         text("""
         INSERT INTO scorer (kind, method, student_id, config_sha256, config)
         VALUES (:kind, :method, :student_id, :sha256, :config) ON CONFLICT DO NOTHING
         """).bindparams(*_json("config")),
-        {"kind": kind, "method": config["kind"], "student_id": student_id, "sha256": sha256, "config": config},
+        {"kind": kind, "method": scorer.kind, "student_id": student_id, "sha256": sha256, "config": config},
     )
     found = conn.execute(
         text("SELECT id FROM scorer WHERE kind = :kind AND config_sha256 = :sha256"), {"kind": kind, "sha256": sha256}

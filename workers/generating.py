@@ -10,7 +10,7 @@ from persyn.errors import GenerationFailed, PersynError
 from persyn.inference.client import Answer, TeacherClient
 from persyn.inference.server import ProgressWatch, Server
 from persyn.leases import LeaseKeeper
-from workers.failures import failures
+from workers.failures import Failed, failures
 from workers.host import Host, Target
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,10 @@ def drain_teacher(host: Host, queue: str) -> None:
             teacher = None if group is None or group[0] is None else runs.load_teacher(conn, group[0])
         if teacher is None:
             return
+        if teacher.config.model is None:
+            message = f"the teacher {teacher.config.name} has no model: import its answers, or give it a model"
+            host.refuse(queue, Failed("no_model", message, permanent=True), teacher_id=teacher.id)
+            continue
         try:
             target = host.serve(teacher)
         except PersynError as exc:

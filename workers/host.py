@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from persyn import jobs, runs
-from persyn.errors import PersynError
 from persyn.inference import load, vllm
 from persyn.inference.server import Server, reap_orphans
 from persyn.inference.spec import ServerSpec
@@ -53,6 +52,7 @@ class Host:
     def serve(self, teacher: runs.TeacherVersion) -> Target:
         """The server that answers for this teacher, started if need be. Raises ServerError, ModelError."""
         config = teacher.config
+        assert config.model is not None, "a teacher without a model is never asked"
         if config.endpoint is not None:
             key = os.environ.get(config.endpoint.api_key_env) if config.endpoint.api_key_env else None
             return Target(config.endpoint.url, config.model, key, None, None)
@@ -88,7 +88,7 @@ class Host:
         return LeaseKeeper(self.engine, worker=self.worker, host=self.name, queue=queue)
 
     def refuse(
-        self, queue: str, error: PersynError, *, teacher_id: int | None = None, scorer_id: int | None = None
+        self, queue: str, error: Exception, *, teacher_id: int | None = None, scorer_id: int | None = None
     ) -> None:
         """Write into the rows of a batch that what they need does not start here; they wait and are tried again."""
         with self.lease(queue) as lease, self.engine.begin() as conn:

@@ -3,12 +3,13 @@
 Text lives in `prompt` and `generation` only; `job` stays narrow because it is hot.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 from sqlalchemy import BigInteger, CheckConstraint, Float, Index, Integer, MetaData, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from persyn.config import Policy
 from persyn.db.types import CreatedAt, Json, Moment, PrimaryKey, Sha256, references
 from persyn.states import JobEvent, JobState
 
@@ -66,7 +67,7 @@ class Teacher(Base):
     config_sha256: Mapped[Sha256]
     family: Mapped[str] = mapped_column(Text)
     params_b: Mapped[float] = mapped_column(Float)
-    model: Mapped[str] = mapped_column(Text)
+    model: Mapped[str | None] = mapped_column(Text)  # none: its answers are all imported
     revision: Mapped[str | None] = mapped_column(Text)
     system_prompt: Mapped[str | None] = mapped_column(Text)
     endpoint: Mapped[str | None] = mapped_column(Text)
@@ -105,15 +106,13 @@ class Scorer(Base):
 class Run(Base):
     __tablename__ = "run"
     __table_args__ = (
-        CheckConstraint(_one_of("policy", ("persyn", "strong", "random")), name="policy"),
+        CheckConstraint(_one_of("policy", get_args(Policy)), name="policy"),
         CheckConstraint("alpha BETWEEN 0 AND 1", name="alpha"),
     )
     id: Mapped[PrimaryKey]
     name: Mapped[str] = mapped_column(Text, unique=True)
     prompt_set_id: Mapped[int] = references("prompt_set.id")
     student_id: Mapped[int] = references("student.id")
-    quality_scorer_id: Mapped[int] = references("scorer.id")
-    learnability_scorer_id: Mapped[int] = references("scorer.id")
     policy: Mapped[str] = mapped_column(Text)
     alpha: Mapped[float] = mapped_column(DOUBLE_PRECISION)
     config: Mapped[Json]  # as given, defaults filled in
@@ -133,6 +132,16 @@ class RunTeacher(Base):
     run_id: Mapped[int] = references("run.id", primary_key=True)
     teacher_id: Mapped[int] = references("teacher.id", primary_key=True)
     position: Mapped[int] = mapped_column(Integer)
+
+
+class RunScorer(Base):
+    """Which scorers a run reads; of several of one kind, each counts by its weight (0: measured, not combined)."""
+
+    __tablename__ = "run_scorer"
+    __table_args__ = (CheckConstraint("weight >= 0", name="weight"),)
+    run_id: Mapped[int] = references("run.id", primary_key=True)
+    scorer_id: Mapped[int] = references("scorer.id", primary_key=True)
+    weight: Mapped[float] = mapped_column(DOUBLE_PRECISION)
 
 
 class CalibrationPrompt(Base):
@@ -251,11 +260,35 @@ class JobEventRow(Base):
     detail: Mapped[str | None] = mapped_column(Text)
 
 
+class GenerationImport(Base):
+    """A file of answers that others made; what came from it names it."""
+
+    __tablename__ = "generation_import"
+    id: Mapped[PrimaryKey]
+    run_id: Mapped[int] = references("run.id")
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[Sha256 | None]  # known once the file was read to its end
+    created_at: Mapped[CreatedAt]
+
+
 class Generation(Base):
     """One teacher's answer to one prompt. A second run or student reuses it for free."""
 
     __tablename__ = "generation"
-    __table_args__ = (UniqueConstraint("prompt_id", "teacher_id", "sample_index"),)
+    __table_args__ = (
+        UniqueConstraint("prompt_id", "teacher_id", "sample_index"),
+        CheckConstraint(
+            """CASE origin
+            WHEN 'generated' THEN import_id IS NULL AND job_id IS NOT NULL AND lease_id IS NOT NULL
+            WHEN 'imported' THEN import_id IS NOT NULL AND job_id IS NULL AND lease_id IS NULL
+            ELSE false END""",
+            name="origin",
+        ),
+        CheckConstraint(
+            "origin <> 'generated' OR num_nulls(prompt_tokens, completion_tokens, seed, latency_s) = 0",
+            name="generated_is_measured",
+        ),
+    )
     id: Mapped[PrimaryKey]
     prompt_id: Mapped[int] = references("prompt.id")
     teacher_id: Mapped[int] = references("teacher.id")
@@ -263,13 +296,15 @@ class Generation(Base):
     text: Mapped[str] = mapped_column(Text)
     reasoning: Mapped[str | None] = mapped_column(Text)
     finish_reason: Mapped[str] = mapped_column(Text)
-    prompt_tokens: Mapped[int] = mapped_column(Integer)
-    completion_tokens: Mapped[int] = mapped_column(Integer)
-    seed: Mapped[int] = mapped_column(BigInteger)
-    latency_s: Mapped[float] = mapped_column(Float)
+    prompt_tokens: Mapped[int | None] = mapped_column(Integer)  # these four: unknown of an imported answer
+    completion_tokens: Mapped[int | None] = mapped_column(Integer)
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    latency_s: Mapped[float | None] = mapped_column(Float)
     server_version: Mapped[str | None] = mapped_column(Text)
-    job_id: Mapped[int] = references("job.id")
-    lease_id: Mapped[int] = references("lease.id")
+    job_id: Mapped[int | None] = references("job.id")
+    lease_id: Mapped[int | None] = references("lease.id")
+    origin: Mapped[str] = mapped_column(Text, server_default="generated")
+    import_id: Mapped[int | None] = references("generation_import.id")
     created_at: Mapped[CreatedAt]
 
 
@@ -277,13 +312,19 @@ class Score(Base):
     """A scorer's raw value for a generation; normalising happens when it is read."""
 
     __tablename__ = "score"
-    __table_args__ = (CheckConstraint("value <> 'NaN'::float8", name="value_is_a_number"),)
+    __table_args__ = (
+        CheckConstraint("value <> 'NaN'::float8", name="value_is_a_number"),
+        CheckConstraint(
+            "(import_id IS NULL) = (job_id IS NOT NULL) AND (job_id IS NULL) = (lease_id IS NULL)", name="origin"
+        ),
+    )
     generation_id: Mapped[int] = references("generation.id", primary_key=True)
     scorer_id: Mapped[int] = references("scorer.id", primary_key=True)
     value: Mapped[float] = mapped_column(DOUBLE_PRECISION)
     detail: Mapped[Json] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
-    job_id: Mapped[int] = references("job.id")
-    lease_id: Mapped[int] = references("lease.id")
+    job_id: Mapped[int | None] = references("job.id")
+    lease_id: Mapped[int | None] = references("lease.id")
+    import_id: Mapped[int | None] = references("generation_import.id")
     created_at: Mapped[CreatedAt]
 
 
@@ -311,8 +352,8 @@ class RoutingDecision(Base):
 
     __tablename__ = "routing_decision"
     __table_args__ = (
-        CheckConstraint(_one_of("basis", ("router", "static", "random", "measured")), name="basis"),
-        CheckConstraint("(basis = 'router') = (router_id IS NOT NULL)", name="router_named"),
+        CheckConstraint(_one_of("basis", ("router", "budget", "static", "random", "measured")), name="basis"),
+        CheckConstraint("(basis IN ('router', 'budget')) = (router_id IS NOT NULL)", name="router_named"),
         UniqueConstraint("run_id", "policy", "prompt_id"),
     )
     id: Mapped[PrimaryKey]
@@ -324,6 +365,7 @@ class RoutingDecision(Base):
     router_id: Mapped[int | None] = references("router.id")
     coefficients: Mapped[list[float] | None] = mapped_column(ARRAY(DOUBLE_PRECISION))
     margin: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    neighbour_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))  # nearest calibration prompts first
     lease_id: Mapped[int] = references("lease.id")
     created_at: Mapped[CreatedAt]
 

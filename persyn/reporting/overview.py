@@ -64,7 +64,7 @@ class TeacherResult(NamedTuple):
     teacher: str
     prompts: int  # that the run's decisions give it
     generated: int  # answers that this run made
-    reused: int  # answers that existed already
+    reused: int  # answers that existed already, another run's or imported
     completion_tokens: int
     quality: float | None
     learnability: float | None
@@ -181,7 +181,16 @@ def failures(conn: Connection, run_id: int) -> Sequence[Any]:
     return conn.execute(text("SELECT * FROM audit.failures WHERE run_id = :id"), {"id": run_id}).all()
 
 
-_TEACHERS = text("""
+# Several scorers of one kind: their weighted mean, of raw values.
+_MEAN = """
+SELECT sum(x.value * rs.weight) / nullif(sum(rs.weight), 0) AS value
+FROM run_scorer rs JOIN scorer s ON s.id = rs.scorer_id JOIN score x ON x.generation_id = g.id AND x.scorer_id = s.id
+WHERE rs.run_id = r.id AND s.kind = '{kind}'
+"""
+_MEANS = {kind: _MEAN.format(kind=kind) for kind in ("quality", "learnability")}
+
+_TEACHERS = text(
+    """
 WITH chosen AS (
     SELECT teacher_id, count(*) AS prompts FROM routing_decision d JOIN run r ON r.id = d.run_id AND r.policy = d.policy
     WHERE d.run_id = :id GROUP BY teacher_id
@@ -191,31 +200,35 @@ WITH chosen AS (
     JOIN run r ON r.id = c.run_id
     JOIN run_teacher rt ON rt.run_id = r.id
     JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = rt.teacher_id AND g.sample_index = 0
-    LEFT JOIN score q ON q.generation_id = g.id AND q.scorer_id = r.quality_scorer_id
-    LEFT JOIN score l ON l.generation_id = g.id AND l.scorer_id = r.learnability_scorer_id
+    LEFT JOIN LATERAL ({quality}) AS q ON true
+    LEFT JOIN LATERAL ({learnability}) AS l ON true
     WHERE c.run_id = :id GROUP BY g.teacher_id
 )
 SELECT t.name AS teacher, coalesce(ch.prompts, 0) AS prompts, coalesce(a.generated, 0) AS generated,
-       coalesce(a.reused, 0) AS reused, coalesce(a.completion_tokens, 0) AS completion_tokens, m.quality, m.learnability
+       coalesce(a.reused + a.imported, 0) AS reused, coalesce(a.completion_tokens, 0) AS completion_tokens,
+       m.quality, m.learnability
 FROM run_teacher rt
 JOIN teacher t ON t.id = rt.teacher_id
 LEFT JOIN chosen ch ON ch.teacher_id = t.id
 LEFT JOIN measured m ON m.teacher_id = t.id
 LEFT JOIN audit.cost a ON a.run_id = rt.run_id AND a.teacher = t.name
 WHERE rt.run_id = :id ORDER BY rt.position
-""")
+""".format(**_MEANS)
+)
 
-_CHOSEN = text("""
+_CHOSEN = text(
+    """
 SELECT c.prompt_id IS NOT NULL AS calibration, count(*) AS prompts,
        avg(q.value) AS quality, avg(l.value) AS learnability
 FROM routing_decision d
 JOIN run r ON r.id = d.run_id AND r.policy = d.policy
 LEFT JOIN calibration_prompt c ON c.run_id = d.run_id AND c.prompt_id = d.prompt_id
 JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0
-LEFT JOIN score q ON q.generation_id = g.id AND q.scorer_id = r.quality_scorer_id
-LEFT JOIN score l ON l.generation_id = g.id AND l.scorer_id = r.learnability_scorer_id
+LEFT JOIN LATERAL ({quality}) AS q ON true
+LEFT JOIN LATERAL ({learnability}) AS l ON true
 WHERE d.run_id = :id GROUP BY c.prompt_id IS NOT NULL
-""")
+""".format(**_MEANS)
+)
 
 
 def summary(conn: Connection, run_id: int) -> Summary:

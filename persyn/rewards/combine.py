@@ -4,6 +4,7 @@ Scores are stored raw and normalised at reading, so that another α is a questio
 The paper does not say how it normalises; the choices are here, and `docs/method.md` gives the reasons.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -54,6 +55,22 @@ def combine(quality: ArrayLike, learnability: ArrayLike, alpha: float, how: Norm
     missing = np.isnan(q) | np.isnan(learn)
     q[missing] = learn[missing] = np.nan
     return (1.0 - alpha) * normalise(q, how) + alpha * normalise(learn, how)
+
+
+def weighted(scores: Sequence[tuple[ArrayLike, float]], how: Normalisation) -> Rewards:
+    """Several scorers of one kind, each (P, M) with its weight, as one: the mean of their normalised values.
+
+    One scorer stays raw. Weight 0 takes no part; a teacher that lacks one of the others on a prompt is NaN there.
+    Raises ValueError where no weight is above 0.
+    """
+    counted = [(_present(values), weight) for values, weight in scores if weight > 0]
+    if not counted:
+        raise ValueError("one weight at least must be above 0")
+    if len(counted) == 1:
+        return counted[0][0]
+    missing = np.logical_or.reduce([np.isnan(values) for values, _ in counted])
+    total = sum(weight * normalise(np.where(missing, np.nan, values), how) for values, weight in counted)
+    return np.asarray(total / sum(weight for _, weight in counted))
 
 
 def _present(values: ArrayLike) -> Rewards:

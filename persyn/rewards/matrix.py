@@ -10,18 +10,17 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
 from persyn.config import RunConfig
-from persyn.rewards.combine import combine
+from persyn.rewards.combine import combine, weighted
 
 Floats = NDArray[np.float64]
 
 _SCORES = text("""
-SELECT c.prompt_id, rt.position, q.value AS quality, l.value AS learnability
+SELECT c.prompt_id, rt.position, rs.scorer_id, x.value
 FROM calibration_prompt c
-JOIN run r ON r.id = c.run_id
 JOIN run_teacher rt ON rt.run_id = c.run_id
+JOIN run_scorer rs ON rs.run_id = c.run_id
 JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = rt.teacher_id AND g.sample_index = 0
-LEFT JOIN score q ON q.generation_id = g.id AND q.scorer_id = r.quality_scorer_id
-LEFT JOIN score l ON l.generation_id = g.id AND l.scorer_id = r.learnability_scorer_id
+JOIN score x ON x.generation_id = g.id AND x.scorer_id = rs.scorer_id
 WHERE c.run_id = :run_id
 """)
 
@@ -32,6 +31,22 @@ WHERE c.run_id = :run_id ORDER BY c.prompt_id
 """)
 
 
+_SCORERS = text("""
+SELECT rs.scorer_id, s.kind, s.method, rs.weight FROM run_scorer rs JOIN scorer s ON s.id = rs.scorer_id
+WHERE rs.run_id = :run_id ORDER BY s.kind, rs.scorer_id
+""")
+
+
+class Scores(NamedTuple):
+    """What one scorer measured."""
+
+    scorer_id: int
+    kind: str  # quality or learnability
+    method: str
+    weight: float
+    values: Floats  # (C, M), raw
+
+
 class Measured(NamedTuple):
     """The calibration set: C prompts, M teachers in coefficient order."""
 
@@ -39,20 +54,27 @@ class Measured(NamedTuple):
     messages: list[list[dict[str, str]]]  # (C,)
     train: NDArray[np.intp]  # rows that the router may learn from
     validation: NDArray[np.intp]  # rows that it is tested on
-    quality: Floats  # (C, M), raw
-    learnability: Floats  # (C, M), raw: nats per token
+    quality: Floats  # (C, M): the scorer's raw values; of several, the weighted mean of the normalised ones
+    learnability: Floats  # (C, M): likewise
     reward: Floats  # (C, M), combined
+    scores: list[Scores]  # each scorer's own
 
 
 def load(conn: Connection, run_id: int, config: RunConfig) -> Measured:
     prompts = conn.execute(_PROMPTS, {"run_id": run_id}).all()
     row_of = {prompt.prompt_id: row for row, prompt in enumerate(prompts)}
-    quality = np.full((len(prompts), len(config.teachers)), np.nan)
-    learnability = quality.copy()
+    empty = np.full((len(prompts), len(config.teachers)), np.nan)
+    scores = [
+        Scores(row.scorer_id, row.kind, row.method, row.weight, empty.copy())
+        for row in conn.execute(_SCORERS, {"run_id": run_id})
+    ]
+    values = {scorer.scorer_id: scorer.values for scorer in scores}
     for score in conn.execute(_SCORES, {"run_id": run_id}):
-        place = row_of[score.prompt_id], score.position
-        quality[place] = np.nan if score.quality is None else score.quality
-        learnability[place] = np.nan if score.learnability is None else score.learnability
+        values[score.scorer_id][row_of[score.prompt_id], score.position] = score.value
+    quality, learnability = (
+        weighted([(scorer.values, scorer.weight) for scorer in scores if scorer.kind == kind], how=config.normalisation)
+        for kind in ("quality", "learnability")
+    )
     validation = np.array([prompt.split == "validation" for prompt in prompts], dtype=bool)
     return Measured(
         prompt_ids=[prompt.prompt_id for prompt in prompts],
@@ -62,4 +84,5 @@ def load(conn: Connection, run_id: int, config: RunConfig) -> Measured:
         quality=quality,
         learnability=learnability,
         reward=combine(quality, learnability, config.alpha, config.normalisation),
+        scores=scores,
     )

@@ -9,7 +9,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from persyn import jobs
 from persyn.states import Stage
 
-# Every (generation, scorer) of the run without a score. The first half is the calibration set, every teacher's answer;
+# Every (generation, scorer) of the run without a score, one answer's scorers side by side, so that one forward pass can
+# serve them all. Nothing computes an imported score. The first half is the calibration set, every teacher's answer;
 # the second the answers that the decisions name.
 _CALIBRATION = """
 SELECT r.id AS run_id, 'score' AS kind, 'score.' || s.kind AS queue, CAST(:stage AS int) AS priority,
@@ -18,9 +19,10 @@ FROM run r
 JOIN calibration_prompt c ON c.run_id = r.id
 JOIN run_teacher rt ON rt.run_id = r.id
 JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = rt.teacher_id AND g.sample_index = 0
-JOIN scorer s ON s.id IN (r.quality_scorer_id, r.learnability_scorer_id)
+JOIN run_scorer rs ON rs.run_id = r.id
+JOIN scorer s ON s.id = rs.scorer_id AND s.method <> 'imported'
 WHERE r.id = :run_id AND NOT EXISTS (SELECT FROM score x WHERE x.generation_id = g.id AND x.scorer_id = s.id)
-ORDER BY s.id, g.id
+ORDER BY s.kind, g.id, s.id
 """
 
 _ROUTED = """
@@ -29,9 +31,10 @@ SELECT r.id AS run_id, 'score' AS kind, 'score.' || s.kind AS queue, CAST(:stage
 FROM run r
 JOIN routing_decision d ON d.run_id = r.id AND d.policy = r.policy
 JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0
-JOIN scorer s ON s.id IN (r.quality_scorer_id, r.learnability_scorer_id)
+JOIN run_scorer rs ON rs.run_id = r.id
+JOIN scorer s ON s.id = rs.scorer_id AND s.method <> 'imported'
 WHERE r.id = :run_id AND NOT EXISTS (SELECT FROM score x WHERE x.generation_id = g.id AND x.scorer_id = s.id)
-ORDER BY s.id, g.id
+ORDER BY s.kind, g.id, s.id
 """
 
 _ITEMS = text("""

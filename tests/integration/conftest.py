@@ -70,13 +70,18 @@ class World:
     def add_run(self, conn: Connection, name: str) -> int:
         run_id = _insert(
             conn, "run", name=name, prompt_set_id=self.prompt_set_id, student_id=self.student_id,
-            quality_scorer_id=self.quality_id, learnability_scorer_id=self.learnability_id, policy="persyn",
-            alpha=0.4, config="{}", config_sha256=SHA, code_version="0", library_versions="{}", target_stage=50,
+            policy="persyn", alpha=0.4, config="{}", config_sha256=SHA, code_version="0",
+            library_versions="{}", target_stage=50,
         )  # fmt: skip
         for position, teacher_id in enumerate(self.teachers):
             conn.execute(
                 text("INSERT INTO run_teacher (run_id, teacher_id, position) VALUES (:r, :t, :p)"),
                 {"r": run_id, "t": teacher_id, "p": position},
+            )
+        for scorer_id in (self.quality_id, self.learnability_id):
+            conn.execute(
+                text("INSERT INTO run_scorer (run_id, scorer_id, weight) VALUES (:r, :s, 1)"),
+                {"r": run_id, "s": scorer_id},
             )
         return run_id
 

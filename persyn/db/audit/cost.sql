@@ -1,9 +1,10 @@
--- What did a run's answers cost, teacher by teacher, and how many were another run's work?
+-- What did a run's answers cost, teacher by teacher, how many were another run's work, how many imported?
 SELECT r.id AS run_id,
        r.name AS run,
        t.name AS teacher,
        count(*) FILTER (WHERE j.run_id = r.id) AS generated,
        count(*) FILTER (WHERE j.run_id <> r.id) AS reused,
+       count(*) FILTER (WHERE g.origin = 'imported') AS imported,
        coalesce(sum(g.prompt_tokens) FILTER (WHERE j.run_id = r.id), 0) AS prompt_tokens,
        coalesce(sum(g.completion_tokens) FILTER (WHERE j.run_id = r.id), 0) AS completion_tokens,
        coalesce(sum(g.latency_s) FILTER (WHERE j.run_id = r.id), 0) AS request_seconds
@@ -12,7 +13,7 @@ JOIN run_teacher rt ON rt.run_id = r.id
 JOIN teacher t ON t.id = rt.teacher_id
 JOIN generation g ON g.teacher_id = t.id
 JOIN prompt p ON p.id = g.prompt_id AND p.prompt_set_id = r.prompt_set_id
-JOIN job j ON j.id = g.job_id
+LEFT JOIN job j ON j.id = g.job_id
 WHERE j.run_id = r.id
    OR EXISTS (SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id)
    OR EXISTS (SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.prompt_id = p.id AND d.teacher_id = t.id)

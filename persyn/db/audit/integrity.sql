@@ -49,7 +49,7 @@ WHERE l.revoked_at < result.created_at
 UNION ALL
 SELECT 'every_answer_was_completed_under_its_own_lease', count(*)
 FROM generation g
-WHERE NOT EXISTS (
+WHERE g.origin = 'generated' AND NOT EXISTS (
     SELECT FROM job_event e
     WHERE e.job_id = g.job_id AND e.event = 'completed' AND e.lease_id = g.lease_id)
 UNION ALL

@@ -41,22 +41,26 @@ LEFT JOIN teacher t ON t.id = j.teacher_id
 UNION ALL
 SELECT rp.run_id, g.prompt_id, g.created_at, 4, 'answered', t.name,
        jsonb_build_object(
-           'generation_id', g.id, 'text', left(g.text, 2000), 'finish_reason', g.finish_reason,
+           'generation_id', g.id, 'origin', g.origin, 'import', i.path, 'text', left(g.text, 2000),
+           'finish_reason', g.finish_reason,
            'prompt_tokens', g.prompt_tokens, 'completion_tokens', g.completion_tokens, 'seed', g.seed,
            'latency_s', g.latency_s, 'server_version', g.server_version, 'job_id', g.job_id, 'lease_id', g.lease_id,
-           'reused', gj.run_id <> rp.run_id)
+           'reused', coalesce(gj.run_id <> rp.run_id, true))
 FROM run_prompt rp
 JOIN generation g ON g.prompt_id = rp.prompt_id
 JOIN run_teacher rt ON rt.run_id = rp.run_id AND rt.teacher_id = g.teacher_id
 JOIN teacher t ON t.id = g.teacher_id
-JOIN job gj ON gj.id = g.job_id
+LEFT JOIN job gj ON gj.id = g.job_id
+LEFT JOIN generation_import i ON i.id = g.import_id
 UNION ALL
 SELECT r.id, g.prompt_id, s.created_at, 4, 'scored ' || sc.kind, t.name,
-       jsonb_build_object('generation_id', g.id, 'scorer', sc.method, 'value', s.value, 'detail', s.detail)
+       jsonb_build_object('generation_id', g.id, 'scorer', sc.method, 'weight', rs.weight, 'value', s.value,
+                          'detail', s.detail)
 FROM score s
 JOIN generation g ON g.id = s.generation_id
 JOIN scorer sc ON sc.id = s.scorer_id
-JOIN run r ON sc.id IN (r.quality_scorer_id, r.learnability_scorer_id)
+JOIN run_scorer rs ON rs.scorer_id = sc.id
+JOIN run r ON r.id = rs.run_id
 JOIN run_teacher rt ON rt.run_id = r.id AND rt.teacher_id = g.teacher_id
 JOIN prompt p ON p.id = g.prompt_id AND p.prompt_set_id = r.prompt_set_id
 JOIN teacher t ON t.id = g.teacher_id

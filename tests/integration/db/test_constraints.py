@@ -31,6 +31,14 @@ INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, rout
 VALUES (:run, :prompt, 'persyn', :basis, :teacher, :router, :lease)
 """
 NOW = "2026-01-01"
+INSERT_IMPORTED = """
+INSERT INTO generation (prompt_id, teacher_id, text, finish_reason, origin, job_id, lease_id, import_id)
+VALUES (:prompt, :teacher, 'answer', 'unknown', :origin, :job, :lease, :import)
+"""
+IMPORTED_SCORE = """
+INSERT INTO score (generation_id, scorer_id, value, import_id, job_id, lease_id)
+SELECT g.id, s.id, 0.5, {source} FROM generation g, scorer s WHERE s.kind = 'quality'
+"""
 
 
 class Rows:
@@ -85,6 +93,17 @@ class Rows:
             "kind": kind, "student": student, "sha": "f" * 64,
         })  # fmt: skip
 
+    def add_import(self) -> int:
+        statement = "INSERT INTO generation_import (run_id, path) VALUES (:run, 'answers.jsonl') RETURNING id"
+        return int(self.conn.execute(text(statement), {"run": self.world.run_id}).scalar_one())
+
+    def add_imported(self, **changes: Any) -> object:
+        values = {
+            "prompt": self.world.prompts[0], "teacher": self.world.teachers[1], "origin": "imported", "job": None,
+            "lease": None, "import": self.add_import(),
+        }  # fmt: skip
+        return self.conn.execute(text(INSERT_IMPORTED), values | changes)
+
     def sql(self, statement: str) -> None:
         self.conn.execute(text(statement))
 
@@ -97,6 +116,8 @@ LEGAL: dict[str, Callable[[Rows], object]] = {
     "a score job": lambda rows: rows.add_score_job(),
     "two stage jobs of two kinds": lambda rows: [rows.add_stage_job(kind) for kind in ("train_router", "route")],
     "another teacher's generation": lambda rows: rows.add_generation(teacher=rows.world.teachers[1]),
+    "an imported generation": lambda rows: rows.add_imported(),
+    "an imported score": lambda rows: rows.sql(IMPORTED_SCORE.format(source=f"{rows.add_import()}, NULL, NULL")),
     "a negative score": lambda rows: rows.add_score(-3.5),
     "a decision": lambda rows: rows.add_decision(),
     "a quality scorer": lambda rows: rows.add_scorer("quality", None),
@@ -132,6 +153,17 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     "pk_score": lambda rows: [rows.add_score(value) for value in (0.0, 1.0)],
     "ck_lease_revoked_says_why": lambda rows: rows.sql("UPDATE lease SET revoked_at = now()"),
     "ck_lease_revoked_says_why of an open one": lambda rows: rows.sql("UPDATE lease SET reason = 'expired'"),
+    "ck_generation_origin of a job": lambda rows: rows.add_imported(job=rows.job),
+    "ck_generation_origin of no file": lambda rows: rows.add_imported(**{"import": None}),
+    "ck_generation_origin of a third kind": lambda rows: rows.add_imported(origin="found"),
+    "ck_generation_generated_is_measured": lambda rows: rows.add_imported(
+        origin="generated", job=rows.job, lease=rows.lease, **{"import": None}
+    ),
+    "ck_score_origin of both": lambda rows: rows.sql(
+        IMPORTED_SCORE.format(source=f"{rows.add_import()}, {rows.job}, {rows.lease}")
+    ),
+    "ck_score_origin of none": lambda rows: rows.sql(IMPORTED_SCORE.format(source="NULL, NULL, NULL")),
+    "ck_run_scorer_weight": lambda rows: rows.sql("UPDATE run_scorer SET weight = -1"),
     "ck_scorer_kind": lambda rows: rows.add_scorer("style", None),
     "ck_scorer_learnability_names_student": lambda rows: rows.add_scorer("learnability", None),
     "ck_scorer_learnability_names_student of quality": lambda rows: rows.add_scorer("quality", rows.world.student_id),

@@ -1,0 +1,31 @@
+"""What a run is (its YAML) and where this process stands (its environment).
+
+All that changes results is in the YAML, is validated here and is stored with its hash.
+Addresses and secrets are in the environment and are stored nowhere.
+"""
+
+from persyn.config.policies import Budget, Policy, PolicyOptions
+from persyn.config.run import Calibration, Export, Router, RunConfig
+from persyn.config.scorers import (
+    Imported,
+    Judge,
+    LearnabilityScorer,
+    LogLik,
+    MathVerify,
+    QualityScorer,
+    RewardModel,
+    Scorers,
+    parse_scorer,
+    scorer_identity,
+)
+from persyn.config.settings import Settings
+from persyn.config.strict import Name, fingerprint
+from persyn.config.teachers import Endpoint, Message, Sampling, Server, Student, Teacher
+from persyn.config.yaml_file import load_run, parse_run
+
+__all__ = [
+    "Budget", "Calibration", "Endpoint", "Export", "Imported", "Judge", "LearnabilityScorer", "LogLik", "MathVerify",
+    "Message", "Name", "Policy", "PolicyOptions", "QualityScorer", "RewardModel", "Router", "RunConfig", "Sampling",
+    "Scorers", "Server", "Settings", "Student", "Teacher", "fingerprint", "load_run", "parse_run", "parse_scorer",
+    "scorer_identity",
+]  # fmt: skip

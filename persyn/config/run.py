@@ -1,0 +1,98 @@
+"""One run's whole configuration, and the rules that tie its sections together."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from persyn.config.policies import READ_BY, Policy, PolicyOptions, check_budget
+from persyn.config.scorers import Scorers
+from persyn.config.strict import Name, Share, Strict, fingerprint
+from persyn.config.teachers import Student, Teacher
+
+
+class Calibration(Strict):
+    size: int = Field(default=2500, ge=2)
+    validation: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of it that the router never trains on")
+
+
+class Router(Strict):
+    backbone: str = Field(default="bundled:all-minilm-l6-v2", min_length=1)
+    revision: str | None = None
+    pooling: Literal["mean", "last"] = "mean"
+    freeze_backbone: bool = True
+    max_length: int = Field(default=512, ge=8)
+    epochs: int = Field(default=30, ge=1)
+    patience: int = Field(default=5, ge=1, description="epochs without a better validation loss before it stops")
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0.0)
+    weight_decay: float = Field(default=0.01, ge=0.0)
+
+
+class Export(Strict):
+    formats: list[Literal["jsonl", "parquet"]] = Field(default=["jsonl"], min_length=1)
+    layout: Literal["messages", "prompt_completion"] = "messages"
+
+
+class RunConfig(Strict):
+    """One run: prompt set × student × teacher pool × everything that changes results."""
+
+    name: Name
+    prompts: Name = Field(description="the prompt set's name")
+    student: Student
+    teachers: list[Teacher] = Field(min_length=2, max_length=64)
+    scorers: Scorers = Scorers()
+    alpha: Share = 0.4
+    normalisation: Literal["minmax", "zscore", "rank"] = "minmax"
+    calibration: Calibration = Calibration()
+    router: Router = Router()
+    policy: Policy = "persyn"
+    policy_options: PolicyOptions = PolicyOptions()
+    calibration_answers: Literal["best", "routed", "exclude"] = "best"
+    export: Export = Export()
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "RunConfig":
+        names = [teacher.name for teacher in self.teachers]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"teacher names must differ; given twice: {', '.join(twice)}")
+        return self
+
+    @model_validator(mode="after")
+    def _policy_has_what_it_needs(self) -> "RunConfig":
+        names, options = [teacher.name for teacher in self.teachers], self.policy_options
+        default = PolicyOptions()
+        for field, readers in READ_BY.items():
+            if self.policy not in readers and getattr(options, field) != getattr(default, field):
+                raise ValueError(
+                    f"policy_options.{field}: the policy {self.policy} does not read it."
+                    f" Remove it, or set policy: {readers[0]}"
+                )
+        named = [("strong", options.strong), ("weak", options.weak), *(("budget", name) for name in options.budget)]
+        for field, name in named:
+            if name is not None and name not in names:
+                raise ValueError(f"policy_options.{field}: no teacher is called {name!r}; there are {', '.join(names)}")
+        if self.policy == "budgeted":
+            check_budget(names, options.budget)
+        if self.policy == "family_strong" and not self.own_family():
+            families = ", ".join(sorted({teacher.family for teacher in self.teachers}))
+            lacking = f"none is of {self.student.family!r}" if self.student.family else "the student's is not given"
+            raise ValueError(
+                f"student.family: the policy family_strong needs a teacher of the student's own family; {lacking}"
+                f" (the teachers' families: {families})"
+            )
+        return self
+
+    @property
+    def needs_router(self) -> bool:
+        return self.policy in ("persyn", "budgeted")
+
+    def own_family(self) -> list[int]:
+        """The positions of the teachers of the student's own family."""
+        own = self.student.family
+        same = [own is not None and teacher.family.casefold() == own.casefold() for teacher in self.teachers]
+        return [position for position, is_same in enumerate(same) if is_same]
+
+    def sha256(self) -> str:
+        return fingerprint(self.model_dump(mode="json"))

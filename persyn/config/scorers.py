@@ -1,0 +1,109 @@
+"""How answers are scored. What a scorer measures hangs on its section alone, its weight apart."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+
+from persyn.config.strict import Strict
+from persyn.config.teachers import Endpoint
+
+
+class _Scorer(Strict):
+    weight: float = Field(
+        default=1.0, ge=0.0, description="among scorers of its kind; 0: measured and stored, but not combined"
+    )
+
+
+class MathVerify(_Scorer):
+    """1 if the final answer equals the prompt's reference answer, else 0."""
+
+    kind: Literal["math_verify"] = "math_verify"
+
+
+class RewardModel(_Scorer):
+    """A sequence-classification model, in process or behind a vLLM pooling server."""
+
+    kind: Literal["reward_model"]
+    model: str = Field(min_length=1)
+    revision: str | None = None
+    max_length: int = Field(default=4096, ge=16, description="tokens of conversation and answer")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    endpoint: Endpoint | None = None
+
+
+class Judge(_Scorer):
+    """A model behind an endpoint that gives one answer 1 to 10 by a rubric."""
+
+    kind: Literal["judge"]
+    model: str = Field(min_length=1)
+    endpoint: Endpoint
+    rubric: str | None = None
+
+
+class Imported(_Scorer):
+    """Scores that came with imported answers; nothing computes them here."""
+
+    kind: Literal["imported"]
+    source: str = Field(default="file", min_length=1, description="who measured it")
+    minimum: float = 0.0
+    maximum: float = 1.0
+
+    @model_validator(mode="after")
+    def _range(self) -> "Imported":
+        if self.minimum >= self.maximum:
+            raise ValueError("minimum must be less than maximum")
+        return self
+
+
+class _Learnability(_Scorer):
+    answer_tokens: int | None = Field(default=None, ge=1, description="score the answer's first tokens only")
+
+
+class LogLik(_Learnability):
+    """The paper's: the mean log-likelihood of the answer's tokens."""
+
+    kind: Literal["loglik"] = "loglik"
+
+
+QualityScorer = Annotated[MathVerify | RewardModel | Judge | Imported, Field(discriminator="kind")]
+LearnabilityScorer = LogLik
+
+
+def _as_list(value: Any) -> Any:
+    """One mapping where a list may stand."""
+    return [value] if isinstance(value, dict) else value
+
+
+class Scorers(Strict):
+    quality: Annotated[list[QualityScorer], BeforeValidator(_as_list)] = Field(default=[MathVerify()], min_length=1)
+    learnability: Annotated[list[LearnabilityScorer], BeforeValidator(_as_list)] = Field(
+        default=[LogLik()], min_length=1
+    )
+    score: Literal["calibration", "all"] = Field(
+        default="all", description="whether the answers to routed prompts are scored too"
+    )
+
+    @model_validator(mode="after")
+    def _countable(self) -> "Scorers":
+        for kind, scorers in (("quality", self.quality), ("learnability", self.learnability)):
+            if not any(scorer.weight for scorer in scorers):
+                raise ValueError(f"{kind}: one scorer at least needs a weight above 0")
+            identities = [scorer_identity(scorer) for scorer in scorers]
+            if any(identity in identities[:place] for place, identity in enumerate(identities)):
+                raise ValueError(f"{kind}: two scorers are the same but for their weight; keep one")
+        if sum(isinstance(scorer, Imported) for scorer in self.quality) > 1:
+            raise ValueError("quality: only one scorer can be imported")
+        return self
+
+
+def parse_scorer(kind: str, config: dict[str, Any]) -> QualityScorer | LearnabilityScorer:
+    """A scorer from its row: `kind` is quality or learnability."""
+    adapter: TypeAdapter[QualityScorer | LearnabilityScorer] = TypeAdapter(
+        QualityScorer if kind == "quality" else LearnabilityScorer
+    )
+    return adapter.validate_python(config)
+
+
+def scorer_identity(scorer: Strict) -> dict[str, Any]:
+    """What makes a scorer the same one in another run: everything but its weight."""
+    return scorer.model_dump(mode="json", exclude={"weight"})
