@@ -59,15 +59,17 @@ def conversation(messages: Messages, *, system_prompt: str | None, examples: Mes
 
 
 def with_answer(
-    tokenizer: Tokenizer, messages: Messages, answer: str, *, max_length: int | None = None, include_end: bool = False
-) -> Encoded:
+    tokenizer: Tokenizer, messages: Messages, answer: str, *, max_length: int | None = None,
+    answer_tokens: int | None = None, include_end: bool = False,
+) -> Encoded:  # fmt: skip
     """The prompt as the student's template renders it before its own turn, then the answer.
 
     The mask is true on the answer's tokens. `include_end` adds the token that ends the turn and counts it as the
     answer's: a student must learn to stop, so fine-tuning wants it; learnability does not, as the paper's mean is
     over the answer y, and how a student scores its own stop sign says nothing about the answer.
 
-    `max_length` cuts the answer's tail (and then the end, which was not reached) and never the prompt.
+    `max_length` cuts the answer's tail (and then the end, which was not reached) and never the prompt; `answer_tokens`
+    keeps the answer's first tokens only, whatever the prompt's length.
     Raises ChatError: `context_too_long` where the prompt leaves no room, `template_refused` where the template fails.
     """
     prompt = prompt_ids(tokenizer, messages, generation_prompt=True)
@@ -82,6 +84,7 @@ def with_answer(
         target += _end_of_turn(tokenizer, messages)
     if max_length is not None:
         target = target[: max_length - len(prompt)]
+    target = target[:answer_tokens]
     return Encoded(prompt + target, [False] * len(prompt) + [True] * len(target))
 
 

@@ -144,7 +144,7 @@ def _by_prompt(run: runs.Run, measured: matrix.Measured) -> Decide:
 
 def _baseline(run: runs.Run, measured: matrix.Measured) -> Callable[[list[str]], policies.Choice]:
     config, options = run.config, run.config.policy_options
-    sizes = [teacher.params_b for teacher in config.teachers]
+    sizes = [teacher.params_b or 0.0 for teacher in config.teachers]
     if config.policy == "random":
         return lambda keys: policies.uniform(len(sizes), config.seed, keys)
     if config.policy == "mix":

@@ -397,14 +397,16 @@ def upgrade() -> None:
     _check("routing_decision", "basis", _one_of("basis", "router", "budget", "static", "random", "measured"))
     _check("routing_decision", "router_named", "(basis IN ('router', 'budget')) = (router_id IS NOT NULL)")
     op.add_column("routing_decision", sa.Column("neighbour_ids", postgresql.ARRAY(sa.BigInteger()), nullable=True))
-    op.alter_column("teacher", "model", nullable=True)
+    for column in ("model", "params_b"):
+        op.alter_column("teacher", column, nullable=True)
     _create_views(VIEWS)
 
 
 def downgrade() -> None:
     """Fails where rows exist that the earlier schema cannot hold: imported answers, or a run of a newer policy."""
     _drop_views()
-    op.alter_column("teacher", "model", nullable=False)
+    for column in ("model", "params_b"):
+        op.alter_column("teacher", column, nullable=False)
     op.drop_column("routing_decision", "neighbour_ids")
     _check("routing_decision", "router_named", "(basis = 'router') = (router_id IS NOT NULL)")
     _check("routing_decision", "basis", _one_of("basis", "router", "static", "random", "measured"))

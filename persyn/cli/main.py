@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import persyn
-from persyn.cli import audit, db, init, prompts, quickstart, rewards, run, services, worker
+from persyn.cli import audit, db, generations, init, prompts, quickstart, rewards, run, services, worker
 from persyn.errors import PersynError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command()(run.runs)
 app.command()(worker.worker)
 app.command()(worker.api)
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(generations.app, name="generations")
 app.add_typer(rewards.app, name="rewards")
 app.add_typer(audit.app, name="audit")
 app.add_typer(services.app, name="services")

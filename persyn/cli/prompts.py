@@ -40,7 +40,7 @@ def import_(
     from persyn.prompts.validate import Columns
 
     chosen, columns = known_format(format) if format else None, Columns.parse(maps or [])
-    with _engine() as engine, _bar() as on_progress:
+    with _engine() as engine, bar() as on_progress:
         report = import_prompts(
             engine,
             set_name,
@@ -100,7 +100,7 @@ def _summary(set_name: str, report: "ImportReport") -> str:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[["Progress"], None]]:
+def bar() -> Iterator[Callable[["Progress"], None]]:
     """A progress bar on standard error, where that is a terminal: share, rows, rows per second, time left."""
     import time
 

@@ -181,17 +181,22 @@ def print_export(engine: "Engine", run_id: int, folder: Path | None = None) -> P
     return folder
 
 
-def _step(run: str, stage: Stage, with_worker: bool) -> None:
+def find_or_create(engine: "Engine", run: str) -> int:
+    """The id of a run by its name or number, or by its YAML, which makes it where it is new."""
     from persyn import runs as runs_table
-    from persyn.cli import context, show
     from persyn.config import load_run
 
-    engine = context.engine()
     with engine.begin() as conn:
         if run.endswith((".yaml", ".yml")):
-            run_id = runs_table.create(conn, load_run(Path(run)))
-        else:
-            run_id = runs_table.find(conn, run)
+            return runs_table.create(conn, load_run(Path(run)))
+        return runs_table.find(conn, run)
+
+
+def _step(run: str, stage: Stage, with_worker: bool) -> None:
+    from persyn.cli import context, show
+
+    engine = context.engine()
+    run_id = find_or_create(engine, run)
     finish(engine, run_id, stage, with_worker=with_worker)
     from persyn import reporting
 

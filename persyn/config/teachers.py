@@ -37,7 +37,7 @@ class Server(Strict):
 class Teacher(Strict):
     name: Name
     family: str = Field(min_length=1)
-    params_b: float = Field(gt=0, description="size in billions of parameters")
+    params_b: float | None = Field(default=None, gt=0, description="size in billions of parameters, where it is known")
     model: str | None = Field(
         default=None, min_length=1,
         description="a local folder, a Hugging Face name, or bundled:NAME; none: its answers are all imported",

@@ -66,7 +66,7 @@ class Teacher(Base):
     name: Mapped[str] = mapped_column(Text)
     config_sha256: Mapped[Sha256]
     family: Mapped[str] = mapped_column(Text)
-    params_b: Mapped[float] = mapped_column(Float)
+    params_b: Mapped[float | None] = mapped_column(Float)  # none: not published
     model: Mapped[str | None] = mapped_column(Text)  # none: its answers are all imported
     revision: Mapped[str | None] = mapped_column(Text)
     system_prompt: Mapped[str | None] = mapped_column(Text)

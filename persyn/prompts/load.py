@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 from persyn.config import Name
@@ -87,7 +87,7 @@ def import_prompts(
     """
     rejects_path = rejects or default_path(set_name, sources)
     _check(set_name, sources, rejects_path)
-    with RejectsFile(rejects_path) as refused, _transaction(engine) as cursor:
+    with RejectsFile(rejects_path) as refused, transaction(engine) as (_, cursor):
         cursor.execute(STAGING)
         reading = _Reading(sources, columns, format, max_bytes, refused, on_progress)
         with cursor.copy(COPY) as copy:
@@ -161,6 +161,11 @@ def _check(set_name: str, sources: list[str], rejects: Path) -> None:
         raise ConfigError(
             f"--set {set_name}: expected at most 63 letters, digits and . _ - that begin with a letter or a digit."
         ) from None
+    check_places(sources, rejects)
+
+
+def check_places(sources: list[str], rejects: Path) -> None:
+    """Raises ConfigError where the sources and the rejects file get into each other's way."""
     if sources.count(STDIN) > 1:
         raise ConfigError("Standard input (-) is given twice.")
     if any(os.path.realpath(source) == os.path.realpath(rejects) for source in sources if source != STDIN):
@@ -168,14 +173,14 @@ def _check(set_name: str, sources: list[str], rejects: Path) -> None:
 
 
 @contextmanager
-def _transaction(engine: Engine) -> Iterator[psycopg.Cursor[Any]]:
-    """A cursor of the driver's own, because SQLAlchemy has no COPY."""
+def transaction(engine: Engine) -> Iterator[tuple[Connection, psycopg.Cursor[Any]]]:
+    """A transaction with a cursor of the driver's own, because SQLAlchemy has no COPY. Raises ServiceError."""
     try:
         with engine.begin() as connection:
             driver: psycopg.Connection[Any] | None = connection.connection.driver_connection
             assert driver is not None
             with driver.cursor() as cursor:
-                yield cursor
+                yield connection, cursor
     except (psycopg.OperationalError, OperationalError) as exc:
         problem = " ".join(str(getattr(exc, "orig", exc)).split())
         raise ServiceError(f"Postgres failed, so nothing was imported: {problem}. Run the import again.") from exc

@@ -12,6 +12,7 @@ from persyn.errors import ConfigError
 
 MAX_ID_CHARS = 512  # Postgres refuses to index texts above 2,704 bytes
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
+ANSWERS = "responses"  # of teachers; `persyn generations import` reads them
 ROLES: tuple[str, ...] = get_args(Message.model_fields["role"].annotation)
 
 
@@ -24,7 +25,7 @@ class Prompt(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Which key or column of the file holds which field; all others go into `meta`."""
+    """Which key or column of the file holds which field; all others but the teachers' answers go into `meta`."""
 
     id: str = "id"
     prompt: str = "prompt"
@@ -52,7 +53,7 @@ def canonical(values: Any, columns: Columns = Columns(), *, max_bytes: int | Non
     if not isinstance(values, dict):
         return "not an object"
     values = _unpacked(values, columns.messages)
-    problem = _unstorable(values, max_bytes) or _wrong_scalars(values, columns)
+    problem = storable_problem(values, max_bytes) or _wrong_scalars(values, columns)
     if problem:
         return problem
     messages = _messages(values, columns)
@@ -63,7 +64,7 @@ def canonical(values: Any, columns: Columns = Columns(), *, max_bytes: int | Non
         sha256=fingerprint(messages),
         messages=messages,
         reference_answer=_text(values.get(columns.reference_answer)),
-        meta={key: value for key, value in values.items() if key not in columns},
+        meta={key: value for key, value in values.items() if key not in columns and key != ANSWERS},
     )
 
 
@@ -86,7 +87,7 @@ def _unpacked(values: dict[str, Any], column: str) -> dict[str, Any]:
         return values
 
 
-def _unstorable(values: dict[str, Any], max_bytes: int | None) -> str | None:
+def storable_problem(values: dict[str, Any], max_bytes: int | None) -> str | None:
     """What Postgres would refuse: it would end the whole import, so it is found here, record by record."""
     try:
         text = json_text(values)

@@ -49,15 +49,18 @@ class LogLikelihood:
         device: str = "auto",
         dtype: str = "auto",
         max_length: int,
+        answer_tokens: int | None = None,
         tokens_per_batch: int = 4096,
     ) -> None:
         """Load from a local folder or a Hugging Face name. Raises ModelError.
 
         `device` auto: the GPU if there is one. `dtype` auto: float32 on the CPU, where bfloat16 is slower and coarser,
-        the model's own elsewhere. `tokens_per_batch` bounds a batch's padded size (rows × longest row).
+        the model's own elsewhere. `answer_tokens` scores the first tokens of an answer only. `tokens_per_batch` bounds
+        a batch's padded size (rows × longest row).
         """
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self.max_length = max_length
+        self.answer_tokens = answer_tokens
         self.tokens_per_batch = tokens_per_batch
         kind = "float32" if dtype == "auto" and self.device.type == "cpu" else dtype
         try:
@@ -97,7 +100,9 @@ class LogLikelihood:
         if not answer.strip():
             return Failure("empty_answer", "The answer is empty, so there is no token to score.")
         try:
-            return with_answer(self.tokenizer, messages, answer, max_length=self.max_length)
+            return with_answer(
+                self.tokenizer, messages, answer, max_length=self.max_length, answer_tokens=self.answer_tokens
+            )
         except ChatError as exc:
             return Failure(exc.code, str(exc))
         except Exception as exc:  # text from outside in a tokenizer from outside: broken surrogates, missing keys
