@@ -88,6 +88,12 @@ def with_answer(
     return Encoded(prompt + target, [False] * len(prompt) + [True] * len(target))
 
 
+def answer_alone(tokenizer: Tokenizer, encoded: Encoded) -> tuple[list[int], int]:
+    """The answer of `with_answer` without its prompt: its ids, and how many of them only open the sequence."""
+    begin = _begin(tokenizer)
+    return begin + encoded.ids[len(encoded.ids) - sum(encoded.mask) :], len(begin)
+
+
 def prompt_ids(tokenizer: Tokenizer, messages: Messages, *, generation_prompt: bool) -> list[int]:
     """The messages as token ids, in the tokenizer's chat template.
 

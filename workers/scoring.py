@@ -91,12 +91,8 @@ def _student(host: Host, scorer: runs.ScorerVersion) -> Any:
     if host.loaded_scorer is None or host.loaded_scorer[0] != scorer.id:
         host.free_accelerator()
         path = load.model_path(scorer.student_model or "", scorer.student_revision, host.home)
-        assert isinstance(scorer.config, LogLik), "a learnability scorer"
-        model = learnability.LogLikelihood(
-            path,
-            revision=scorer.student_revision,
-            max_length=scorer.student_max_length or 2048,
-            answer_tokens=scorer.config.answer_tokens,
+        model = learnability.Learnability(
+            path, revision=scorer.student_revision, max_length=scorer.student_max_length or 2048
         )
         host.loaded_scorer = (scorer.id, model)
     return host.loaded_scorer[1]

@@ -7,13 +7,16 @@ Addresses and secrets are in the environment and are stored nowhere.
 from persyn.config.policies import Budget, Policy, PolicyOptions
 from persyn.config.run import Calibration, Export, Router, RunConfig
 from persyn.config.scorers import (
+    Ifd,
     Imported,
     Judge,
     LearnabilityScorer,
     LogLik,
     MathVerify,
     QualityScorer,
+    RankSurprisal,
     RewardModel,
+    Scas,
     Scorers,
     parse_scorer,
     scorer_identity,
@@ -24,8 +27,8 @@ from persyn.config.teachers import Endpoint, Message, Sampling, Server, Student,
 from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
-    "Budget", "Calibration", "Endpoint", "Export", "Imported", "Judge", "LearnabilityScorer", "LogLik", "MathVerify",
-    "Message", "Name", "Policy", "PolicyOptions", "QualityScorer", "RewardModel", "Router", "RunConfig", "Sampling",
-    "Scorers", "Server", "Settings", "Student", "Teacher", "fingerprint", "load_run", "parse_run", "parse_scorer",
-    "scorer_identity",
+    "Budget", "Calibration", "Endpoint", "Export", "Ifd", "Imported", "Judge", "LearnabilityScorer", "LogLik",
+    "MathVerify", "Message", "Name", "Policy", "PolicyOptions", "QualityScorer", "RankSurprisal", "RewardModel",
+    "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings", "Student", "Teacher", "fingerprint",
+    "load_run", "parse_run", "parse_scorer", "scorer_identity",
 ]  # fmt: skip

@@ -65,8 +65,27 @@ class LogLik(_Learnability):
     kind: Literal["loglik"] = "loglik"
 
 
+class Ifd(_Learnability):
+    """Instruction-following difficulty: the answer's loss given the prompt over its loss alone."""
+
+    kind: Literal["ifd"]
+
+
+class RankSurprisal(_Learnability):
+    """Rank-Surprisal Ratio: how high the student ranks tokens that it finds improbable."""
+
+    kind: Literal["rank_surprisal"]
+
+
+class Scas(_Learnability):
+    """Student-Centric Answer Sampling's learning cost, by a forward pass alone."""
+
+    kind: Literal["scas"]
+    question_weight: float = Field(default=0.5, ge=0.0, le=1.0, description="the paper's λ")
+
+
 QualityScorer = Annotated[MathVerify | RewardModel | Judge | Imported, Field(discriminator="kind")]
-LearnabilityScorer = LogLik
+LearnabilityScorer = Annotated[LogLik | Ifd | RankSurprisal | Scas, Field(discriminator="kind")]
 
 
 def _as_list(value: Any) -> Any:

@@ -20,8 +20,9 @@ from transformers import (
 )
 
 from persyn.chat import with_answer
+from persyn.config import Ifd, LogLik, RankSurprisal, Scas
 from persyn.errors import ModelError
-from persyn.rewards.learnability import Failure, LogLikelihood, Score
+from persyn.rewards.learnability import Failure, Learnability, Measured
 
 TEMPLATE = (
     "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
@@ -67,6 +68,10 @@ def saved(family: str, folder: Path) -> str:
     return str(folder)
 
 
+def logliks(scorer: Learnability, items: Any) -> list[Measured | Failure]:
+    return [result for (result,) in scorer.score(items, [LogLik()])]
+
+
 def naive(model: Any, tokenizer: Any, messages: Any, answer: str, max_length: int) -> float:
     encoded = with_answer(tokenizer, messages, answer, max_length=max_length)
     with torch.inference_mode():
@@ -88,26 +93,30 @@ def student(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("tokens_per_batch", [1, 300, 10_000])
 def test_scores_equal_the_formula_whatever_the_batches(family: str, tokens_per_batch: int, tmp_path: Path) -> None:
     path = saved(family, tmp_path)
-    scorer = LogLikelihood(path, max_length=256, tokens_per_batch=tokens_per_batch, device="cpu")
+    scorer = Learnability(path, max_length=256, tokens_per_batch=tokens_per_batch, device="cpu")
     model = AutoModelForCausalLM.from_pretrained(path).eval()
-    for item, result in zip(ITEMS, scorer.score(ITEMS), strict=True):
-        assert isinstance(result, Score)
-        assert result.value == pytest.approx(naive(model, scorer.tokenizer, *item, max_length=256), abs=1e-4)
+    for item, result in zip(ITEMS, logliks(scorer, ITEMS), strict=True):
+        assert isinstance(result, Measured)
+        assert result.value == pytest.approx(naive(model, scorer.student.tokenizer, *item, max_length=256), abs=1e-4)
 
 
 def test_a_long_answer_is_cut_at_max_length_and_counted_so(student: str) -> None:
-    scorer = LogLikelihood(student, max_length=200, device="cpu")
+    scorer = Learnability(student, max_length=200, device="cpu")
     messages = ITEMS[0][0]
-    (result,) = scorer.score([(messages, "word " * 400)])
-    assert isinstance(result, Score)
-    assert result.tokens == sum(with_answer(scorer.tokenizer, messages, "word " * 400, max_length=200).mask) < 200
+    (result,) = logliks(scorer, [(messages, "word " * 400)])
+    assert isinstance(result, Measured)
+    assert (
+        result.detail["tokens"]
+        == sum(with_answer(scorer.student.tokenizer, messages, "word " * 400, max_length=200).mask)
+        < 200
+    )
     model = AutoModelForCausalLM.from_pretrained(student).eval()
-    expected = naive(model, scorer.tokenizer, messages, "word " * 400, max_length=200)
+    expected = naive(model, scorer.student.tokenizer, messages, "word " * 400, max_length=200)
     assert result.value == pytest.approx(expected, abs=1e-4)
 
 
 def test_an_item_that_cannot_be_scored_leaves_the_others_alone(student: str) -> None:
-    scorer = LogLikelihood(student, max_length=100, device="cpu")
+    scorer = Learnability(student, max_length=100, device="cpu")
     good = ([{"role": "user", "content": "Hi"}], "Yes")
     items = [
         good,
@@ -117,38 +126,106 @@ def test_an_item_that_cannot_be_scored_leaves_the_others_alone(student: str) -> 
         (good[0], "\ud800"),
         good,
     ]
-    results = scorer.score(items)
+    results = logliks(scorer, items)
     codes = [result.code if isinstance(result, Failure) else "ok" for result in results]
     assert codes == ["ok", "empty_answer", "context_too_long", "unreadable", "unreadable", "ok"]
-    assert isinstance(results[0], Score)
-    assert isinstance(results[5], Score)
+    assert isinstance(results[0], Measured)
+    assert isinstance(results[5], Measured)
     assert results[0].value == pytest.approx(results[5].value, abs=1e-6)
 
 
 def test_a_row_that_the_model_cannot_take_fails_alone(tmp_path: Path) -> None:
-    scorer = LogLikelihood(saved("gpt2", tmp_path), max_length=2000, device="cpu", tokens_per_batch=100_000)
+    scorer = Learnability(saved("gpt2", tmp_path), max_length=2000, device="cpu", tokens_per_batch=100_000)
     long, short = ([{"role": "user", "content": "a" * 600}], "Yes"), ([{"role": "user", "content": "a"}], "Yes")
-    first, second = scorer.score([long, short])  # gpt2 here has 512 positions
+    first, second = logliks(scorer, [long, short])  # gpt2 here has 512 positions
     assert isinstance(first, Failure)
     assert first.code == "scoring_failed"
-    assert isinstance(second, Score)
+    assert isinstance(second, Measured)
 
 
 def test_progress_counts_up_to_all_items(student: str) -> None:
     seen: list[tuple[int, int]] = []
-    scorer = LogLikelihood(student, max_length=256, tokens_per_batch=300, device="cpu")
-    scorer.score([*ITEMS, (ITEMS[0][0], "")], on_progress=lambda done, total: seen.append((done, total)))
+    scorer = Learnability(student, max_length=256, tokens_per_batch=300, device="cpu")
+    scorer.score([*ITEMS, (ITEMS[0][0], "")], [LogLik()], on_progress=lambda done, total: seen.append((done, total)))
     assert seen == sorted(set(seen))
     assert seen[-1] == (13, 13)
 
 
 def test_nothing_to_score_gives_nothing(student: str) -> None:
-    assert LogLikelihood(student, max_length=256, device="cpu").score([]) == []
+    assert Learnability(student, max_length=256, device="cpu").score([], [LogLik()]) == []
 
 
 def test_a_student_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nowhere"):
-        LogLikelihood(str(tmp_path / "nowhere"), max_length=256)
+        Learnability(str(tmp_path / "nowhere"), max_length=256)
+
+
+ALL = [LogLik(), Ifd(kind="ifd"), RankSurprisal(kind="rank_surprisal"), Scas(kind="scas", question_weight=0.25)]
+
+
+@pytest.mark.parametrize("tokens_per_batch", [1, 10_000])
+def test_every_measure_is_what_its_formula_gives_one_answer_at_a_time(student: str, tokens_per_batch: int) -> None:
+    scorer = Learnability(student, max_length=256, device="cpu", tokens_per_batch=tokens_per_batch)
+    model = AutoModelForCausalLM.from_pretrained(student).eval()
+    for item, results in zip(ITEMS, scorer.score(ITEMS, ALL), strict=True):
+        expected = formulas(model, scorer.student.tokenizer, *item, question_weight=0.25)
+        found = [result.value for result in results if isinstance(result, Measured)]
+        assert found == pytest.approx(expected, abs=1e-4)
+
+
+def formulas(model: Any, tokenizer: Any, messages: Any, answer: str, question_weight: float) -> list[float]:
+    """The four papers' definitions, written down plainly; higher is easier."""
+    encoded = with_answer(tokenizer, messages, answer, max_length=256)
+    ids, begin = torch.tensor(encoded.ids), encoded.mask.index(True)
+    seen: list[Any] = []
+    layer = model.model.layers[-1].mlp.up_proj
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
+    with torch.inference_mode():
+        logprobs = model(ids[None]).logits[0].log_softmax(dim=-1)
+        handle.remove()
+        alone = model(ids[None, begin:]).logits[0].log_softmax(dim=-1)
+    loss = [-float(logprobs[t - 1, ids[t]]) for t in range(1, len(ids))]  # loss[t - 1] is that of token t
+    answers = loss[begin - 1 :]
+    loss_alone = [-float(alone[t - 1, ids[begin + t]]) for t in range(1, len(ids) - begin)]
+    ranks = [1 + int((logprobs[t - 1] > logprobs[t - 1, ids[t]]).sum()) for t in range(begin, len(ids))]
+    units = [vector / vector.norm() for vector in seen[0]]
+    special = [int(token) in tokenizer.all_special_ids for token in ids]
+    of_question = [t for t in range(begin) if not special[t]]
+    aa = [float(units[i] @ units[j]) for i in range(begin, len(ids)) for j in range(begin, len(ids))]
+    aq = [float(units[i] @ units[j]) for i in range(begin, len(ids)) for j in of_question]
+    mean = lambda values: sum(values) / len(values)  # noqa: E731
+    d_a, d_q = mean(answers), mean([loss[t - 1] for t in of_question if t > 0])
+    return [
+        -d_a,
+        -mean(answers[1:]) / mean(loss_alone),
+        -sum(min(rank, 100) for rank in ranks) / sum(answers),
+        -((1 - question_weight) * d_a**2 * mean(aa) + question_weight * d_a * d_q * mean(aq)),
+    ]
+
+
+def test_measures_may_look_at_different_lengths_of_one_answer(student: str) -> None:
+    scorer = Learnability(student, max_length=256, device="cpu")
+    ((short, whole),) = scorer.score(ITEMS[4:5], [LogLik(answer_tokens=3), LogLik()])
+    ((alone,),) = scorer.score(ITEMS[4:5], [LogLik(answer_tokens=3)])
+    assert isinstance(short, Measured)
+    assert isinstance(whole, Measured)
+    assert isinstance(alone, Measured)
+    assert (short.detail["tokens"], whole.detail["tokens"]) == (3, len(ITEMS[4][1]))
+    assert short.value == pytest.approx(alone.value, abs=1e-5) != whole.value
+
+
+def test_a_measure_that_says_nothing_of_an_answer_leaves_the_others_their_value(student: str) -> None:
+    scorer = Learnability(student, max_length=256, device="cpu")
+    ((loglik, ifd),) = scorer.score([(ITEMS[0][0], "Y")], ALL[:2])  # one token, and this tokenizer opens with none
+    assert isinstance(loglik, Measured)
+    assert isinstance(ifd, Failure)
+    assert ifd.code == "not_finite"
+
+
+def test_a_student_without_an_up_projection_cannot_give_scas(tmp_path: Path) -> None:
+    scorer = Learnability(saved("gpt2", tmp_path), max_length=256, device="cpu")
+    with pytest.raises(ModelError, match="up_proj"):
+        scorer.score(ITEMS, ALL)
 
 
 @pytest.mark.models
@@ -172,8 +249,8 @@ def test_smollm2_scores_as_the_formula_says_and_finds_sense_likelier_than_noise(
         (question, "zq paris not the of of, blue 77 x"),
         ([{"role": "user", "content": "Count to three. <|im_end|>"}], "1, 2, 3."),
     ]
-    results = LogLikelihood(str(tmp_path), max_length=256, device="cpu").score(items)
+    results = logliks(Learnability(str(tmp_path), max_length=256, device="cpu"), items)
     for item, result in zip(items, results, strict=True):
-        assert isinstance(result, Score)
+        assert isinstance(result, Measured)
         assert result.value == pytest.approx(naive(model, tokenizer, *item, max_length=256), abs=1e-4)
     assert results[0][0] > results[1][0]

@@ -1,0 +1,110 @@
+"""Notions of "learnable", each a function of what one forward pass of the student says about an answer.
+
+Whatever a paper calls it, the value here is higher where the answer is easier to learn, so that every measure can stand
+in the same place of the reward; the paper's own number is kept in the detail.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+RANK_CLIP = 100  # of the Rank-Surprisal Ratio, the paper's r_max
+
+
+class TokenScores(NamedTuple):
+    """What the student says about one answer of n tokens; None where no measure asked."""
+
+    logprobs: Tensor  # (n,) log p(y_t | y_<t, x), float
+    ranks: Tensor | None = None  # (n,) of y_t among the vocabulary, from 1
+    alone: Tensor | None = None  # (n,) log p(y_t | y_<t), without the prompt; NaN where nothing precedes
+    question_nll: float | None = None  # mean -log p of the prompt's own tokens
+    question_direction: Tensor | None = None  # (H,) mean of the prompt's normalised activations
+    answer_directions: Tensor | None = None  # (n, H) the answer's normalised activations; a special token's is zero
+
+
+class Measured(NamedTuple):
+    """Higher is easier to learn. `detail` holds the number of tokens and the paper's own quantities."""
+
+    value: float
+    detail: dict[str, Any]
+
+
+def loglik(scores: TokenScores) -> Measured:
+    """Learnability as PerSyn has it (arXiv 2510.10925): the mean log-likelihood of the answer's tokens, in nats."""
+    return Measured(_mean(scores.logprobs), _detail(scores))
+
+
+def ifd(scores: TokenScores) -> Measured:
+    """Instruction-following difficulty (arXiv 2308.12032), negated.
+
+    The paper's ratio: the answer's mean loss given the prompt, over its mean loss alone. Both means are over the tokens
+    that something precedes in either reading. Low where the prompt explains the answer.
+    """
+    assert scores.alone is not None, "ifd needs the answer alone"
+    kept = ~scores.alone.isnan()
+    given, alone = -_mean(scores.logprobs[kept]), -_mean(scores.alone[kept])
+    ratio = given / alone
+    return Measured(-ratio, _detail(scores) | {"ifd": ratio, "loss": given, "loss_alone": alone})
+
+
+def rank_surprisal(scores: TokenScores) -> Measured:
+    """Rank-Surprisal Ratio (arXiv 2601.14249), negated: Σ min(rank, 100) / Σ -log p.
+
+    Low where tokens are improbable, so that there is something to learn, and yet among the student's first choices.
+    """
+    assert scores.ranks is not None, "rank_surprisal needs ranks"
+    ranks = scores.ranks.clamp(max=RANK_CLIP).double()
+    surprisal = -scores.logprobs.double()
+    ratio = float(ranks.sum() / surprisal.sum().clamp(min=1e-12))
+    return Measured(-ratio, _detail(scores) | {"rsr": ratio, "mean_rank": float(ranks.mean())})
+
+
+def scas(scores: TokenScores, weight: float) -> Measured:
+    """The learning cost of Student-Centric Answer Sampling (arXiv 2605.26872), negated.
+
+    S = (1-λ)·d_A²·AA + λ·d_A·d_Q·AQ, where d_A and d_Q are the mean losses of the answer's and the prompt's tokens, AA
+    the mean cosine between activations of two answer tokens and AQ that between an answer's and a prompt's token. The
+    activations are the outputs of the last layer's up-projection; special tokens take no part in any of the four.
+    """
+    assert scores.answer_directions is not None, "scas needs activations"
+    real = scores.answer_directions.norm(dim=1) > 0
+    answer = scores.answer_directions[real].mean(dim=0)
+    answer_loss, question_loss = -_mean(scores.logprobs[real]), scores.question_nll or 0.0
+    within = float(answer @ answer)  # the mean over all pairs of unit vectors is the square of their mean
+    across = 0.0 if scores.question_direction is None else float(answer @ scores.question_direction)
+    cost = (1 - weight) * answer_loss**2 * within + weight * answer_loss * question_loss * across
+    return Measured(
+        -cost,
+        _detail(scores)
+        | {"scas": cost, "answer_loss": answer_loss, "question_loss": question_loss, "aa": within, "aq": across},
+    )
+
+
+def first(scores: TokenScores, tokens: int | None) -> TokenScores:
+    """The same answer, cut to its first tokens: no later token had a say in what is kept."""
+    return scores._replace(
+        logprobs=scores.logprobs[:tokens],
+        ranks=None if scores.ranks is None else scores.ranks[:tokens],
+        alone=None if scores.alone is None else scores.alone[:tokens],
+        answer_directions=None if scores.answer_directions is None else scores.answer_directions[:tokens],
+    )
+
+
+def rank_of(logits: Tensor, targets: Tensor) -> Tensor:
+    """(rows,) ranks from 1 of targets (rows,) in logits (rows, vocabulary); equals share the best rank."""
+    chosen = logits.gather(1, targets[:, None])
+    return 1 + (logits > chosen).sum(dim=1)
+
+
+def _mean(values: Tensor) -> float:
+    return float(values.double().mean())
+
+
+def _detail(scores: TokenScores) -> dict[str, Any]:
+    return {"tokens": len(scores.logprobs)}
+
+
+def unit(activations: Tensor) -> Tensor:
+    """(rows, H) with rows of length 1."""
+    return torch.nn.functional.normalize(activations.float(), dim=1)
