@@ -18,6 +18,7 @@ def _one_of(column: str, values: type[JobState] | type[JobEvent] | tuple[str, ..
 
 
 JOB_KINDS = ("generate", "score", "train_router", "route")
+POLICIES = ("persyn", "strong", "family_strong", "mix", "car", "random", "oracle", "budgeted")
 
 
 class Base(DeclarativeBase):
@@ -105,7 +106,7 @@ class Scorer(Base):
 class Run(Base):
     __tablename__ = "run"
     __table_args__ = (
-        CheckConstraint(_one_of("policy", ("persyn", "strong", "random")), name="policy"),
+        CheckConstraint(_one_of("policy", POLICIES), name="policy"),
         CheckConstraint("alpha BETWEEN 0 AND 1", name="alpha"),
     )
     id: Mapped[PrimaryKey]
@@ -311,8 +312,8 @@ class RoutingDecision(Base):
 
     __tablename__ = "routing_decision"
     __table_args__ = (
-        CheckConstraint(_one_of("basis", ("router", "static", "random", "measured")), name="basis"),
-        CheckConstraint("(basis = 'router') = (router_id IS NOT NULL)", name="router_named"),
+        CheckConstraint(_one_of("basis", ("router", "budget", "static", "random", "measured")), name="basis"),
+        CheckConstraint("(basis IN ('router', 'budget')) = (router_id IS NOT NULL)", name="router_named"),
         UniqueConstraint("run_id", "policy", "prompt_id"),
     )
     id: Mapped[PrimaryKey]
@@ -322,7 +323,8 @@ class RoutingDecision(Base):
     basis: Mapped[str] = mapped_column(Text)  # measured: a calibration prompt's best answer, already paid for
     teacher_id: Mapped[int] = references("teacher.id")
     router_id: Mapped[int | None] = references("router.id")
-    coefficients: Mapped[list[float] | None] = mapped_column(ARRAY(DOUBLE_PRECISION))
+    coefficients: Mapped[list[float] | None] = mapped_column(ARRAY(DOUBLE_PRECISION))  # the rewards where measured
+    neighbour_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))  # calibration prompts, nearest first
     margin: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
     lease_id: Mapped[int] = references("lease.id")
     created_at: Mapped[CreatedAt]

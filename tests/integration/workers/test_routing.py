@@ -16,12 +16,15 @@ from workers.routing import drain_router
 PROMPTS, CALIBRATED = 12, 6
 # Quality of teachers a, b, c on every calibration prompt: b is the strongest.
 QUALITY = (0.0, 1.0, 0.5)
+LEARNABILITY = (-0.1, -2.0, -0.2)
 
 
 def scored_run(engine: Engine, **changes: Any) -> int:
     """A run whose calibration answers exist and are scored, as workers would have left them."""
-    teachers = [{"name": name, "family": "f", "params_b": 1, "model": "m"} for name in "abc"]
-    raw = {"name": "r", "prompts": "set", "student": {"name": "s", "model": "m"}, "teachers": teachers}
+    families = {"a": "f", "b": "g", "c": "f"}
+    teachers = [{"name": name, "family": families[name], "params_b": 1, "model": "m"} for name in "abc"]
+    student = {"name": "s", "model": "m", "family": "f"}
+    raw = {"name": "r", "prompts": "set", "student": student, "teachers": teachers}
     settings = {"alpha": 0.0, "calibration": {"size": CALIBRATED, "validation": 0.34}}
     with engine.begin() as conn:
         conn.execute(text("INSERT INTO prompt_set (name) VALUES ('set')"))
@@ -41,8 +44,8 @@ def scored_run(engine: Engine, **changes: Any) -> int:
         with engine.begin() as conn:
             runs.aim(conn, run_id, Stage.SCORE)
         pipeline.advance(engine, run_id)
-        for queue in ("score.quality", "score.learnability"):
-            score(engine, queue, QUALITY[position])
+        score(engine, "score.quality", QUALITY[position])
+        score(engine, "score.learnability", LEARNABILITY[position])
     return run_id
 
 
@@ -116,6 +119,71 @@ def test_calibration_prompts_get_what_the_run_says(
     run_id = scored_run(engine, policy="strong", calibration_answers=calibration_answers)
     assert route(engine, tmp_path, run_id) == expected
     assert violations(engine) == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "options", "expected"),
+    [
+        # teacher a is of the student's family, and c too: c is the stronger of the two
+        ("family_strong", {}, {("c", "static"): PROMPTS}),
+        # α-free: quality 0, 1, 0.5 over 1 + β·loss, the losses 0.1, 2 and 0.2
+        ("car", {"beta": 3.0}, {("c", "static"): PROMPTS}),
+        ("car", {"beta": 0.0}, {("b", "static"): PROMPTS}),
+        ("mix", {"strong_share": 1.0}, {("b", "random"): PROMPTS}),
+        ("mix", {"strong_share": 0.0}, {("a", "random"): PROMPTS}),
+        ("mix", {"strong_share": 0.0, "weak": "c"}, {("c", "random"): PROMPTS}),
+    ],
+)
+def test_a_baseline_decides_by_calibration_alone_and_trains_no_router(
+    engine: Engine, tmp_path: Path, policy: str, options: dict[str, Any], expected: dict[tuple[str, str], int]
+) -> None:
+    run_id = scored_run(engine, policy=policy, policy_options=options, calibration_answers="routed")
+    assert route(engine, tmp_path, run_id) == expected
+    assert violations(engine) == []
+    with engine.connect() as conn:
+        assert conn.execute(text("SELECT count(*) FROM job WHERE kind = 'train_router'")).scalar_one() == 0
+        assert conn.execute(text("SELECT count(*) FROM job WHERE kind = 'generate'")).scalar_one() == 3 * CALIBRATED
+
+
+def test_mix_gives_both_teachers_their_part(engine: Engine, tmp_path: Path) -> None:
+    options = {"strong_share": 0.5}
+    run_id = scored_run(engine, policy="mix", policy_options=options, calibration_answers="routed")
+    assert route(engine, tmp_path, run_id).keys() == {("a", "random"), ("b", "random")}
+
+
+def test_a_negative_quality_ends_car_with_its_reason(engine: Engine, tmp_path: Path) -> None:
+    run_id = scored_run(engine, policy="car")
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE score SET value = -1 WHERE value = 0"))
+    assert {basis for _, basis in route(engine, tmp_path, run_id)} == {"measured"}
+    assert ended(engine) == ("dead", "negative_quality")
+
+
+def test_the_oracle_takes_the_best_measured_answer_of_every_prompt(engine: Engine, tmp_path: Path) -> None:
+    run_id = scored_run(engine, policy="oracle", calibration={"size": PROMPTS, "validation": 0.34})
+    assert route(engine, tmp_path, run_id) == {("b", "measured"): PROMPTS}
+    with engine.connect() as conn:
+        kept = conn.execute(text("SELECT DISTINCT coefficients, margin FROM routing_decision")).all()
+    assert [tuple(row) for row in kept] == [([0.0, 1.0, 0.5], 0.5)]
+    assert violations(engine) == []
+
+
+def test_the_oracle_without_every_answer_ends_with_its_reason_and_decides_nothing(
+    engine: Engine, tmp_path: Path
+) -> None:
+    run_id = scored_run(engine, policy="oracle")
+    assert route(engine, tmp_path, run_id) == {}
+    assert ended(engine) == ("dead", "answers_missing")
+    with engine.connect() as conn:
+        detail = conn.execute(text("SELECT detail FROM job_event WHERE event = 'died'")).scalar_one()
+    assert detail.startswith(f"the policy oracle needs measured answers to every prompt, and 6 of {PROMPTS} have none;")
+    assert pipeline.advance(engine, run_id).finished
+
+
+def ended(engine: Engine) -> tuple[str, str]:
+    with engine.connect() as conn:
+        row = conn.execute(text("SELECT state, error_code FROM job WHERE kind = 'route'")).one()
+    return row.state, row.error_code
 
 
 def test_random_decides_for_every_prompt_and_again_the_same(engine: Engine, tmp_path: Path) -> None:
