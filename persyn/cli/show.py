@@ -62,7 +62,7 @@ def summary_tables(summary: "Summary") -> list[Table]:
 def degenerate_line(flat: "Degenerate") -> str:
     return (
         f"Of {flat.prompts} calibration prompts all teachers are equal in quality on {flat.quality}, in learnability"
-        f" on {flat.learnability} (there the other score decides), in reward on {flat.reward} (nothing is learnt there)."
+        f" on {flat.learnability} (there the other score decides), in reward on {flat.reward} (they teach nothing)."
     )
 
 
