@@ -6,6 +6,7 @@ their decisions and the end of their job are one transaction, so that a worker k
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -208,7 +209,7 @@ def _route_by_measure(
             " or use another policy"
         )
         raise Failed("answers_missing", message, permanent=True)
-    _store_at_once(host, lease, run, claim, chosen)
+    _store_at_once(host, lease, run, claim, iter(chosen))
 
 
 def _route_within_budget(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim, asker: Asker) -> None:
@@ -231,20 +232,22 @@ def _route_within_budget(host: Host, lease: LeaseKeeper, run: runs.Run, claim: j
     except ConfigError as exc:
         raise Failed("infeasible_budget", str(exc), permanent=True) from exc
     choice = budget.spread(asked.coefficients, capacity, [prompt.sha256 for prompt in prompts])
-    _store_at_once(host, lease, run, claim, list(_asked_decisions(run, asker.id, "budget", prompts, asked, choice)))
+    _store_at_once(host, lease, run, claim, _asked_decisions(run, asker.id, "budget", prompts, asked, choice))
 
 
 def _store_at_once(
-    host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim, chosen: list[decisions.Decision]
+    host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim, chosen: Iterator[decisions.Decision]
 ) -> None:
     """All decisions and the end of the job together. Raises LeaseLost, and then stores none."""
+    stored = 0
     with host.engine.begin() as conn:
-        for start in range(0, len(chosen), BATCH):
+        while part := list(islice(chosen, BATCH)):
             lease.beat()
-            decisions.write(conn, lease.id, run.id, run.config.policy, chosen[start : start + BATCH])
+            decisions.write(conn, lease.id, run.id, run.config.policy, part)
+            stored += len(part)
         if not jobs.complete(conn, lease.id, [claim.id]):
             conn.rollback()
-    log.info("action=route run=%s prompts=%d", run.id, len(chosen))
+    log.info("action=route run=%s prompts=%d", run.id, stored)
 
 
 def _number(value: float) -> float | None:
