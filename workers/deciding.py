@@ -6,6 +6,7 @@ their decisions and the end of their job are one transaction, so that a worker k
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from persyn.inference import load
 from persyn.leases import LeaseKeeper
 from persyn.rewards import matrix
 from persyn.router import store as routers
-from persyn.routing import budget, decisions, policies
+from persyn.routing import budget, decisions, nearby, policies
 from workers.failures import Failed
 from workers.host import Host
 
@@ -32,13 +33,17 @@ def route(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> N
     """Give every prompt of the run its teacher; a run cut short goes on. Raises Failed, LeaseLost, ModelError."""
     with host.engine.connect() as conn:
         measured = matrix.load(conn, run.id, run.config)
+    if run.config.policy == "oracle":
+        _route_by_measure(host, lease, run, claim, measured)
+        return
     if run.config.calibration_answers == "best":
         with host.engine.begin() as conn:
             decisions.store(conn, lease.id, run.id, run.config.policy, list(_best_measured(run, measured)))
-    if run.config.policy == "budgeted":
-        _route_within_budget(host, lease, run, claim)
+    asker = Asker(host, lease, run, measured) if run.config.needs_router else None
+    if asker is not None and run.config.policy == "budgeted":
+        _route_within_budget(host, lease, run, claim, asker)
         return
-    decide = _by_router(run, Asker(host, run)) if run.config.policy == "persyn" else _by_prompt(run, measured)
+    decide = _by_prompt(run, measured) if asker is None else _by_router(run, asker)
     for batch in _undecided(host, lease, run):
         chosen = decide(batch)
         with host.engine.begin() as conn:
@@ -82,9 +87,9 @@ class Asked(NamedTuple):
 
 
 class Asker:
-    """The run's router, loaded to be asked."""
+    """The run's router, loaded to be asked, and the prompts that taught it."""
 
-    def __init__(self, host: Host, run: runs.Run) -> None:
+    def __init__(self, host: Host, lease: LeaseKeeper, run: runs.Run, measured: matrix.Measured) -> None:
         from persyn.router import predict
 
         with host.engine.connect() as conn:
@@ -94,10 +99,20 @@ class Asker:
         backbone = load.model_path(run.config.router.backbone, run.config.router.revision, host.home)
         self._router = predict.Router(Path(stored.artifact_path), stored.artifact_sha256, backbone)
         self.id = stored.id
+        taught = [row for row in measured.train if np.isfinite(measured.reward[row]).sum() >= 2]
+        self._taught_ids = [measured.prompt_ids[row] for row in taught]
+        known = []
+        for start in range(0, len(taught), BATCH):
+            lease.beat()
+            known.append(self._router.look([measured.messages[row] for row in taught[start : start + BATCH]]).vectors)
+        self._known = nearby.directions(np.concatenate(known)) if known else None
 
     def ask(self, batch: Sequence[decisions.Undecided]) -> Asked:
-        messages = [prompt.messages for prompt in batch]
-        return Asked(self._router.coefficients(messages), [None] * len(messages))
+        seen = self._router.look([prompt.messages for prompt in batch])
+        if self._known is None:
+            return Asked(seen.coefficients, [None] * len(batch))
+        rows = nearby.nearest(nearby.directions(seen.vectors), self._known, NEIGHBOURS)
+        return Asked(seen.coefficients, [[self._taught_ids[row] for row in found] for found in rows])
 
 
 Decide = Callable[[list[decisions.Undecided]], list[decisions.Decision]]
@@ -175,8 +190,29 @@ def _most_compatible(measured: matrix.Measured, beta: float) -> int:
     return int(np.nanargmax(found))
 
 
-def _route_within_budget(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> None:
-    asker = Asker(host, run)
+def _route_by_measure(
+    host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim, measured: matrix.Measured
+) -> None:
+    """`oracle`: only what was measured counts, so the calibration set must be the whole set."""
+    chosen = list(_best_measured(run, measured))
+    known = {decision.prompt_id for decision in chosen}
+    prompts = missing = 0
+    for batch in _undecided(host, lease, run):
+        prompts += len(batch)
+        missing += sum(prompt.prompt_id not in known for prompt in batch)
+    if host.stopping.is_set():
+        return
+    if missing:
+        message = (
+            f"the policy oracle needs measured answers to every prompt, and {missing} of {prompts} have none;"
+            " start a run whose calibration.size covers the prompt set (answers that exist are not asked for again),"
+            " or use another policy"
+        )
+        raise Failed("answers_missing", message, permanent=True)
+    _store_at_once(host, lease, run, claim, iter(chosen))
+
+
+def _route_within_budget(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim, asker: Asker) -> None:
     prompts: list[decisions.Undecided] = []
     answers: list[Asked] = []
     for batch in _undecided(host, lease, run):
@@ -196,20 +232,22 @@ def _route_within_budget(host: Host, lease: LeaseKeeper, run: runs.Run, claim: j
     except ConfigError as exc:
         raise Failed("infeasible_budget", str(exc), permanent=True) from exc
     choice = budget.spread(asked.coefficients, capacity, [prompt.sha256 for prompt in prompts])
-    _store_at_once(host, lease, run, claim, list(_asked_decisions(run, asker.id, "budget", prompts, asked, choice)))
+    _store_at_once(host, lease, run, claim, _asked_decisions(run, asker.id, "budget", prompts, asked, choice))
 
 
 def _store_at_once(
-    host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim, chosen: list[decisions.Decision]
+    host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim, chosen: Iterator[decisions.Decision]
 ) -> None:
     """All decisions and the end of the job together. Raises LeaseLost, and then stores none."""
+    stored = 0
     with host.engine.begin() as conn:
-        for start in range(0, len(chosen), BATCH):
+        while part := list(islice(chosen, BATCH)):
             lease.beat()
-            decisions.write(conn, lease.id, run.id, run.config.policy, chosen[start : start + BATCH])
+            decisions.write(conn, lease.id, run.id, run.config.policy, part)
+            stored += len(part)
         if not jobs.complete(conn, lease.id, [claim.id]):
             conn.rollback()
-    log.info("action=route run=%s prompts=%d", run.id, len(chosen))
+    log.info("action=route run=%s prompts=%d", run.id, stored)
 
 
 def _number(value: float) -> float | None:

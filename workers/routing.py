@@ -9,7 +9,7 @@ from persyn.errors import LeaseLost
 from persyn.inference import load
 from persyn.leases import LeaseKeeper
 from persyn.queue import ROUTER
-from persyn.rewards import matrix
+from persyn.rewards import degenerate, matrix
 from persyn.router import store as routers
 from workers.deciding import route
 from workers.failures import Failed, failures
@@ -73,9 +73,11 @@ def _train(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> 
             "normalisation": run.config.normalisation,
         },
     )
+    flat = degenerate.count(measured.quality, measured.learnability, measured.reward)._asdict()
     with host.engine.begin() as conn:
         routers.store(
             conn, lease.id, claim.id, run.id, run.config,
-            teacher_ids=run.teacher_ids, path=str(folder), sha256=sha256, metrics=trained.metrics,
+            teacher_ids=run.teacher_ids, path=str(folder), sha256=sha256,
+            metrics=trained.metrics | {f"degenerate_{name}": value for name, value in flat.items()},
         )  # fmt: skip
     log.info("action=train_router run=%s lease=%s", run.id, lease.id)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from persyn import jobs, runs
-from persyn.config import LogLik
 from persyn.errors import LeaseLost, PersynError
 from persyn.inference import load
 from persyn.leases import LeaseKeeper

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from persyn.reporting import TrailStep
+    from rich.table import Table
+
+    from persyn.reporting import Decision, TrailStep
+    from persyn.rewards.neighbours import Neighbour
 
 app = typer.Typer(no_args_is_help=True, help="Ask why a row is as it is, and whether all invariants hold.")
 
@@ -19,18 +22,28 @@ def prompt(
     prompt: Annotated[str, typer.Argument(metavar="ID", help="The prompt's id from your file, or its number.")],
     as_json: Json = False,
 ) -> None:
-    """Show all that happened to a prompt in a run, in order."""
+    """Show all that happened to a prompt in a run, in order, and why it has its teacher."""
     from persyn import reporting, runs
     from persyn.cli import context, show
+    from persyn.rewards import neighbours
 
     with context.engine().connect() as conn:
         run_id = runs.find(conn, run)
         prompt_id = reporting.find_prompt(conn, run_id, prompt)
         messages = reporting.prompt_messages(conn, prompt_id)
         steps = reporting.trail(conn, run_id, prompt_id)
+        decision = reporting.decision(conn, run_id, prompt_id)
+        near_ids = decision.neighbour_ids if decision else []
+        near = neighbours.measured_on(conn, run_id, runs.load(conn, run_id).config, near_ids)
     if as_json:
-        trail = [step._asdict() for step in steps]
-        typer.echo(json.dumps({"prompt_id": prompt_id, "messages": messages, "trail": trail}, default=str, indent=2))
+        body = {
+            "prompt_id": prompt_id,
+            "messages": messages,
+            "trail": [step._asdict() for step in steps],
+            "decision": decision and decision._asdict(),
+            "neighbours": [neighbour.as_json() for neighbour in near],
+        }
+        typer.echo(json.dumps(body, default=str, indent=2))
         return
     for message in messages:
         show.console.print(
@@ -38,6 +51,10 @@ def prompt(
         )
     for step in steps:
         _print_step(step)
+    if decision is not None:
+        _print_decision(decision)
+    if near:
+        show.console.print(_neighbour_table(near))
 
 
 @app.command()
@@ -77,9 +94,46 @@ def _print_step(step: "TrailStep") -> None:
         show.console.print(f"    {show.safe(str(answer))}", highlight=False, emoji=False)
 
 
+def _print_decision(decision: "Decision") -> None:
+    from persyn.cli import show
+
+    what = "reward" if decision.basis == "measured" else "coefficient"
+    words = f"[bold]{show.safe(decision.teacher)}[/bold] by the policy {decision.policy} ({decision.basis})"
+    if decision.coefficient is not None:
+        words += f": {what} {show.number(decision.coefficient, 4)}"
+    if decision.runner_up is not None:
+        rival = f"{show.safe(decision.runner_up)} with {show.number(decision.runner_up_coefficient, 4)}"
+        words += f", the best other teacher {rival}, margin {show.number(decision.margin, 4)}"
+    show.console.print(f"\n{words}", highlight=False, emoji=False)
+
+
+def _neighbour_table(near: "list[Neighbour]") -> "Table":
+    from rich.table import Table
+
+    from persyn.cli import show
+
+    table = Table(title="What taught the router nearby: reward (quality, learnability)", pad_edge=False)
+    table.add_column("calibration prompt")
+    for teacher in near[0].teachers:
+        table.add_column(show.safe(teacher.teacher), justify="right")
+    for neighbour in near:
+        asked = neighbour.messages[-1]["content"] if neighbour.messages else ""
+        name = show.safe(f"{neighbour.external_id or neighbour.prompt_id}: {' '.join(asked[:200].split())}", 60)
+        cells = [
+            f"{show.number(found.reward)} ({show.number(found.quality)}, {show.number(found.learnability)})"
+            for found in neighbour.teachers
+        ]
+        table.add_row(name, *cells)
+    return table
+
+
 def _fact(value: Any) -> str:
     from persyn.cli import show
 
+    if value is None:
+        return "–"
+    if isinstance(value, list):
+        return ", ".join(_fact(inner) for inner in value)
     if isinstance(value, float):
         return show.number(value, 4)
     if isinstance(value, dict):

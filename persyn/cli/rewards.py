@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Ask the stored scores, without computing anything anew.")
 
+WIDE_POOL = 6  # teachers that still fit side by side
+
 
 @app.callback()
 def _group() -> None:
@@ -61,16 +63,24 @@ def sweep(
 
 
 def _table(name: str, how: str, teachers: list[str], result: "Sweep") -> "Table":
+    """α down and teachers across; the other way round for a pool that would not fit on a terminal."""
     from rich.table import Table
 
     from persyn.cli import show
 
+    digits = 3 if len(teachers) <= WIDE_POOL else 2
+    columns = [["α", *(f"{point.alpha:g}" for point in result.points)]]
+    for place, teacher in enumerate(teachers):
+        columns.append([show.safe(teacher), *(f"{point.shares[place]:.0%}" for point in result.points)])
+    columns.append(["quality", *(show.number(point.quality, digits) for point in result.points)])
+    columns.append(["learnability", *(show.number(point.learnability, digits) for point in result.points)])
+    columns.append(["ties", *(str(point.ties) for point in result.points)])
+    head, *rows = columns if len(teachers) > WIDE_POOL else [list(row) for row in zip(*columns, strict=True)]
     table = Table(title=f"{show.safe(name)}: the best measured answers by α ({how})", pad_edge=False)
-    for column in ("α", *(show.safe(teacher) for teacher in teachers), "quality", "learnability", "ties"):
-        table.add_column(column, justify="right")
-    for point in result.points:
-        cells = [f"{point.alpha:g}", *(f"{share:.1%}" for share in point.shares)]
-        table.add_row(*cells, show.number(point.quality), show.number(point.learnability), str(point.ties))
+    for place, column in enumerate(head):
+        table.add_column(column, justify="right" if place or len(teachers) <= WIDE_POOL else "left")
+    for row in rows:
+        table.add_row(*row)
     table.caption = (
         f"{result.prompts} calibration prompts with both scores, {result.left_out} without. All equal in quality:"
         f" {result.flat_quality}, in learnability: {result.flat_learnability}. A tie counts in equal parts."

@@ -144,15 +144,20 @@ def finish(engine: "Engine", run_id: int, stage: Stage, *, with_worker: bool) ->
 
 def report(engine: "Engine", run_id: int) -> None:
     """Print the run's summary and, where something could not be done, what and why."""
-    from persyn import reporting
+    from persyn import reporting, runs
     from persyn.cli import show
+    from persyn.rewards import degenerate, matrix
 
     with engine.connect() as conn:
         summary = reporting.summary(conn, run_id)
+        measured = matrix.load(conn, run_id, runs.load(conn, run_id).config)
         status = reporting.status(conn, run_id)
         failures = reporting.failures(conn, run_id) if status.dead else []
     for table in show.summary_tables(summary):
         show.console.print(table)
+    flat = degenerate.count(measured.quality, measured.learnability, measured.reward)
+    if any(flat[1:]):
+        show.console.print(show.degenerate_line(flat), highlight=False)
     for row in failures:
         if row.dead_now:
             detail = show.safe(row.example_detail or "", 300)

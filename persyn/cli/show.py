@@ -9,6 +9,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from persyn.reporting import RunStatus, Summary
+    from persyn.rewards.degenerate import Degenerate
 
 console = Console()
 err = Console(stderr=True)
@@ -56,6 +57,13 @@ def summary_tables(summary: "Summary") -> list[Table]:
         teachers.add_row(label, str(mean.prompts), "", "", "", number(mean.quality), number(mean.learnability))
     teachers.caption = "A teacher's quality and learnability are its means on the calibration set."
     return [teachers, _run_table(summary)]
+
+
+def degenerate_line(flat: "Degenerate") -> str:
+    return (
+        f"Of {flat.prompts} calibration prompts all teachers are equal in quality on {flat.quality}, in learnability"
+        f" on {flat.learnability} (there the other score decides), in reward on {flat.reward} (they teach nothing)."
+    )
 
 
 def _run_table(summary: "Summary") -> Table:

@@ -75,6 +75,11 @@ class RunConfig(Strict):
                 raise ValueError(f"policy_options.{field}: no teacher is called {name!r}; there are {', '.join(names)}")
         if self.policy == "budgeted":
             check_budget(names, options.budget)
+        if self.policy == "oracle" and self.calibration_answers == "exclude":
+            raise ValueError(
+                "calibration_answers: the policy oracle decides by calibration answers, so they cannot be excluded."
+                " Leave this key out"
+            )
         if self.policy == "family_strong" and not self.own_family():
             families = ", ".join(sorted({teacher.family for teacher in self.teachers}))
             lacking = f"none is of {self.student.family!r}" if self.student.family else "the student's is not given"

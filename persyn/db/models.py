@@ -363,9 +363,9 @@ class RoutingDecision(Base):
     basis: Mapped[str] = mapped_column(Text)  # measured: a calibration prompt's best answer, already paid for
     teacher_id: Mapped[int] = references("teacher.id")
     router_id: Mapped[int | None] = references("router.id")
-    coefficients: Mapped[list[float] | None] = mapped_column(ARRAY(DOUBLE_PRECISION))
+    coefficients: Mapped[list[float] | None] = mapped_column(ARRAY(DOUBLE_PRECISION))  # the rewards where measured
+    neighbour_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))  # calibration prompts, nearest first
     margin: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
-    neighbour_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))  # nearest calibration prompts first
     lease_id: Mapped[int] = references("lease.id")
     created_at: Mapped[CreatedAt]
 

@@ -1,5 +1,6 @@
 """What runs look like from outside. Reads only."""
 
+from persyn.reporting.decisions import Decision, decision
 from persyn.reporting.overview import (
     STAGE_NAMES,
     Mean,
@@ -20,6 +21,7 @@ from persyn.reporting.overview import (
 )
 
 __all__ = [
-    "STAGE_NAMES", "Mean", "RunStatus", "StageStatus", "Summary", "TeacherResult", "TrailStep", "a_routed_prompt",
-    "failures", "find_prompt", "integrity", "prompt_messages", "runs", "status", "summary", "trail",
+    "STAGE_NAMES", "Decision", "Mean", "RunStatus", "StageStatus", "Summary", "TeacherResult", "TrailStep",
+    "a_routed_prompt", "decision", "failures", "find_prompt", "integrity", "prompt_messages", "runs", "status",
+    "summary", "trail",
 ]  # fmt: skip

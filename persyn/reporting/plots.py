@@ -30,7 +30,9 @@ def alpha_sweep(
     """
     figure = Figure(figsize=(7.0, 7.0), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    above.stackplot(alphas, *([row[teacher] for row in shares] for teacher in range(len(teachers))), labels=teachers)
+    columns = [[row[teacher] for row in shares] for teacher in range(len(teachers))]
+    colours = [matplotlib.colormaps["tab20"](teacher % 20) for teacher in range(len(teachers))]
+    above.stackplot(alphas, *columns, labels=teachers, colors=colours)
     above.set(title=title, ylabel="share of the prompts", ylim=(0, 1))
     above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
     left = below.plot(alphas, quality, "o-", color="tab:blue", label="mean quality")
@@ -38,7 +40,7 @@ def alpha_sweep(
     other = below.twinx()
     right = other.plot(alphas, learnability, "s--", color="tab:orange", label="mean learnability")
     other.set(ylabel="mean learnability")
-    below.legend(handles=[*left, *right], fontsize="small")
+    below.legend(handles=[*left, *right], loc="center left", bbox_to_anchor=(1.15, 0.5), fontsize="small")
     save(figure, path)
 
 

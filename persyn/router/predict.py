@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +12,11 @@ from persyn.chat import Messages
 from persyn.router import artifact
 from persyn.router.dataset import batches, tokenise
 from persyn.router.model import RouterModel, choose_device, load_backbone
+
+
+class Look(NamedTuple):
+    coefficients: NDArray[np.float64]  # (P, M)
+    vectors: NDArray[np.float32]  # (P, H): the prompts as the head sees them
 
 
 class Router:
@@ -33,9 +38,17 @@ class Router:
 
     def coefficients(self, prompts: Sequence[Messages], batch_size: int = 64) -> NDArray[np.float64]:
         """(P, M) coefficients, in the prompts' order."""
+        return self.look(prompts, batch_size).coefficients
+
+    def look(self, prompts: Sequence[Messages], batch_size: int = 64) -> Look:
+        """Coefficients and vectors by one forward pass, in the prompts' order."""
         rows = tokenise(self._backbone, prompts, self.description["max_length"])
-        result = np.zeros((len(rows), self.description["n_teachers"]))
+        head = self._model.head
+        coefficients = np.zeros((len(rows), head.out_features))
+        vectors = np.zeros((len(rows), head.in_features), dtype=np.float32)
         with torch.inference_mode():
             for batch in batches(rows, batch_size, self._device):
-                result[batch.positions] = self._model(batch.ids, batch.attention).double().cpu().numpy()
-        return result
+                embedded = self._model.embed(batch.ids, batch.attention)
+                coefficients[batch.positions] = head(embedded).double().cpu().numpy()
+                vectors[batch.positions] = embedded.cpu().numpy()
+        return Look(coefficients, vectors)

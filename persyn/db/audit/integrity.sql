@@ -84,3 +84,35 @@ FROM routing_decision d
 JOIN run r ON r.id = d.run_id
 JOIN prompt p ON p.id = d.prompt_id
 WHERE p.prompt_set_id <> r.prompt_set_id
+UNION ALL
+SELECT 'a_measured_decision_is_its_best_reward', count(*)
+FROM routing_decision d
+JOIN run_teacher rt ON rt.run_id = d.run_id AND rt.teacher_id = d.teacher_id
+WHERE d.basis = 'measured' AND d.coefficients IS NOT NULL
+  AND d.coefficients[rt.position + 1] IS DISTINCT FROM (SELECT max(c) FROM unnest(d.coefficients) AS c)
+UNION ALL
+SELECT 'an_oracle_decides_by_what_was_measured', count(*)
+FROM routing_decision d
+WHERE d.policy = 'oracle' AND d.basis <> 'measured'
+UNION ALL
+SELECT 'a_budget_left_no_better_teacher_unlimited', count(*)
+FROM routing_decision d
+JOIN run r ON r.id = d.run_id
+JOIN run_teacher rt ON rt.run_id = d.run_id AND rt.teacher_id = d.teacher_id
+WHERE d.basis = 'budget' AND EXISTS (
+    SELECT FROM run_teacher other
+    JOIN teacher t ON t.id = other.teacher_id
+    WHERE other.run_id = d.run_id AND NOT coalesce(r.config -> 'policy_options' -> 'budget' ? t.name, false)
+      AND d.coefficients[other.position + 1] > d.coefficients[rt.position + 1])
+UNION ALL
+SELECT 'no_teacher_exceeds_its_share_of_a_budget', count(*)
+FROM (
+    SELECT d.run_id, d.teacher_id, count(*) AS prompts, sum(count(*)) OVER (PARTITION BY d.run_id) AS routed
+    FROM routing_decision d
+    WHERE d.basis = 'budget'
+    GROUP BY d.run_id, d.teacher_id) taken
+JOIN run r ON r.id = taken.run_id
+JOIN teacher t ON t.id = taken.teacher_id
+WHERE taken.prompts > ceil(
+    (r.config -> 'policy_options' -> 'budget' -> t.name ->> 'share')::double precision * taken.routed::double precision
+    - 1e-6)

@@ -21,14 +21,13 @@ SELECT c.run_id, c.prompt_id, r.created_at, 2, 'calibration', NULL, jsonb_build_
 FROM calibration_prompt c
 JOIN run r ON r.id = c.run_id
 UNION ALL
-SELECT d.run_id, d.prompt_id, d.created_at, 5, 'routed', t.name,
+SELECT d.run_id, d.prompt_id, d.created_at, 5, 'routed', d.teacher,
        jsonb_build_object(
            'policy', d.policy, 'basis', d.basis, 'router_id', d.router_id, 'margin', d.margin,
-           'coefficients', (SELECT jsonb_object_agg(rt_t.name, d.coefficients[rt.position + 1])
-                            FROM run_teacher rt JOIN teacher rt_t ON rt_t.id = rt.teacher_id
-                            WHERE rt.run_id = d.run_id AND d.coefficients IS NOT NULL))
-FROM routing_decision d
-JOIN teacher t ON t.id = d.teacher_id
+           'runner_up', d.runner_up, 'runner_up_coefficient', d.runner_up_coefficient,
+           'neighbours', to_jsonb(d.neighbours),
+           CASE d.basis WHEN 'measured' THEN 'rewards' ELSE 'coefficients' END, d.coefficients)
+FROM audit.decision d
 UNION ALL
 SELECT j.run_id, j.prompt_id, e.at, 3, 'job ' || e.event, t.name,
        jsonb_strip_nulls(jsonb_build_object(

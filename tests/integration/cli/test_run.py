@@ -3,9 +3,12 @@
 import json
 from typing import Any
 
+import pytest
+
 
 def test_run_with_a_worker_goes_to_the_export_and_says_why_something_is_missing(site: Any) -> None:
     site.prepare(prompts=8, calibration=4, marked={3: "[[stub:400-context]]"})
+    run = f"run-{site.tag}"
     first = site.persyn("run", str(site.config_file), "--with-worker")
     assert first.returncode == 0, first.stderr
     assert "context_too_long" in first.stderr
@@ -19,6 +22,40 @@ def test_run_with_a_worker_goes_to_the_export_and_says_why_something_is_missing(
     again = site.persyn("run", str(site.config_file))  # no worker is needed where nothing is left to do
     assert again.returncode == 0, again.stderr
     assert site.scalar("SELECT count(*) FROM job_event") == events
+
+    swept = site.persyn("rewards", "sweep", run, "--alpha", "0,1", "--json", "--plot", str(site.home / "sweep.svg"))
+    assert swept.returncode == 0, swept.stderr
+    found = json.loads(swept.stdout)
+    assert (found["run"], found["normalisation"], found["prompts"] + found["left_out"]) == (run, "minmax", 4)
+    assert [sum(point["shares"]) for point in found["points"]] == pytest.approx([1.0, 1.0])
+    assert (site.home / "sweep.svg").read_text().startswith("<?xml")
+
+    routed = site.scalar("SELECT external_id FROM audit.decision WHERE basis = 'router' LIMIT 1")
+    why = json.loads(site.persyn("audit", "prompt", run, routed, "--json").stdout)
+    decision, (first, *_) = why["decision"], why["neighbours"]
+    assert decision["margin"] == pytest.approx(decision["coefficient"] - decision["runner_up_coefficient"])
+    assert first["prompt_id"] == decision["neighbour_ids"][0]
+    assert {name for teacher in first["teachers"] for name in teacher} == {
+        "teacher",
+        "quality",
+        "learnability",
+        "reward",
+    }
+    shown = site.persyn("audit", "prompt", run, routed).stdout
+    assert "the best other teacher" in " ".join(shown.split())
+    assert "What taught the router nearby" in shown
+
+
+def test_a_sweep_without_scores_or_with_a_wrong_alpha_is_one_sentence(site: Any) -> None:
+    site.prepare(prompts=4, calibration=2)
+    run = f"run-{site.tag}"
+    for options, code, told in (
+        ([], 2, f"persyn: Run {run} has no calibration prompt with two answers that have both quality"),
+        (["--alpha", "1:0:0.1"], 2, "persyn: --alpha: '1:0:0.1' is neither FROM:TO:STEP"),
+    ):
+        refused = site.persyn("rewards", "sweep", run, *options)
+        assert (refused.returncode, refused.stdout) == (code, "")
+        assert refused.stderr.startswith(told)
 
 
 def test_another_configuration_under_the_same_name_is_refused(site: Any) -> None:

@@ -57,6 +57,16 @@ class Story:
     def move_answer_to_another_lease(self) -> None:
         self.sql("UPDATE generation SET lease_id = :id", id=self.world.lease(self.conn))
 
+    def decide_by_measure(self, rewards: list[float]) -> None:
+        self.decide(basis="measured")
+        self.sql("UPDATE routing_decision SET coefficients = :rewards", rewards=rewards)
+
+    def decide_within(self, budget: str, *, best: int) -> None:
+        """The first teacher gets the prompt under a budget, though `best` has the highest coefficient."""
+        config = f'{{"policy_options": {{"budget": {budget}}}}}'
+        self.sql("UPDATE run SET config = CAST(:config AS jsonb)", config=config)
+        self.decide(basis="budget", router=self.router(), best=best)
+
     def route_outside_of_the_pool(self) -> None:
         self.decide(teacher=1)
         self.sql("DELETE FROM run_teacher WHERE teacher_id = :id", id=self.world.teachers[1])
@@ -89,6 +99,13 @@ BREAKS: dict[str, Callable[[Story], object]] = {
     "a_router_decision_is_its_largest_coefficient": lambda story: story.decide(
         basis="router", router=story.router(), best=1
     ),
+    "a_measured_decision_is_its_best_reward": lambda story: story.decide_by_measure([0.2, 0.9]),
+    "an_oracle_decides_by_what_was_measured": lambda story: [
+        story.decide(),
+        story.sql("UPDATE routing_decision SET policy = 'oracle'"),
+    ],
+    "a_budget_left_no_better_teacher_unlimited": lambda story: story.decide_within('{"small": {"share": 1}}', best=1),
+    "no_teacher_exceeds_its_share_of_a_budget": lambda story: story.decide_within('{"small": {"share": 0}}', best=0),
     "routed_prompts_of_a_run_are_of_its_set": Story.route_outside_of_the_set,
 }
 
@@ -135,6 +152,37 @@ def test_the_trail_of_a_prompt_tells_what_happened_in_its_order(world: "World") 
     assert [row.teacher for row in rows] == [None, *["small"] * 6]
     assert rows[5].detail["coefficients"] == {"small": 1.0, "large": 0.0}
     assert rows[4].detail["reused"] is False
+
+
+def test_a_decision_names_its_runner_up_and_the_calibration_prompts_near_to_it(world: "World") -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        story.decide(basis="router", router=story.router(), best=1, teacher=1)
+        story.sql("UPDATE routing_decision SET neighbour_ids = :ids", ids=[world.prompts[3], world.prompts[1]])
+        story.sql("UPDATE prompt SET external_id = 'p-1' WHERE id = :id", id=world.prompts[1])
+        row = story.sql("SELECT * FROM audit.decision").one()
+        trail = story.sql("SELECT detail FROM audit.prompt_trail WHERE what = 'routed'").scalar_one()
+    assert (row.teacher, row.coefficient, row.margin) == ("large", 1.0, 0.5)
+    assert (row.runner_up, row.runner_up_coefficient) == ("small", 0.0)
+    assert row.neighbours == [str(world.prompts[3]), "p-1"]
+    assert (trail["runner_up"], trail["runner_up_coefficient"], trail["neighbours"]) == ("small", 0.0, row.neighbours)
+
+
+def test_a_decision_without_coefficients_has_no_runner_up(world: "World") -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        story.decide()
+        row = story.sql("SELECT * FROM audit.decision").one()
+    assert (row.teacher, row.coefficient, row.runner_up, row.coefficients, row.neighbours) == ("small", *[None] * 4)
+
+
+def test_a_measured_decision_shows_rewards_and_no_coefficients(world: "World") -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        story.decide_by_measure([0.9, 0.2])
+        trail = story.sql("SELECT detail FROM audit.prompt_trail WHERE what = 'routed'").scalar_one()
+    assert trail["rewards"] == {"small": 0.9, "large": 0.2}
+    assert "coefficients" not in trail
 
 
 def test_the_trail_names_the_error_that_ended_a_job(world: "World") -> None:

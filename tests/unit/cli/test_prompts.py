@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from persyn.cli.prompts import _bar, _summary
+from persyn.cli.prompts import bar, _summary
 from persyn.prompts.load import ImportReport, Progress
 
 
@@ -16,14 +16,14 @@ def test_the_summary_names_the_rejects_file_only_where_there_is_one() -> None:
 
 
 def test_progress_without_a_terminal_stays_quiet() -> None:
-    code = "from persyn.cli.prompts import _bar\nfrom persyn.prompts.load import Progress\n"
-    code += "with _bar() as show:\n    show(Progress(1000, None))\n    show(Progress(2000, 1.0))\n"
+    code = "from persyn.cli.prompts import bar\nfrom persyn.prompts.load import Progress\n"
+    code += "with bar() as show:\n    show(Progress(1000, None))\n    show(Progress(2000, 1.0))\n"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("", "")
 
 
 def test_progress_takes_known_and_unknown_sizes() -> None:
-    with _bar() as show:
+    with bar() as show:
         show(Progress(1000, None))
         show(Progress(2000, 0.5))
 

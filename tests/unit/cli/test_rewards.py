@@ -1,0 +1,23 @@
+"""`persyn rewards sweep`: the table fits a terminal whatever the size of the pool."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from persyn.cli.rewards import _table
+from persyn.rewards.sweep import sweep
+
+
+@pytest.mark.parametrize("pool", [2, 6, 7, 20])
+def test_every_teacher_and_every_alpha_is_in_the_table(pool: int) -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(2, 30, pool))
+    teachers = [f"t{number}[x]" for number in range(pool)]
+    result = sweep(scores[0], scores[1], [0.0, 0.25, 1.0], "minmax")
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(_table("run", "minmax", teachers, result))
+    shown = console.export_text()
+    for expected in (*teachers, "0.25", "learnability", "30 calibration prompts"):
+        assert expected in shown
