@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import URL, make_url
@@ -17,6 +18,10 @@ from sqlalchemy.engine import URL, make_url
 from persyn.config import Settings
 from persyn.db import migrate, session
 from persyn.local import services
+
+# How long an example takes is no property of the code.
+hypothesis.settings.register_profile("persyn", deadline=None)
+hypothesis.settings.load_profile("persyn")
 
 SHARED_DATA = os.environ.get("PERSYN_TEST_DATA")
 
