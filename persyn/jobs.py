@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, TextClause, text
 
+from persyn import pauses
 from persyn.errors import LeaseLost
 from persyn.states import JobEvent
 
@@ -64,6 +65,10 @@ WITH new AS (
 SELECT count(*) FROM new
 """
 
+# What is paused is neither claimed nor counted as waiting.
+_OPEN = f"""{pauses.QUEUE_IS_OPEN.format(queue="job.queue")}
+      AND run_id NOT IN (SELECT id FROM run WHERE paused_at IS NOT NULL)"""
+
 _OPEN_LEASE = text("""
 INSERT INTO lease (worker, host, queue, expires_at, deadline_at)
 VALUES (:worker, :host, :queue,
@@ -71,7 +76,7 @@ VALUES (:worker, :host, :queue,
 RETURNING id
 """)
 
-_CLAIM = text("""
+_CLAIM = text(f"""
 WITH candidate AS MATERIALIZED (
     SELECT id FROM job
     WHERE queue = :queue AND state = 'ready' AND not_before <= clock_timestamp()
@@ -79,7 +84,8 @@ WITH candidate AS MATERIALIZED (
       AND NOT EXISTS (SELECT FROM job AS held WHERE held.lease_id = :lease_id
                       AND (:suspects OR held.lost_count >= :alone))
       AND (CAST(:teacher_id AS bigint) IS NULL OR teacher_id = :teacher_id)
-      AND (CAST(:scorer_id AS bigint) IS NULL OR scorer_id = :scorer_id)
+      AND (CAST(:scorer_ids AS bigint[]) IS NULL OR scorer_id = ANY(:scorer_ids))
+      AND {_OPEN}
     ORDER BY priority, id
     LIMIT :limit
     FOR UPDATE SKIP LOCKED
@@ -240,7 +246,7 @@ def _hold(conn: Connection, lease_id: int, statement: TextClause) -> None:
 
 def claim(
     conn: Connection, lease_id: int, queue: str, limit: int, *, idle: bool = True,
-    teacher_id: int | None = None, scorer_id: int | None = None, deadline_s: float = LEASE_DEADLINE_S,
+    teacher_id: int | None = None, scorer_ids: Sequence[int] | None = None, deadline_s: float = LEASE_DEADLINE_S,
 ) -> list[Claim]:  # fmt: skip
     """Take up to `limit` jobs that are due, those of earlier stages first.
 
@@ -250,7 +256,8 @@ def claim(
     """
     _hold(conn, lease_id, _HOLD_ALONE)
     values = {
-        "lease_id": lease_id, "queue": queue, "teacher_id": teacher_id, "scorer_id": scorer_id,
+        "lease_id": lease_id, "queue": queue, "teacher_id": teacher_id,
+        "scorer_ids": None if scorer_ids is None else list(scorer_ids),
         "alone": ALONE_AFTER_LOSSES,
     }  # fmt: skip
     rows = conn.execute(_CLAIM, {**values, "suspects": False, "limit": limit}).all()
@@ -335,9 +342,9 @@ def _lose(conn: Connection, lease_ids: list[int], job_ids: list[int] | None, det
 def waiting(conn: Connection) -> dict[str, int]:
     """Queue → how many of its jobs are due."""
     rows = conn.execute(
-        text("""
+        text(f"""
         SELECT queue, count(*) AS jobs FROM job
-        WHERE state = 'ready' AND not_before <= clock_timestamp() GROUP BY queue ORDER BY queue
+        WHERE state = 'ready' AND not_before <= clock_timestamp() AND {_OPEN} GROUP BY queue ORDER BY queue
         """)
     )
     return {row.queue: row.jobs for row in rows}
@@ -346,9 +353,9 @@ def waiting(conn: Connection) -> dict[str, int]:
 def next_group(conn: Connection, queue: str) -> tuple[int | None, int | None] | None:
     """The (teacher_id, scorer_id) of the queue's first due job; None when nothing is due."""
     row = conn.execute(
-        text("""
+        text(f"""
         SELECT teacher_id, scorer_id FROM job
-        WHERE queue = :queue AND state = 'ready' AND not_before <= clock_timestamp()
+        WHERE queue = :queue AND state = 'ready' AND not_before <= clock_timestamp() AND {_OPEN}
         ORDER BY lost_count >= :alone, priority, id LIMIT 1
         """),
         {"queue": queue, "alone": ALONE_AFTER_LOSSES},

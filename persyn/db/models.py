@@ -123,6 +123,9 @@ class Run(Base):
     target_stage: Mapped[int] = mapped_column(Integer)  # how far the pipeline may take it by itself
     finished_at: Mapped[Moment | None]  # set once nothing is left to do; whoever adds work clears it
     created_at: Mapped[CreatedAt]
+    paused_at: Mapped[Moment | None]  # its jobs are not claimed while this is set
+    pause_reason: Mapped[str | None] = mapped_column(Text)
+    paused_by: Mapped[str | None] = mapped_column(Text)
 
 
 class RunTeacher(Base):
@@ -231,6 +234,35 @@ class Job(Base):
     error_code: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[CreatedAt]
     finished_at: Mapped[Moment | None]
+
+
+class QueuePause(Base):
+    """A queue that is held back, until somebody resumes it or `until_at` passes."""
+
+    __tablename__ = "queue_pause"
+    queue: Mapped[str] = mapped_column(Text, primary_key=True)
+    reason: Mapped[str] = mapped_column(Text)
+    paused_by: Mapped[str] = mapped_column(Text)
+    paused_at: Mapped[CreatedAt]
+    until_at: Mapped[Moment | None]
+
+
+class Worker(Base):
+    """A worker process as it last described itself; for people, no part of the protocol."""
+
+    __tablename__ = "worker"
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    host: Mapped[str] = mapped_column(Text)
+    pid: Mapped[int] = mapped_column(Integer)
+    queues: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    started_at: Mapped[CreatedAt]
+    seen_at: Mapped[CreatedAt]
+    stopped_at: Mapped[Moment | None]
+    drain_requested_at: Mapped[Moment | None]
+    queue: Mapped[str | None] = mapped_column(Text)  # what it drains now; null while it waits
+    teacher: Mapped[str | None] = mapped_column(Text)
+    model: Mapped[str | None] = mapped_column(Text)
+    tokens_per_s: Mapped[float | None] = mapped_column(Float)
 
 
 class JobEventRow(Base):
