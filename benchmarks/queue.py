@@ -1,122 +1,106 @@
-"""What the job table costs against Celery with one message per prompt, side by side in one run.
+"""What the queue costs a prompt, against Celery and Procrastinate with one message a prompt, side by side in one run.
 
-Enqueue: jobs with their events, against one `send_task` per prompt. Process: claim 64, complete 64 with an
-event each, against a broker round trip per message. No model works: this is the queue alone.
+All get the same machine, the same Postgres and Valkey, the same two worker processes, and the same 1.2 KB answers:
+
+- **enqueue**: `generation.enqueue`, as the pipeline calls it, jobs and their events in one transaction; against one
+  `send_task` a prompt that carries its messages; against Procrastinate's fastest way, `batch_defer`.
+- **process**: claim, read the prompts, complete and store the answers with their events, in batches as the workers
+  make them; against a real Celery worker (prefork) whose task does nothing at all, and the same with a task that stores
+  its answer, one commit each; against Procrastinate's worker, whose task does nothing.
+
+No model works: this is the queue alone. The rates of the other two hardly depend on how many messages there are, so
+`--others` measures them on fewer and the ratios are of rates.
 """
 
 import argparse
+import json
+import os
 import statistics
-import tempfile
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator
+from multiprocessing.synchronize import Barrier
 
-from celery import Celery
-from sqlalchemy import Engine, text
+from benchmarks import rivals, routed_run
+from persyn import generation, jobs
+from persyn.db import session
 
-from persyn import jobs, queue
-from persyn.config import Settings
-from persyn.db import migrate, session
-from persyn.local import services
-
-_SOURCE = """
-SELECT r.id AS run_id, 'generate' AS kind, CAST(:queue AS text) AS queue, 50 AS priority, p.id AS prompt_id,
-       t.id AS teacher_id, NULL::bigint AS generation_id, NULL::bigint AS scorer_id
-FROM run r, teacher t, prompt p WHERE p.position < :count
-"""
-_SET_UP = """
-INSERT INTO prompt_set (name) VALUES ('bench');
-INSERT INTO student (name, config_sha256, model, config) VALUES ('s', '', '', '{}');
-INSERT INTO teacher (name, config_sha256, family, params_b, model, config) VALUES ('t', '', 'f', 1, '', '{}');
-INSERT INTO scorer (kind, method, config_sha256, config) VALUES ('quality', 'math_verify', '', '{}');
-INSERT INTO run (name, prompt_set_id, student_id, quality_scorer_id, learnability_scorer_id, policy, alpha, config,
-                 config_sha256, code_version, library_versions, target_stage)
-SELECT 'bench', p.id, s.id, q.id, q.id, 'persyn', 0.4, '{}', '', '', '{}', 0 FROM prompt_set p, student s, scorer q;
-"""
+IN_FLIGHT = 64  # what one claim of a worker takes, and one commit stores
+PROCESSES = 2
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.queue_work")
-    parser.add_argument("--jobs", type=int, default=5000)
-    parser.add_argument("--repeat", type=int, default=5)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.queue")
+    parser.add_argument("--jobs", type=int, default=5000, help="routed jobs of ours")
+    parser.add_argument("--others", type=int, help="messages of Celery and Procrastinate; as many as jobs unless given")
+    parser.add_argument("--repeat", type=int, default=3)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="persyn-bench-") as home:
-        settings = Settings(Path(home), None, None)
-        endpoints = services.connect(settings)
-        try:
-            engine = session.connect(endpoints.database_url)
-            migrate.upgrade(engine)
-            _report(engine, endpoints.broker_url, options.jobs, options.repeat)
-            engine.dispose()
-        finally:
-            services.stop(settings)
+    others = options.others or options.jobs
+    rates: dict[str, list[float]] = {}
+    with routed_run.site() as site:
+        for number in range(options.repeat):
+            for name, rate in _round(site, f"bench{number}", options.jobs, others):
+                rates.setdefault(name, []).append(rate)
+                print(f"  round {number + 1}: {name:<28} {rate:>10,.0f} /s", flush=True)
+    _report({name: statistics.median(found) for name, found in rates.items()}, options, others)
 
 
-def _report(engine: Engine, broker_url: str, count: int, repeat: int) -> None:
-    with engine.begin() as conn:
-        conn.exec_driver_sql(_SET_UP)
-        conn.execute(
-            text("""
-            INSERT INTO prompt (prompt_set_id, position, sha256, messages)
-            SELECT s.id, n - 1, md5(n::text), '[]' FROM prompt_set s, generate_series(1, :count) n
-            """),
-            {"count": count},
-        )
-    app = queue.application(broker_url)
-    measured: dict[str, list[float]] = {"enqueue": [], "process": [], "celery enqueue": [], "celery process": []}
-    for _ in range(repeat):
-        _clear(engine)
-        measured["enqueue"].append(_rate(count, lambda: _enqueue(engine, count)))
-        measured["process"].append(_rate(count, lambda: _process(engine)))
-        measured["celery enqueue"].append(_rate(count, lambda: _send(app, count)))
-        measured["celery process"].append(_rate(count, lambda: _receive(app, count)))
-    medians = {name: statistics.median(rates) for name, rates in measured.items()}
+def _report(medians: dict[str, float], options: argparse.Namespace, others: int) -> None:
+    print(f"\nmedians of {options.repeat}; {options.jobs:,} jobs of ours, {others:,} messages of the others")
     for name, rate in medians.items():
-        print(f"{name:<16} {rate:>10,.0f} jobs/s (median of {repeat}, {count} jobs)")
-    for name in ("enqueue", "process"):
-        print(f"{name:<16} {medians[name] / medians['celery ' + name]:>10.1f} × Celery with one message per prompt")
+        print(f"{name:<28} {rate:>10,.0f} /s")
+    for ours, theirs in (
+        ("enqueue", "celery enqueue"),
+        ("enqueue", "procrastinate enqueue"),
+        ("process", "celery process, no-op"),
+        ("process", "celery process, storing"),
+        ("process", "procrastinate process, no-op"),
+    ):
+        print(f"{ours:<8} is {medians[ours] / medians[theirs]:>6.1f} × {theirs}")
+    print(json.dumps({"jobs": options.jobs, "others": others, "repeat": options.repeat, "per_second": medians}))
 
 
-def _rate(count: int, work: Callable[[], None]) -> float:
+def _round(site: routed_run.Site, name: str, count: int, others: int) -> Iterator[tuple[str, float]]:
+    run_id = routed_run.create(site.engine, name, count)
+    routed_run.vacuum(site.engine)
+    yield "enqueue", count / _enqueue(site, run_id)
+    yield "process", count / rivals.together(_work, (site.endpoints.database_url,), PROCESSES)
+    payload = {"messages": [{"role": "user", "content": routed_run.QUESTION}], "teacher": "t0", "seed": 1}
+    yield from rivals.celery(site, others, payload, PROCESSES)
+    yield from rivals.procrastinate(site, others, payload, PROCESSES)
+
+
+def _enqueue(site: routed_run.Site, run_id: int) -> float:
     began = time.perf_counter()
-    work()
-    return count / (time.perf_counter() - began)
+    with site.engine.begin() as conn:
+        generation.enqueue(conn, run_id)
+    return time.perf_counter() - began
 
 
-def _clear(engine: Engine) -> None:
-    with engine.begin() as conn:
-        conn.exec_driver_sql("TRUNCATE job, job_event CASCADE")
-
-
-def _enqueue(engine: Engine, count: int) -> None:
-    with engine.begin() as conn:
-        jobs.enqueue(conn, _SOURCE, {"queue": "teacher.t", "count": count})
-
-
-def _process(engine: Engine) -> None:
-    with engine.begin() as conn:
-        lease = jobs.open_lease(conn, worker="bench", host="bench", queue="teacher.t")
-    while True:
+def _work(database_url: str, barrier: Barrier) -> None:
+    """A worker process that shares the teachers' queues with the others, until nothing is left."""
+    engine = session.connect(database_url)
+    engine.connect().close()
+    barrier.wait()
+    for name in routed_run.teacher_queues():
         with engine.begin() as conn:
-            claims = jobs.claim(conn, lease, "teacher.t", 64)
-        if not claims:
-            return
+            lease_id = jobs.open_lease(conn, worker=f"bench:{os.getpid()}", host="here", queue=name)
+        while True:
+            with engine.begin() as conn:
+                requests = generation.requests(conn, jobs.claim(conn, lease_id, name, IN_FLIGHT))
+            if not requests:
+                break
+            with engine.begin() as conn:
+                generation.store(conn, lease_id, [_answer(request) for request in requests])
         with engine.begin() as conn:
-            jobs.complete(conn, lease, [claim.id for claim in claims])
+            jobs.close(conn, lease_id, "drained")
+    engine.dispose()
 
 
-def _send(app: Celery, count: int) -> None:
-    for number in range(count):
-        app.send_task("bench", args=[number], queue="bench", ignore_result=True)
-
-
-def _receive(app: Celery, count: int) -> None:
-    """The broker's side of consuming alone, without a worker around it: Celery's best case."""
-    with app.connection_for_read() as connection:
-        incoming = connection.SimpleQueue("bench")
-        for _ in range(count):
-            incoming.get(timeout=10).ack()
-        incoming.close()
+def _answer(request: generation.Request) -> generation.Result:
+    return generation.Result(
+        request, text=routed_run.ANSWER, reasoning=None, finish_reason="stop", prompt_tokens=60, completion_tokens=250,
+        latency_s=0.0, server_version="none",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -81,7 +81,13 @@ def create(engine: Engine, name: str, prompts: int) -> int:
 
 def _config(name: str) -> RunConfig:
     teachers = [
-        {"name": f"t{number}", "family": "f", "params_b": 1.0, "model": "m", "endpoint": {"url": "http://127.0.0.1:1/v1"}}
+        {
+            "name": f"t{number}",
+            "family": "f",
+            "params_b": 1.0,
+            "model": "m",
+            "endpoint": {"url": "http://127.0.0.1:1/v1"},
+        }
         for number in range(TEACHERS)
     ]
     given = {"name": name, "prompts": name, "student": {"name": "s", "model": "m"}, "teachers": teachers}

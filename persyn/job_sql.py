@@ -64,11 +64,12 @@ FROM lease WHERE id = :lease_id AND revoked_at IS NULL FOR {lock}
 HOLD_SHARED = text(_HOLD.format(more="", lock="SHARE"))
 # A claim that a crash of Postgres undoes costs an answer computed twice, never one lost or stored twice, so it need not
 # wait for the disk; the commit that stores results does, and takes the claim along. And whatever the statistics of a
-# table that was empty a minute ago say, a claim never reads the table from end to end.
+# table that was empty a minute ago say, a claim never reads the table from end to end; so planning it once will do.
 HOLD_TO_CLAIM = text(
     _HOLD.format(
         more=""",
        set_config('synchronous_commit', 'off', true),
+       set_config('plan_cache_mode', 'force_generic_plan', true),
        set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)""",
         lock="NO KEY UPDATE",
     )
@@ -76,17 +77,19 @@ HOLD_TO_CLAIM = text(
 
 # One probe of the index for each lane that has something ready, however long the lanes are.
 _LANES = f"""
-    (SELECT queue, run_id, priority FROM job WHERE {_READY} AND {{of_queue}}
-     ORDER BY queue, run_id, priority LIMIT 1)
+    (SELECT queue, run_id, priority FROM job WHERE {_READY} {{of_queue}} ORDER BY queue, run_id, priority LIMIT 1)
     UNION ALL
     SELECT further.* FROM lane CROSS JOIN LATERAL (
-        SELECT queue, run_id, priority FROM job
-        WHERE {_READY} AND {{of_queue}}
-          AND (queue, run_id, priority) > (lane.queue, lane.run_id, lane.priority)
+        SELECT queue, run_id, priority FROM job WHERE {_READY} {{of_queue}} AND {{further}}
         ORDER BY queue, run_id, priority LIMIT 1) AS further
 """
-_LANES_OF_QUEUE = _LANES.format(of_queue="queue = :queue")
-_LANES_OF_ALL = _LANES.format(of_queue="true")
+# Postgres takes a comparison of rows as the place to start reading from only where no column is named twice.
+_LANES_OF_QUEUE = _LANES.format(
+    of_queue="AND queue = :queue", further="(run_id, priority) > (lane.run_id, lane.priority)"
+)
+_LANES_OF_ALL = _LANES.format(
+    of_queue="", further="(queue, run_id, priority) > (lane.queue, lane.run_id, lane.priority)"
+)
 
 # Earlier stages first, then the older run. A run's teachers and scorers are fixed, so a lane that has none of those
 # asked for is passed over as a whole.

@@ -265,9 +265,19 @@ def _make_job_quick() -> None:
     )  # fmt: skip
     op.create_index("ix_job_suspect", "job", ["queue"], postgresql_where=sa.text("state = 'ready' AND lost_count >= 2"))
     op.create_index("ix_job_dead", "job", ["run_id", "id"], postgresql_where=sa.text("state = 'dead'"))
+    _make_unique_generate("teacher_id", "prompt_id")
     op.drop_index("ix_job_event_job_id_id", table_name="job_event")
     op.drop_constraint("pk_job_event", "job_event", type_="primary")
     op.create_primary_key("pk_job_event", "job_event", ["job_id", "id"])
+
+
+def _make_unique_generate(*middle: str) -> None:
+    """In the order of enqueuing (teacher before prompt) the index grows at its end."""
+    op.drop_index("uq_job_generate", table_name="job")
+    op.create_index(
+        "uq_job_generate", "job", ["run_id", *middle, "sample_index"], unique=True,
+        postgresql_where=sa.text("kind = 'generate'"),
+    )  # fmt: skip
 
 
 def _count_jobs() -> None:
@@ -298,6 +308,7 @@ def downgrade() -> None:
     op.drop_constraint("pk_job_event", "job_event", type_="primary")
     op.create_primary_key("pk_job_event", "job_event", ["id"])
     op.create_index("ix_job_event_job_id_id", "job_event", ["job_id", "id"])
+    _make_unique_generate("prompt_id", "teacher_id")
     op.drop_index("ix_job_dead", table_name="job")
     op.drop_index("ix_job_suspect", table_name="job")
     op.drop_index("ix_job_ready", table_name="job")

@@ -196,8 +196,8 @@ class Job(Base):
         Index(
             "uq_job_generate",
             "run_id",
+            "teacher_id",  # in the order of enqueuing, so that the index grows at its end
             "prompt_id",
-            "teacher_id",
             "sample_index",
             unique=True,
             postgresql_where=text("kind = 'generate'"),
