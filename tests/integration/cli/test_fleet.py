@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from persyn import jobs, pipeline, runs
-from persyn.cli import main
+from persyn.cli import context, main
 from persyn.cli.fleet import seconds
 from persyn.config import parse_run
 from persyn.errors import ConfigError, PersynError
@@ -58,10 +58,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(engine: Engine, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.setenv("PERSYN_DATABASE_URL", database_url)
-    monkeypatch.setenv("PERSYN_BROKER_URL", "redis://127.0.0.1:1/0")  # none of these commands asks the broker
-    monkeypatch.setenv("PERSYN_HOME", str(tmp_path / "home"))
+def desk(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    # A process of its own would take a second a command; this way the test's engine is closed at its end, too.
+    monkeypatch.setattr(context, "engine", lambda: engine)
     return Desk(engine, tmp_path)
 
 
