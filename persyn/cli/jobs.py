@@ -137,7 +137,7 @@ def cancel(
     if _confirmed(found.get(JobState.READY, 0) + found.get(JobState.DEAD, 0), "jobs to be cancelled", yes):
         typer.echo(f"{_jobs(operators.cancel(engine, wanted))} cancelled.")
     if leased := found.get(JobState.LEASED, 0):
-        typer.echo(f"{_jobs(leased)} being worked on: what a worker holds finishes, or comes back and can be cancelled then.")
+        typer.echo(f"{_jobs(leased)} being worked on: such a job finishes, or comes back to be cancelled then.")
 
 
 def _filter(
