@@ -8,18 +8,23 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
-from persyn import calibration, generation, runs
+from persyn import calibration, generation, jobs, runs
 from persyn.rewards import scoring
 from persyn.router import store as routers
 from persyn.routing import decisions
-from persyn.states import Stage
+from persyn.states import FINAL, Stage
 
 _ADVANCE_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('persyn advance', :id))")
-_OPEN_JOBS = text("""
-SELECT priority AS stage, count(*) AS jobs FROM job
-WHERE run_id = :run_id AND state IN ('ready', 'leased') GROUP BY priority
+_STAGE_DONE = text("""
+SELECT state FROM job WHERE run_id = :run_id AND kind = :kind AND kind IN ('train_router', 'route')
 """)
-_STAGE_DONE = text("SELECT state FROM job WHERE run_id = :run_id AND kind = :kind")
+
+_COUNT_DECIDED = text("""
+UPDATE run SET
+    prompt_count = (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = run.prompt_set_id),
+    decided_count = (SELECT count(*) FROM routing_decision d WHERE d.run_id = run.id AND d.policy = run.policy)
+WHERE id = :id AND decided_count IS NULL
+""")
 
 
 class Progress(NamedTuple):
@@ -69,15 +74,18 @@ def _advance(conn: Connection, run: runs.Run) -> int:
     new += decisions.enqueue(conn, run.id)
     if run.target < Stage.GENERATE or not _done(conn, run.id, "route"):
         return new
-    new += generation.enqueue(conn, run.id)
+    conn.execute(_COUNT_DECIDED, {"id": run.id})
+    # The decisions are complete and never change, so once is enough: looking again would read every prompt each time.
+    if not any(count.stage == Stage.GENERATE for count in jobs.counts(conn, run.id)):
+        new += generation.enqueue(conn, run.id)
     if run.config.scorers.score == "all":
         new += scoring.enqueue_routed(conn, run.id)
     return new
 
 
 def _open(conn: Connection, run_id: int, *, up_to: Stage = Stage.SCORE_ROUTED) -> int:
-    rows = conn.execute(_OPEN_JOBS, {"run_id": run_id})
-    return sum(row.jobs for row in rows if row.stage <= up_to)
+    counts = jobs.counts(conn, run_id)
+    return sum(count.jobs for count in counts if count.state not in FINAL and count.stage <= up_to)
 
 
 def _done(conn: Connection, run_id: int, kind: str) -> bool:

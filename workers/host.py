@@ -7,10 +7,11 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from persyn import jobs, runs
+from persyn import jobs, metrics, runs
 from persyn.inference import load, vllm
 from persyn.inference.server import Server, reap_orphans
 from persyn.inference.spec import ServerSpec
@@ -42,7 +43,8 @@ class Host:
         self.name = socket.gethostname()
         self.worker = f"{self.name}:{os.getpid()}"
         self.worker_node = f"persyn-{os.getpid()}@{self.name}"  # as Celery calls it
-        self.stopping = threading.Event()
+        self.stopping = threading.Event()  # hand back what is unfinished, now
+        self.draining = threading.Event()  # finish what is in flight, claim nothing more
         self._server: Server | None = None
         self._spec: ServerSpec | None = None
         self.loaded_scorer: tuple[int, Any] | None = None  # workers.scoring keeps the student here between drains
@@ -70,9 +72,14 @@ class Host:
             log.info("action=start_server model=%s", config.model)
             self._server = Server.start(spec, self.home, on_wait=self._log_wait)
             self._spec = spec
+            metrics.SERVER_STARTS.labels(config.model).inc()
             log.info("action=server_ready model=%s pid=%s", config.model, self._server.pid)
         server = self._server
         return Target(server.base_url, server.model_name, None, server.version, server)
+
+    def leaving(self) -> bool:
+        """Whether nothing more may be claimed."""
+        return self.stopping.is_set() or self.draining.is_set()
 
     def stop_server(self) -> None:
         if self._server is not None:
@@ -88,11 +95,11 @@ class Host:
         return LeaseKeeper(self.engine, worker=self.worker, host=self.name, queue=queue)
 
     def refuse(
-        self, queue: str, error: Exception, *, teacher_id: int | None = None, scorer_id: int | None = None
+        self, queue: str, error: Exception, *, teacher_id: int | None = None, scorer_ids: Sequence[int] | None = None
     ) -> None:
         """Write into the rows of a batch that what they need does not start here; they wait and are tried again."""
         with self.lease(queue) as lease, self.engine.begin() as conn:
-            claims = jobs.claim(conn, lease.id, queue, REFUSED_AT_ONCE, teacher_id=teacher_id, scorer_id=scorer_id)
+            claims = jobs.claim(conn, lease.id, queue, REFUSED_AT_ONCE, teacher_id=teacher_id, scorer_ids=scorer_ids)
             if claims:
                 jobs.fail(conn, lease.id, failures([claim.id for claim in claims], error))
 

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
@@ -264,6 +264,22 @@ JOIN teacher t ON t.id = taken.teacher_id
 WHERE taken.prompts > ceil(
     (r.config -> 'policy_options' -> 'budget' -> t.name ->> 'share')::double precision * taken.routed::double precision
     - 1e-6)
+UNION ALL
+SELECT 'jobs_name_rows_that_exist', count(*)
+FROM job j
+WHERE NOT EXISTS (SELECT FROM run r WHERE r.id = j.run_id)
+   OR (j.prompt_id IS NOT NULL AND NOT EXISTS (SELECT FROM prompt p WHERE p.id = j.prompt_id))
+   OR (j.teacher_id IS NOT NULL AND NOT EXISTS (SELECT FROM teacher t WHERE t.id = j.teacher_id))
+   OR (j.generation_id IS NOT NULL AND NOT EXISTS (SELECT FROM generation g WHERE g.id = j.generation_id))
+   OR (j.scorer_id IS NOT NULL AND NOT EXISTS (SELECT FROM scorer s WHERE s.id = j.scorer_id))
+   OR (j.lease_id IS NOT NULL AND NOT EXISTS (SELECT FROM lease l WHERE l.id = j.lease_id))
+UNION ALL
+SELECT 'the_counts_of_jobs_are_right', count(*)
+FROM (SELECT run_id, queue, priority, state, count(*) AS jobs FROM job GROUP BY run_id, queue, priority, state) real
+FULL JOIN (SELECT run_id, queue, priority, state, sum(jobs) AS jobs FROM job_count
+           GROUP BY run_id, queue, priority, state HAVING sum(jobs) <> 0) noted
+USING (run_id, queue, priority, state)
+WHERE real.jobs IS DISTINCT FROM noted.jobs
 """,
 }
 

@@ -6,6 +6,7 @@ place of the inner object.
 """
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -81,7 +82,7 @@ def _answer(teacher: str, response: Any, pool: Pool) -> Answer | str:
     unknown = [key for key, value in given.items() if key not in _KEYS and value is not None]
     if unknown:
         return f"the answer has the unknown key {str(unknown[0])[:40]!r}; expected {', '.join(_KEYS)}"
-    if not isinstance(given.get("text"), str):
+    if not isinstance(given.get("text"), str) or not given["text"].strip():
         return "the answer has no text"
     wrong = [key for key in _TEXTS if not isinstance(given.get(key), str | None)]
     wrong += [key for key in _COUNTS if not _is_count(given.get(key))]
@@ -108,8 +109,10 @@ def _wrong_quality(value: Any, pool: Pool) -> str | None:
         return None
     if pool.scorer_id is None:
         return "has a quality, but the run has no quality scorer of the kind imported that would take it"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
         return "quality is not a number"
+    if abs(value) > sys.float_info.max:  # an integer of hundreds of digits
+        return f"quality is outside of {pool.minimum:g} to {pool.maximum:g}"
     if not pool.minimum <= value <= pool.maximum:
         return f"quality {value:g} is outside of {pool.minimum:g} to {pool.maximum:g}"
     return None

@@ -59,6 +59,9 @@ SELECT s.number, i.path, s.line, t.name, left(s.text, 200), CASE
     WHEN s.prompt_id IS NULL AND s.sha256 IS NULL AND EXISTS (
         SELECT FROM prompt p JOIN run r ON r.prompt_set_id = p.prompt_set_id
         WHERE r.id = %(run_id)s AND p.external_id = s.external_id) THEN 'several prompts of the set have this id'
+    WHEN s.prompt_id IS NULL AND EXISTS (
+        SELECT FROM prompt p JOIN run r ON r.prompt_set_id = p.prompt_set_id
+        WHERE r.id = %(run_id)s AND p.external_id = s.external_id) THEN 'the prompt of this id has another text'
     WHEN s.prompt_id IS NULL THEN 'the run''s prompt set has no such prompt'
     WHEN s.earlier IS NOT NULL THEN 'answered already in line ' || s.earlier
     WHEN g.text <> s.text THEN 'the prompt has another answer of this teacher already'
@@ -69,7 +72,8 @@ JOIN teacher t ON t.id = s.teacher_id
 JOIN generation_import i ON i.id = s.import_id
 LEFT JOIN generation g ON g.prompt_id = s.prompt_id AND g.teacher_id = s.teacher_id AND g.sample_index = 0
 LEFT JOIN score q ON q.generation_id = g.id AND q.scorer_id = %(scorer_id)s
-WHERE s.prompt_id IS NULL OR s.earlier IS NOT NULL OR g.text <> s.text OR q.value <> s.quality
+WHERE s.prompt_id IS NULL OR (s.earlier IS NOT NULL AND g.text IS DISTINCT FROM s.text) OR g.text <> s.text
+   OR q.value <> s.quality
 ORDER BY s.number
 """
 DROP = "DELETE FROM answer_staging WHERE number = ANY(%s)"

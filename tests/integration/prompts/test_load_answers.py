@@ -102,10 +102,11 @@ def test_what_does_not_fit_is_refused_line_by_line_and_the_rest_is_kept(
             answer(3, small="vier"),
             answer(2, large={"text": "3", "quality": 0}),
             {"prompt": "again?", "responses": {"small": "kept"}},
+            {"id": "p0", "prompt": "0 + 1?", "responses": {"small": "1"}},
         ],
     )
     report = import_answers(engine, run_id, [source])
-    assert counts(report) == (2, 0, 0, 8)
+    assert counts(report) == (2, 0, 0, 9)
     found = reasons(report)
     expected = {
         1: "no teacher of this name",
@@ -116,6 +117,7 @@ def test_what_does_not_fit_is_refused_line_by_line_and_the_rest_is_kept(
         7: "broken JSON",
         8: "another answer of this teacher already",
         9: "another quality already",
+        11: "the prompt of this id has another text",
     }
     assert found.keys() == expected.keys()
     for line, words in expected.items():

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from persyn.cli.prompts import bar, _summary
+from persyn.cli.prompts import _summary, bar
 from persyn.prompts.load import ImportReport, Progress
 
 
