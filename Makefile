@@ -42,7 +42,7 @@ check: install ## lint, types, import contracts, and the schema against its migr
 	$(BIN)/persyn db check
 
 bench: install ## measure against the yardsticks and print the ratios
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks all
 
 clean: ## stop the embedded services and remove .venv and .persyn with all its data
 	@if [ -d .persyn ] && [ -x $(BIN)/persyn ]; then env -u PERSYN_HOME $(BIN)/persyn services stop; fi

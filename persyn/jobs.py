@@ -10,20 +10,24 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, TextClause, text
 
+from persyn import job_sql as sql
 from persyn.errors import LeaseLost
-from persyn.states import JobEvent
+from persyn.states import JobEvent, JobState
 
 LEASE_TTL_S = 90
 LEASE_DEADLINE_S = 3600
 HOLD_IDLE_S: float = 60
+ALONE_AFTER_LOSSES = sql.ALONE_AFTER_LOSSES
 MAX_ATTEMPTS = 5
-# From this many losses on a job runs alone, so that a prompt that kills the engine takes no neighbour with it.
-ALONE_AFTER_LOSSES = 2
 BACKOFF_CAP_S = 300
 # A server may ask for any wait, even one that no timestamp can hold.
 RETRY_AFTER_CAP_S = 3600
 DETAIL_LIMIT = 2000
+# `waiting` counts so far; nobody acts otherwise on more.
+WAITING_AT_MOST = 1000
+_FOLD_ABOVE_ROWS = 500
 _REAPER_LOCK = 7_326_119_002
+_FOLD_LOCK = 7_326_119_003
 
 
 class Claim(NamedTuple):
@@ -51,150 +55,14 @@ class Failure(NamedTuple):
     retry_after_s: float | None = None
 
 
-_ENQUEUE = """
-WITH new AS (
-    INSERT INTO job (run_id, kind, queue, priority, prompt_id, teacher_id, sample_index, generation_id, scorer_id)
-    SELECT run_id, kind, queue, priority, prompt_id, teacher_id, 0, generation_id, scorer_id
-    FROM ({source}) AS source
-    ON CONFLICT DO NOTHING
-    RETURNING id
-), logged AS (
-    INSERT INTO job_event (job_id, event, attempt) SELECT id, 'enqueued', 0 FROM new
-)
-SELECT count(*) FROM new
-"""
+class Count(NamedTuple):
+    """How many jobs of a run's stage are in one state."""
 
-_OPEN_LEASE = text("""
-INSERT INTO lease (worker, host, queue, expires_at, deadline_at)
-VALUES (:worker, :host, :queue,
-        clock_timestamp() + make_interval(secs => :ttl), clock_timestamp() + make_interval(secs => :deadline))
-RETURNING id
-""")
-
-_CLAIM = text("""
-WITH candidate AS MATERIALIZED (
-    SELECT id FROM job
-    WHERE queue = :queue AND state = 'ready' AND not_before <= clock_timestamp()
-      AND (lost_count >= :alone) = :suspects
-      AND NOT EXISTS (SELECT FROM job AS held WHERE held.lease_id = :lease_id
-                      AND (:suspects OR held.lost_count >= :alone))
-      AND (CAST(:teacher_id AS bigint) IS NULL OR teacher_id = :teacher_id)
-      AND (CAST(:scorer_id AS bigint) IS NULL OR scorer_id = :scorer_id)
-    ORDER BY priority, id
-    LIMIT :limit
-    FOR UPDATE SKIP LOCKED
-), claimed AS (
-    UPDATE job SET state = 'leased', lease_id = :lease_id, attempt = attempt + 1
-    FROM candidate WHERE job.id = candidate.id
-    RETURNING job.id, run_id, kind, prompt_id, teacher_id, sample_index, generation_id, scorer_id,
-              attempt, lost_count, priority
-), logged AS (
-    INSERT INTO job_event (job_id, event, lease_id, attempt)
-    SELECT id, 'claimed', :lease_id, attempt FROM claimed
-)
-SELECT id, run_id, kind, prompt_id, teacher_id, sample_index, generation_id, scorer_id, attempt, lost_count
-FROM claimed ORDER BY priority, id
-""")
-
-# Postgres ends a holder that idles, so that a worker stopped in its transaction gives up its lease at last.
-_HOLD = """
-SELECT set_config('idle_in_transaction_session_timeout', :patience_ms, true)
-FROM lease WHERE id = :lease_id AND revoked_at IS NULL FOR {lock}
-"""
-# What is stored under a lease goes in side by side. Claims move its deadline: two that only shared it would deadlock.
-_HOLD_SHARED = text(_HOLD.format(lock="SHARE"))
-_HOLD_ALONE = text(_HOLD.format(lock="NO KEY UPDATE"))
-
-_HEARTBEAT = text("""
-UPDATE lease SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => :ttl)
-WHERE id = :lease_id AND revoked_at IS NULL AND expires_at > clock_timestamp()
-""")
-
-_EXTEND = text("""
-UPDATE lease SET deadline_at = clock_timestamp() + make_interval(secs => :deadline) WHERE id = :lease_id
-""")
-
-_COMPLETE = text("""
-WITH finished AS (
-    UPDATE job SET state = 'done', finished_at = clock_timestamp(), lease_id = NULL, error_code = NULL
-    WHERE id = ANY(:job_ids) AND lease_id = :lease_id AND state = 'leased'
-    RETURNING id, attempt
-), logged AS (
-    INSERT INTO job_event (job_id, event, lease_id, attempt)
-    SELECT id, 'completed', :lease_id, attempt FROM finished
-)
-SELECT id FROM finished
-""")
-
-_RETRY = text("""
-WITH failure AS (
-    SELECT * FROM unnest(CAST(:job_ids AS bigint[]), CAST(:codes AS text[]), CAST(:messages AS text[]),
-                         CAST(:permanent AS boolean[]), CAST(:waits AS double precision[]))
-        AS f (job_id, code, message, permanent, wait)
-), failed AS (
-    UPDATE job
-    SET state = CASE WHEN permanent OR attempt >= :max_attempts THEN 'dead' ELSE 'ready' END,
-        finished_at = CASE WHEN permanent OR attempt >= :max_attempts THEN clock_timestamp() END,
-        not_before = clock_timestamp() + make_interval(
-            secs => greatest(least(coalesce(wait, 0), :wait_cap),
-                             least(power(2, attempt), :cap) * (0.5 + random() / 2))),
-        lease_id = NULL, error_code = code
-    FROM failure WHERE job.id = failure.job_id AND lease_id = :lease_id AND job.state = 'leased'
-    RETURNING job.id, job.state, attempt, code, message
-), logged AS (
-    INSERT INTO job_event (job_id, event, lease_id, attempt, error_code, detail)
-    SELECT id, CASE state WHEN 'dead' THEN 'died' ELSE 'retried' END, :lease_id, attempt, code, message FROM failed
-)
-SELECT count(*) FROM failed
-""")
-
-# A lost or released try gave no answer and no error: it counts as a loss, or not at all, never as an attempt.
-_RELEASE = text("""
-WITH released AS (
-    UPDATE job SET state = 'ready', lease_id = NULL, attempt = attempt - 1, not_before = clock_timestamp()
-    WHERE lease_id = :lease_id AND state = 'leased'
-    RETURNING id, attempt
-), logged AS (
-    INSERT INTO job_event (job_id, event, lease_id, attempt, detail)
-    SELECT id, 'released', :lease_id, attempt + 1, :detail FROM released
-)
-SELECT count(*) FROM released
-""")
-
-_LOSE = text("""
-WITH lost AS (
-    UPDATE job
-    SET state = CASE WHEN lost_count >= :alone THEN 'dead' ELSE 'ready' END,
-        finished_at = CASE WHEN lost_count >= :alone THEN clock_timestamp() END,
-        error_code = CASE WHEN lost_count >= :alone THEN 'poison' ELSE error_code END,
-        lease_id = NULL, attempt = attempt - 1, lost_count = lost_count + 1, not_before = clock_timestamp()
-    FROM unnest(CAST(:lease_ids AS bigint[])) AS gone (lease)
-    WHERE lease_id = gone.lease AND job.state = 'leased'
-      AND (CAST(:job_ids AS bigint[]) IS NULL OR job.id = ANY(:job_ids))
-    RETURNING job.id, gone.lease, job.state, attempt, error_code
-), logged AS (
-    INSERT INTO job_event (job_id, event, lease_id, attempt, error_code, detail)
-    SELECT id, CASE state WHEN 'dead' THEN 'died' ELSE 'lost' END, lease, attempt + 1,
-           CASE state WHEN 'dead' THEN 'poison' END, :detail
-    FROM lost
-)
-SELECT count(*) FROM lost
-""")
-
-_REVOKE = text("""
-UPDATE lease SET revoked_at = clock_timestamp(), reason = CASE
-    WHEN CAST(:reason AS text) IS NOT NULL THEN :reason
-    WHEN expires_at <= clock_timestamp() THEN 'expired' ELSE 'deadline' END
-WHERE id = ANY(:lease_ids) AND revoked_at IS NULL
-""")
-
-# A lease whose worker is committing right now is left to the next round: one worker that hangs in its transaction
-# must not keep the reaper, and with it everybody's lost jobs, waiting.
-_OVERDUE = text("""
-SELECT id FROM lease
-WHERE revoked_at IS NULL AND (expires_at <= clock_timestamp() OR deadline_at <= clock_timestamp())
-ORDER BY id FOR UPDATE SKIP LOCKED
-""")
+    run_id: int
+    queue: str
+    stage: int
+    state: JobState
+    jobs: int
 
 
 def enqueue(conn: Connection, source: str, params: Mapping[str, Any]) -> int:
@@ -203,7 +71,7 @@ def enqueue(conn: Connection, source: str, params: Mapping[str, Any]) -> int:
     `source` yields run_id, kind, queue, priority, prompt_id, teacher_id, generation_id, scorer_id.
     Returns how many are new.
     """
-    return int(conn.execute(text(_ENQUEUE.format(source=source)), params).scalar_one())
+    return int(conn.execute(text(sql.ENQUEUE.format(source=source)), params).scalar_one())
 
 
 def enqueue_stage(conn: Connection, run_id: int, kind: str, queue: str, stage: int) -> int:
@@ -221,7 +89,7 @@ def open_lease(
     ttl_s: float = LEASE_TTL_S, deadline_s: float = LEASE_DEADLINE_S,
 ) -> int:  # fmt: skip
     values = {"worker": worker, "host": host, "queue": queue, "ttl": ttl_s, "deadline": deadline_s}
-    return int(conn.execute(_OPEN_LEASE, values).scalar_one())
+    return int(conn.execute(sql.OPEN_LEASE, values).scalar_one())
 
 
 def hold(conn: Connection, lease_id: int) -> None:
@@ -229,7 +97,7 @@ def hold(conn: Connection, lease_id: int) -> None:
 
     A transaction that then idles for HOLD_IDLE_S is ended by Postgres. Raises LeaseLost where it was revoked already.
     """
-    _hold(conn, lease_id, _HOLD_SHARED)
+    _hold(conn, lease_id, sql.HOLD_SHARED)
 
 
 def _hold(conn: Connection, lease_id: int, statement: TextClause) -> None:
@@ -240,30 +108,31 @@ def _hold(conn: Connection, lease_id: int, statement: TextClause) -> None:
 
 def claim(
     conn: Connection, lease_id: int, queue: str, limit: int, *, idle: bool = True,
-    teacher_id: int | None = None, scorer_id: int | None = None, deadline_s: float = LEASE_DEADLINE_S,
+    teacher_id: int | None = None, scorer_ids: Sequence[int] | None = None, deadline_s: float = LEASE_DEADLINE_S,
 ) -> list[Claim]:  # fmt: skip
     """Take up to `limit` jobs that are due, those of earlier stages first.
 
-    A job that was lost too often is taken alone: only by a caller with nothing in flight (`idle`), when nothing else
-    is due; nothing joins it until it is finished. Claiming is progress, so it moves the lease's deadline.
+    Within a stage the older run goes first, then what became due first. A job that was lost too often is taken alone:
+    only by a caller with nothing in flight (`idle`), when nothing else is due; nothing joins it until it is finished.
+    Claiming is progress, so it moves the lease's deadline. The commit does not wait for the disk (job_sql says why).
     Raises LeaseLost.
     """
-    _hold(conn, lease_id, _HOLD_ALONE)
+    _hold(conn, lease_id, sql.HOLD_TO_CLAIM)
     values = {
-        "lease_id": lease_id, "queue": queue, "teacher_id": teacher_id, "scorer_id": scorer_id,
-        "alone": ALONE_AFTER_LOSSES,
+        "lease_id": lease_id, "queue": queue, "teacher_id": teacher_id,
+        "scorer_ids": None if scorer_ids is None else list(scorer_ids),
     }  # fmt: skip
-    rows = conn.execute(_CLAIM, {**values, "suspects": False, "limit": limit}).all()
+    rows = conn.execute(sql.CLAIM, {**values, "limit": limit}).all()
     if not rows and idle:
-        rows = conn.execute(_CLAIM, {**values, "suspects": True, "limit": 1}).all()
+        rows = conn.execute(sql.CLAIM_SUSPECT, values).all()
     if rows:
-        conn.execute(_EXTEND, {"lease_id": lease_id, "deadline": deadline_s})
+        conn.execute(sql.EXTEND, {"lease_id": lease_id, "deadline": deadline_s})
     return [Claim(*row) for row in rows]
 
 
 def heartbeat(conn: Connection, lease_id: int, ttl_s: float = LEASE_TTL_S) -> bool:
     """Renew the lease; False means that it is gone and everything under it must be dropped."""
-    return conn.execute(_HEARTBEAT, {"lease_id": lease_id, "ttl": ttl_s}).rowcount == 1
+    return conn.execute(sql.HEARTBEAT, {"lease_id": lease_id, "ttl": ttl_s}).rowcount == 1
 
 
 def complete(conn: Connection, lease_id: int, job_ids: Sequence[int]) -> frozenset[int]:
@@ -272,7 +141,7 @@ def complete(conn: Connection, lease_id: int, job_ids: Sequence[int]) -> frozens
     Raises LeaseLost where the lease was revoked.
     """
     hold(conn, lease_id)
-    rows = conn.execute(_COMPLETE, {"lease_id": lease_id, "job_ids": list(job_ids)})
+    rows = conn.execute(sql.COMPLETE, {"lease_id": lease_id, "job_ids": list(job_ids)})
     return frozenset(row.id for row in rows)
 
 
@@ -289,7 +158,7 @@ def fail(conn: Connection, lease_id: int, failures: Sequence[Failure]) -> int:
         "waits": [None if failure.retry_after_s is None else float(failure.retry_after_s) for failure in failures],
         "max_attempts": MAX_ATTEMPTS, "cap": BACKOFF_CAP_S, "wait_cap": RETRY_AFTER_CAP_S,
     }  # fmt: skip
-    return int(conn.execute(_RETRY, values).scalar_one())
+    return int(conn.execute(sql.RETRY, values).scalar_one())
 
 
 def lose(conn: Connection, lease_id: int, job_ids: Sequence[int], detail: str) -> int:
@@ -308,8 +177,8 @@ def close(conn: Connection, lease_id: int, detail: str) -> int:
     ).first()
     if locked is None:
         return 0
-    released = int(conn.execute(_RELEASE, {"lease_id": lease_id, "detail": storable(detail)}).scalar_one())
-    conn.execute(_REVOKE, {"lease_ids": [lease_id], "reason": "released"})
+    released = int(conn.execute(sql.RELEASE, {"lease_id": lease_id, "detail": storable(detail)}).scalar_one())
+    conn.execute(sql.REVOKE, {"lease_ids": [lease_id], "reason": "released"})
     return released
 
 
@@ -320,40 +189,42 @@ def reap(conn: Connection) -> int:
     """
     if not conn.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _REAPER_LOCK}).scalar_one():
         return 0
-    overdue = [row.id for row in conn.execute(_OVERDUE)]
+    overdue = [row.id for row in conn.execute(sql.OVERDUE)]
     if not overdue:
         return 0
-    conn.execute(_REVOKE, {"lease_ids": overdue, "reason": None})
+    conn.execute(sql.REVOKE, {"lease_ids": overdue, "reason": None})
     return _lose(conn, overdue, None, "the lease ran out: its worker died, hung or lost the database")
 
 
 def _lose(conn: Connection, lease_ids: list[int], job_ids: list[int] | None, detail: str) -> int:
-    values = {"lease_ids": lease_ids, "job_ids": job_ids, "alone": ALONE_AFTER_LOSSES, "detail": detail}
-    return int(conn.execute(_LOSE, values).scalar_one())
+    values = {"lease_ids": lease_ids, "job_ids": job_ids, "detail": detail}
+    return int(conn.execute(sql.LOSE, values).scalar_one())
 
 
 def waiting(conn: Connection) -> dict[str, int]:
-    """Queue → how many of its jobs are due."""
-    rows = conn.execute(
-        text("""
-        SELECT queue, count(*) AS jobs FROM job
-        WHERE state = 'ready' AND not_before <= clock_timestamp() GROUP BY queue ORDER BY queue
-        """)
-    )
+    """Queue → how many of its jobs are due, paused ones left out.
+
+    Exact up to WAITING_AT_MOST of a run's stage; of more, all that are ready count, those that wait for a retry too.
+    """
+    rows = conn.execute(sql.WAITING, {"at_most": WAITING_AT_MOST})
     return {row.queue: row.jobs for row in rows}
 
 
 def next_group(conn: Connection, queue: str) -> tuple[int | None, int | None] | None:
-    """The (teacher_id, scorer_id) of the queue's first due job; None when nothing is due."""
-    row = conn.execute(
-        text("""
-        SELECT teacher_id, scorer_id FROM job
-        WHERE queue = :queue AND state = 'ready' AND not_before <= clock_timestamp()
-        ORDER BY lost_count >= :alone, priority, id LIMIT 1
-        """),
-        {"queue": queue, "alone": ALONE_AFTER_LOSSES},
-    ).first()
+    """The (teacher_id, scorer_id) of the job that a claim would take first; None when nothing is due."""
+    row = conn.execute(sql.NEXT_GROUP, {"queue": queue}).first()
     return None if row is None else (row.teacher_id, row.scorer_id)
+
+
+def counts(conn: Connection, run_id: int | None = None) -> list[Count]:
+    """How many jobs there are, by run, queue, stage and state; of one run or of all. As fast on any number of jobs."""
+    return [Count(*row) for row in conn.execute(sql.COUNTS, {"run_id": run_id})]
+
+
+def fold_counts(conn: Connection) -> None:
+    """Replace the counts' many small rows by their sums, once there are enough; one caller works at a time."""
+    if conn.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _FOLD_LOCK}).scalar_one():
+        conn.execute(sql.FOLD, {"at_most": _FOLD_ABOVE_ROWS})
 
 
 def history(conn: Connection, job_id: int) -> list[JobEvent]:
@@ -376,17 +247,7 @@ def revive(conn: Connection, job_ids: Sequence[int]) -> int:
 
 
 def _operate(conn: Connection, job_ids: Sequence[int], changes: str, states: str, event: str) -> int:
-    statement = text(f"""
-    WITH changed AS (
-        UPDATE job SET {changes} WHERE id = ANY(:ids) AND state = ANY(string_to_array(:states, ','))
-        RETURNING id, attempt, run_id
-    ), logged AS (
-        INSERT INTO job_event (job_id, event, attempt) SELECT id, :event, attempt FROM changed
-    ), reopened AS (
-        UPDATE run SET finished_at = NULL WHERE id IN (SELECT run_id FROM changed)
-    )
-    SELECT count(*) FROM changed
-    """)
+    statement = text(sql.OPERATE.format(changes=changes))
     return int(conn.execute(statement, {"ids": list(job_ids), "states": states, "event": event}).scalar_one())
 
 

@@ -8,18 +8,16 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
-from persyn import calibration, generation, runs
+from persyn import calibration, generation, jobs, runs
 from persyn.rewards import scoring
 from persyn.router import store as routers
 from persyn.routing import decisions
-from persyn.states import Stage
+from persyn.states import FINAL, Stage
 
 _ADVANCE_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('persyn advance', :id))")
-_OPEN_JOBS = text("""
-SELECT priority AS stage, count(*) AS jobs FROM job
-WHERE run_id = :run_id AND state IN ('ready', 'leased') GROUP BY priority
+_STAGE_DONE = text("""
+SELECT state FROM job WHERE run_id = :run_id AND kind = :kind AND kind IN ('train_router', 'route')
 """)
-_STAGE_DONE = text("SELECT state FROM job WHERE run_id = :run_id AND kind = :kind")
 
 
 class Progress(NamedTuple):
@@ -76,8 +74,8 @@ def _advance(conn: Connection, run: runs.Run) -> int:
 
 
 def _open(conn: Connection, run_id: int, *, up_to: Stage = Stage.SCORE_ROUTED) -> int:
-    rows = conn.execute(_OPEN_JOBS, {"run_id": run_id})
-    return sum(row.jobs for row in rows if row.stage <= up_to)
+    counts = jobs.counts(conn, run_id)
+    return sum(count.jobs for count in counts if count.state not in FINAL and count.stage <= up_to)
 
 
 def _done(conn: Connection, run_id: int, kind: str) -> bool:

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -88,11 +89,11 @@ class Host:
         return LeaseKeeper(self.engine, worker=self.worker, host=self.name, queue=queue)
 
     def refuse(
-        self, queue: str, error: PersynError, *, teacher_id: int | None = None, scorer_id: int | None = None
+        self, queue: str, error: PersynError, *, teacher_id: int | None = None, scorer_ids: Sequence[int] | None = None
     ) -> None:
         """Write into the rows of a batch that what they need does not start here; they wait and are tried again."""
         with self.lease(queue) as lease, self.engine.begin() as conn:
-            claims = jobs.claim(conn, lease.id, queue, REFUSED_AT_ONCE, teacher_id=teacher_id, scorer_id=scorer_id)
+            claims = jobs.claim(conn, lease.id, queue, REFUSED_AT_ONCE, teacher_id=teacher_id, scorer_ids=scorer_ids)
             if claims:
                 jobs.fail(conn, lease.id, failures([claim.id for claim in claims], error))
 

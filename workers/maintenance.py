@@ -24,6 +24,8 @@ def reconcile(host: Host, app: Celery) -> None:
     """One round. What the tables say is all that counts, so a round that fails is made up for by the next."""
     with host.engine.begin() as conn:
         released = jobs.reap(conn)
+    with host.engine.begin() as conn:
+        jobs.fold_counts(conn)
     if released:
         log.warning("action=reap jobs=%d", released)
     with host.engine.connect() as conn:

@@ -31,7 +31,7 @@ def drain_scores(host: Host, queue: str) -> None:
         try:
             model = _student(host, scorer) if scorer.kind == "learnability" else None
         except PersynError as exc:
-            host.refuse(queue, exc, scorer_id=scorer.id)
+            host.refuse(queue, exc, scorer_ids=[scorer.id])
             raise
         with host.lease(queue) as lease:
             score = _quality(lease) if model is None else _learnability(model, lease)
@@ -48,7 +48,7 @@ def drain_scores(host: Host, queue: str) -> None:
 def _batches(host: Host, lease: LeaseKeeper, queue: str, scorer_id: int) -> Iterator[list[scoring.Item]]:
     while not host.stopping.is_set():
         with host.engine.begin() as conn:
-            claims = jobs.claim(conn, lease.id, queue, BATCH, scorer_id=scorer_id)
+            claims = jobs.claim(conn, lease.id, queue, BATCH, scorer_ids=[scorer_id])
             items = scoring.items(conn, claims)
         if not items:
             return

@@ -5,7 +5,19 @@ Text lives in `prompt` and `generation` only; `job` stays narrow because it is h
 
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Float, Index, Integer, MetaData, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Float,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -123,6 +135,9 @@ class Run(Base):
     target_stage: Mapped[int] = mapped_column(Integer)  # how far the pipeline may take it by itself
     finished_at: Mapped[Moment | None]  # set once nothing is left to do; whoever adds work clears it
     created_at: Mapped[CreatedAt]
+    paused_at: Mapped[Moment | None]  # its jobs are not claimed while this is set
+    pause_reason: Mapped[str | None] = mapped_column(Text)
+    paused_by: Mapped[str | None] = mapped_column(Text)
 
 
 class RunTeacher(Base):
@@ -181,8 +196,8 @@ class Job(Base):
         Index(
             "uq_job_generate",
             "run_id",
+            "teacher_id",  # in the order of enqueuing, so that the index grows at its end
             "prompt_id",
-            "teacher_id",
             "sample_index",
             unique=True,
             postgresql_where=text("kind = 'generate'"),
@@ -205,32 +220,81 @@ class Job(Base):
         Index(
             "ix_job_ready",
             "queue",
+            "run_id",
             "priority",
+            "not_before",
             "id",
-            postgresql_where=text("state = 'ready'"),
+            postgresql_where=text("state = 'ready' AND lost_count < 2"),
         ),
+        Index("ix_job_suspect", "queue", postgresql_where=text("state = 'ready' AND lost_count >= 2")),
+        Index("ix_job_dead", "run_id", "id", postgresql_where=text("state = 'dead'")),
         Index("ix_job_lease_id", "lease_id", postgresql_where=text("lease_id IS NOT NULL")),
-        Index("ix_job_run_id_kind_state", "run_id", "kind", "state"),
         {"postgresql_with": {"fillfactor": "80", "autovacuum_vacuum_scale_factor": "0.02"}},
     )
     id: Mapped[PrimaryKey]
-    run_id: Mapped[int] = references("run.id")
+    # No foreign keys: half of an enqueue's time went into looking up what its own SELECT had just read. Nothing that a
+    # job names is ever deleted; `audit.integrity` looks.
+    run_id: Mapped[int] = mapped_column(BigInteger)
     kind: Mapped[str] = mapped_column(Text)
     queue: Mapped[str] = mapped_column(Text)
-    prompt_id: Mapped[int | None] = references("prompt.id")
-    teacher_id: Mapped[int | None] = references("teacher.id")
+    prompt_id: Mapped[int | None] = mapped_column(BigInteger)
+    teacher_id: Mapped[int | None] = mapped_column(BigInteger)
     sample_index: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    generation_id: Mapped[int | None] = references("generation.id", use_alter=True)
-    scorer_id: Mapped[int | None] = references("scorer.id")
+    generation_id: Mapped[int | None] = mapped_column(BigInteger)
+    scorer_id: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(Text, server_default=text("'ready'"))
     priority: Mapped[int] = mapped_column(Integer)  # its Stage; the lower goes first
     attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     lost_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     not_before: Mapped[CreatedAt]
-    lease_id: Mapped[int | None] = references("lease.id")
+    lease_id: Mapped[int | None] = mapped_column(BigInteger)
     error_code: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[CreatedAt]
     finished_at: Mapped[Moment | None]
+
+
+class JobCount(Base):
+    """How many jobs are where, as a sum of small rows: each change of state adds some, and a round folds them.
+
+    Adding instead of updating one number, so that no two transactions ever wait for each other here.
+    """
+
+    __tablename__ = "job_count"
+    id: Mapped[PrimaryKey]
+    run_id: Mapped[int] = mapped_column(BigInteger)
+    queue: Mapped[str] = mapped_column(Text)
+    priority: Mapped[int] = mapped_column(Integer)
+    state: Mapped[str] = mapped_column(Text)
+    jobs: Mapped[int] = mapped_column(BigInteger)  # more by so many, or fewer
+
+
+class QueuePause(Base):
+    """A queue that is held back, until somebody resumes it or `until_at` passes."""
+
+    __tablename__ = "queue_pause"
+    queue: Mapped[str] = mapped_column(Text, primary_key=True)
+    reason: Mapped[str] = mapped_column(Text)
+    paused_by: Mapped[str] = mapped_column(Text)
+    paused_at: Mapped[CreatedAt]
+    until_at: Mapped[Moment | None]
+
+
+class Worker(Base):
+    """A worker process as it last described itself; for people, no part of the protocol."""
+
+    __tablename__ = "worker"
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    host: Mapped[str] = mapped_column(Text)
+    pid: Mapped[int] = mapped_column(Integer)
+    queues: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    started_at: Mapped[CreatedAt]
+    seen_at: Mapped[CreatedAt]
+    stopped_at: Mapped[Moment | None]
+    drain_requested_at: Mapped[Moment | None]
+    queue: Mapped[str | None] = mapped_column(Text)  # what it drains now; null while it waits
+    teacher: Mapped[str | None] = mapped_column(Text)
+    model: Mapped[str | None] = mapped_column(Text)
+    tokens_per_s: Mapped[float | None] = mapped_column(Float)
 
 
 class JobEventRow(Base):
@@ -239,10 +303,10 @@ class JobEventRow(Base):
     __tablename__ = "job_event"
     __table_args__ = (
         CheckConstraint(_one_of("event", JobEvent), name="event"),
-        Index("ix_job_event_job_id_id", "job_id", "id"),
+        PrimaryKeyConstraint("job_id", "id"),
     )
-    id: Mapped[PrimaryKey]
     job_id: Mapped[int] = mapped_column(BigInteger)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
     event: Mapped[str] = mapped_column(Text)
     at: Mapped[CreatedAt]
     lease_id: Mapped[int | None] = mapped_column(BigInteger)

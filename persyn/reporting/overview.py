@@ -1,11 +1,13 @@
 """What a run looks like from outside: stages, summary, a prompt's trail, the integrity of it all. Reads only."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
+from persyn import jobs
 from persyn.errors import NotFound
 from persyn.states import Stage
 
@@ -113,16 +115,14 @@ def status(conn: Connection, run_id: int) -> RunStatus:
     ).first()
     if run is None:
         raise NotFound(f"There is no run {run_id}. `persyn runs` lists those that there are.")
-    counts = conn.execute(
-        text("SELECT priority, state, count(*) AS jobs FROM job WHERE run_id = :id GROUP BY priority, state"),
-        {"id": run_id},
-    ).all()
-    found = {(row.priority, row.state): row.jobs for row in counts}
+    found: Counter[tuple[int, str]] = Counter()
+    for count in jobs.counts(conn, run_id):
+        found[count.stage, count.state] += count.jobs
     stages = [_stage(stage, found) for stage in Stage]
     return RunStatus(**run._mapping, stages=[stage for stage in stages if stage.total])
 
 
-def _stage(stage: Stage, counts: dict[tuple[int, str], int]) -> StageStatus:
+def _stage(stage: Stage, counts: Mapping[tuple[int, str], int]) -> StageStatus:
     states = ("ready", "leased", "done", "dead", "cancelled")
     numbers = {state: counts.get((int(stage), state), 0) for state in states}
     return StageStatus(STAGE_NAMES[stage], sum(numbers.values()), **numbers)

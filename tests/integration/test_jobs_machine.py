@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import Connection, Engine, text
 
+from persyn import job_sql as sql
 from persyn import jobs
 from persyn.errors import LeaseLost
 from persyn.jobs import Failure
@@ -36,9 +37,6 @@ class ModelJob:
     def row(self) -> tuple[int, str, int, int, int | None]:
         return self.id, self.state, self.attempt, self.lost, self.lease
 
-    def order(self) -> tuple[int, int]:
-        return self.priority, self.id
-
     def leave(self, state: str) -> None:
         self.state, self.lease = state, None
 
@@ -63,7 +61,7 @@ class Protocol(RuleBasedStateMachine):
         self.world, self.conn = world, conn
         with conn.begin():
             # Children first; nothing is ever deleted outside of tests.
-            for table in ("generation", "job_event", "job", "lease"):
+            for table in ("generation", "job_event", "job_count", "job", "lease"):
                 conn.execute(text(f"DELETE FROM {table}"))
         self.jobs: dict[int, ModelJob] = {}
         self.leases: dict[int, ModelLease] = {}
@@ -90,13 +88,19 @@ class Protocol(RuleBasedStateMachine):
 
     def claimable(self, lease_id: int, limit: int, idle: bool) -> list[ModelJob]:
         held = self.held(lease_id)
-        due = sorted((job for job in self.jobs.values() if job.state == "ready" and job.due), key=ModelJob.order)
+        due = self.in_order([job for job in self.jobs.values() if job.state == "ready" and job.due])
         plain = [job for job in due if job.lost < 2]
         if any(job.lost >= 2 for job in held):
             return []
         if plain:
             return plain[:limit]
         return [job for job in due if idle and not held][:1]
+
+    def in_order(self, due: list[ModelJob]) -> list[ModelJob]:
+        """Earlier stages first, then what became due first; when that was, only the database knows."""
+        with self.conn.begin():
+            times = dict(self.conn.execute(text("SELECT id, not_before FROM job")).tuples().all())
+        return sorted(due, key=lambda job: (job.priority, times[job.id], job.id))
 
     def refused(self, lease_id: int, move: Any) -> bool:
         """Whether the lease is revoked; if so, the move must say so and change nothing (the invariants look)."""
@@ -226,6 +230,11 @@ class Protocol(RuleBasedStateMachine):
         self.lose_in_model(lost)
         for lease_id in overdue:
             self.leases[lease_id].open = False
+
+    @rule()
+    def fold_the_counts(self) -> None:
+        with self.conn.begin():
+            self.conn.execute(sql.FOLD, {"at_most": 0})
 
     # Operators
 

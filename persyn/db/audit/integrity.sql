@@ -84,3 +84,19 @@ FROM routing_decision d
 JOIN run r ON r.id = d.run_id
 JOIN prompt p ON p.id = d.prompt_id
 WHERE p.prompt_set_id <> r.prompt_set_id
+UNION ALL
+SELECT 'jobs_name_rows_that_exist', count(*)
+FROM job j
+WHERE NOT EXISTS (SELECT FROM run r WHERE r.id = j.run_id)
+   OR (j.prompt_id IS NOT NULL AND NOT EXISTS (SELECT FROM prompt p WHERE p.id = j.prompt_id))
+   OR (j.teacher_id IS NOT NULL AND NOT EXISTS (SELECT FROM teacher t WHERE t.id = j.teacher_id))
+   OR (j.generation_id IS NOT NULL AND NOT EXISTS (SELECT FROM generation g WHERE g.id = j.generation_id))
+   OR (j.scorer_id IS NOT NULL AND NOT EXISTS (SELECT FROM scorer s WHERE s.id = j.scorer_id))
+   OR (j.lease_id IS NOT NULL AND NOT EXISTS (SELECT FROM lease l WHERE l.id = j.lease_id))
+UNION ALL
+SELECT 'the_counts_of_jobs_are_right', count(*)
+FROM (SELECT run_id, queue, priority, state, count(*) AS jobs FROM job GROUP BY run_id, queue, priority, state) real
+FULL JOIN (SELECT run_id, queue, priority, state, sum(jobs) AS jobs FROM job_count
+           GROUP BY run_id, queue, priority, state HAVING sum(jobs) <> 0) noted
+USING (run_id, queue, priority, state)
+WHERE real.jobs IS DISTINCT FROM noted.jobs

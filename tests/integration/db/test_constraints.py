@@ -123,8 +123,6 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     "uq_job_generate": lambda rows: rows.add_job(prompt=rows.world.prompts[0]),
     "uq_job_score": lambda rows: [rows.add_score_job() for _ in range(2)],
     "uq_job_stage": lambda rows: [rows.add_stage_job("route") for _ in range(2)],
-    "fk_job_lease_id_lease": lambda rows: rows.add_job(state="leased", lease=987),
-    "fk_job_prompt_id_prompt": lambda rows: rows.add_job(prompt=987),
     "fk_generation_job_id_job": lambda rows: rows.sql("DELETE FROM job"),
     "ck_job_event_event": lambda rows: rows.sql("INSERT INTO job_event (job_id, event, attempt) VALUES (1, 'x', 0)"),
     "uq_generation_prompt_id_teacher_id_sample_index": lambda rows: rows.add_generation(),

@@ -54,6 +54,14 @@ class Story:
         jobs.enqueue(self.conn, SCORE_JOB, {"run": self.world.run_id, "scorer": self.world.quality_id})
         return int(jobs.claim(self.conn, self.lease, "score", 1)[0].id)
 
+    def take_a_job_back_without_a_word(self) -> None:
+        self.sql("UPDATE job SET state = 'ready', lease_id = NULL WHERE id = :id", id=self.leased)
+        self.sql("""
+            INSERT INTO job_count (run_id, queue, priority, state, jobs)
+            SELECT run_id, queue, priority, side.state, side.jobs
+            FROM job, (VALUES ('leased', -1), ('ready', 1)) AS side (state, jobs) WHERE id = :id
+        """, id=self.leased)  # fmt: skip
+
     def move_answer_to_another_lease(self) -> None:
         self.sql("UPDATE generation SET lease_id = :id", id=self.world.lease(self.conn))
 
@@ -71,9 +79,7 @@ BREAKS: dict[str, Callable[[Story], object]] = {
     "job_events_form_a_legal_chain": lambda story: story.sql(
         "INSERT INTO job_event (job_id, event, attempt) VALUES (:id, 'claimed', 1)", id=story.leased
     ),
-    "job_state_is_what_its_last_event_says": lambda story: story.sql(
-        "UPDATE job SET state = 'ready', lease_id = NULL WHERE id = :id", id=story.leased
-    ),
+    "job_state_is_what_its_last_event_says": Story.take_a_job_back_without_a_word,
     "leased_jobs_have_an_open_lease": lambda story: story.sql(
         "UPDATE lease SET revoked_at = clock_timestamp(), reason = 'expired'"
     ),
@@ -90,6 +96,12 @@ BREAKS: dict[str, Callable[[Story], object]] = {
         basis="router", router=story.router(), best=1
     ),
     "routed_prompts_of_a_run_are_of_its_set": Story.route_outside_of_the_set,
+    "jobs_name_rows_that_exist": lambda story: story.sql(
+        "UPDATE job SET prompt_id = 987 WHERE id = :id", id=story.leased
+    ),
+    "the_counts_of_jobs_are_right": lambda story: story.sql(
+        "UPDATE job_count SET jobs = jobs + 1 WHERE id = (SELECT min(id) FROM job_count WHERE state = 'done')"
+    ),
 }
 
 

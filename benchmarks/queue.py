@@ -1,0 +1,107 @@
+"""What the queue costs a prompt, against Celery and Procrastinate with one message a prompt, side by side in one run.
+
+All get the same machine, the same Postgres and Valkey, the same two worker processes, and the same 1.2 KB answers:
+
+- **enqueue**: `generation.enqueue`, as the pipeline calls it, jobs and their events in one transaction; against one
+  `send_task` a prompt that carries its messages; against Procrastinate's fastest way, `batch_defer`.
+- **process**: claim, read the prompts, complete and store the answers with their events, in batches as the workers
+  make them; against a real Celery worker (prefork) whose task does nothing at all, and the same with a task that stores
+  its answer, one commit each; against Procrastinate's worker, whose task does nothing.
+
+No model works: this is the queue alone. The rates of the other two hardly depend on how many messages there are, so
+`--others` measures them on fewer and the ratios are of rates.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from multiprocessing.synchronize import Barrier
+
+from benchmarks import rivals, routed_run
+from persyn import generation, jobs
+from persyn.db import session
+
+IN_FLIGHT = 64  # what one claim of a worker takes, and one commit stores
+PROCESSES = 2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.queue")
+    parser.add_argument("--jobs", type=int, default=5000, help="routed jobs of ours")
+    parser.add_argument("--others", type=int, help="messages of Celery and Procrastinate; as many as jobs unless given")
+    parser.add_argument("--repeat", type=int, default=3)
+    options = parser.parse_args()
+    others = options.others or options.jobs
+    rates: dict[str, list[float]] = {}
+    with routed_run.site() as site:
+        for number in range(options.repeat):
+            for name, rate in _round(site, f"bench{number}", options.jobs, others):
+                rates.setdefault(name, []).append(rate)
+                print(f"  round {number + 1}: {name:<28} {rate:>10,.0f} /s", flush=True)
+    _report({name: statistics.median(found) for name, found in rates.items()}, options, others)
+
+
+def _report(medians: dict[str, float], options: argparse.Namespace, others: int) -> None:
+    print(f"\nmedians of {options.repeat}; {options.jobs:,} jobs of ours, {others:,} messages of the others")
+    for name, rate in medians.items():
+        print(f"{name:<28} {rate:>10,.0f} /s")
+    for ours, theirs in (
+        ("enqueue", "celery enqueue"),
+        ("enqueue", "procrastinate enqueue"),
+        ("process", "celery process, no-op"),
+        ("process", "celery process, storing"),
+        ("process", "procrastinate process, no-op"),
+    ):
+        print(f"{ours:<8} is {medians[ours] / medians[theirs]:>6.1f} × {theirs}")
+    print(json.dumps({"jobs": options.jobs, "others": others, "repeat": options.repeat, "per_second": medians}))
+
+
+def _round(site: routed_run.Site, name: str, count: int, others: int) -> Iterator[tuple[str, float]]:
+    run_id = routed_run.create(site.engine, name, count)
+    routed_run.vacuum(site.engine)
+    yield "enqueue", count / _enqueue(site, run_id)
+    yield "process", count / rivals.together(_work, (site.endpoints.database_url,), PROCESSES)
+    payload = {"messages": [{"role": "user", "content": routed_run.QUESTION}], "teacher": "t0", "seed": 1}
+    yield from rivals.celery(site, others, payload, PROCESSES)
+    yield from rivals.procrastinate(site, others, payload, PROCESSES)
+
+
+def _enqueue(site: routed_run.Site, run_id: int) -> float:
+    began = time.perf_counter()
+    with site.engine.begin() as conn:
+        generation.enqueue(conn, run_id)
+    return time.perf_counter() - began
+
+
+def _work(database_url: str, barrier: Barrier) -> None:
+    """A worker process that shares the teachers' queues with the others, until nothing is left."""
+    engine = session.connect(database_url)
+    engine.connect().close()
+    barrier.wait()
+    for name in routed_run.teacher_queues():
+        with engine.begin() as conn:
+            lease_id = jobs.open_lease(conn, worker=f"bench:{os.getpid()}", host="here", queue=name)
+        while True:
+            with engine.begin() as conn:
+                requests = generation.requests(conn, jobs.claim(conn, lease_id, name, IN_FLIGHT))
+            if not requests:
+                break
+            with engine.begin() as conn:
+                generation.store(conn, lease_id, [_answer(request) for request in requests])
+        with engine.begin() as conn:
+            jobs.close(conn, lease_id, "drained")
+    engine.dispose()
+
+
+def _answer(request: generation.Request) -> generation.Result:
+    return generation.Result(
+        request, text=routed_run.ANSWER, reasoning=None, finish_reason="stop", prompt_tokens=60, completion_tokens=250,
+        latency_s=0.0, server_version="none",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Holding work back: a paused queue or run gets no new claims and no wake-ups, until somebody resumes it.
+
+What is leased already finishes. A pause with an end lifts itself: nobody has to be there to clear it away.
+No function here commits. All times are the database's.
+"""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from persyn.errors import NotFound
+
+# For the WHERE of a statement that looks at `job`: what claims, wake-ups and `waiting` leave alone.
+QUEUE_IS_OPEN = """NOT EXISTS (
+    SELECT FROM queue_pause p
+    WHERE p.queue = {queue} AND (p.until_at IS NULL OR p.until_at > clock_timestamp()))"""
+
+
+class Pause(NamedTuple):
+    """What is held back, by whom and why. Exactly one of `queue` and `run` is set; `until_at` None means for good."""
+
+    queue: str | None
+    run_id: int | None
+    run: str | None
+    reason: str
+    paused_by: str
+    paused_at: datetime
+    until_at: datetime | None
+
+
+_PAUSE_QUEUE = text("""
+INSERT INTO queue_pause (queue, reason, paused_by, until_at)
+VALUES (:queue, :reason, :by, clock_timestamp() + make_interval(secs => CAST(:seconds AS double precision)))
+ON CONFLICT (queue) DO UPDATE
+SET reason = EXCLUDED.reason, paused_by = EXCLUDED.paused_by, paused_at = clock_timestamp(),
+    until_at = EXCLUDED.until_at
+""")
+
+_PAUSED = text("""
+SELECT queue, NULL::bigint AS run_id, NULL::text AS run, reason, paused_by, paused_at, until_at FROM queue_pause
+WHERE until_at IS NULL OR until_at > clock_timestamp()
+UNION ALL
+SELECT NULL, id, name, coalesce(pause_reason, ''), coalesce(paused_by, ''), paused_at, NULL
+FROM run WHERE paused_at IS NOT NULL
+ORDER BY queue, run_id
+""")
+
+
+def pause_queue(conn: Connection, queue: str, *, reason: str, by: str, seconds: float | None = None) -> None:
+    """Hold a queue back, for `seconds` or for good; pausing again replaces reason and end."""
+    conn.execute(_PAUSE_QUEUE, {"queue": queue, "reason": reason, "by": by, "seconds": seconds})
+
+
+def resume_queue(conn: Connection, queue: str) -> bool:
+    """Let a queue go on; False where it was not paused."""
+    return conn.execute(text("DELETE FROM queue_pause WHERE queue = :queue"), {"queue": queue}).rowcount == 1
+
+
+def pause_run(conn: Connection, run_id: int, *, reason: str = "", by: str = "") -> None:
+    """Hold a run's jobs back in every queue; others' go on. Raises NotFound."""
+    changed = conn.execute(
+        text("UPDATE run SET paused_at = clock_timestamp(), pause_reason = :reason, paused_by = :by WHERE id = :id"),
+        {"id": run_id, "reason": reason, "by": by},
+    )
+    if changed.rowcount == 0:
+        raise NotFound(f"There is no run {run_id}. `persyn runs` lists those that there are.")
+
+
+def resume_run(conn: Connection, run_id: int) -> bool:
+    """Let a run go on; False where it was not paused."""
+    changed = conn.execute(
+        text("""
+        UPDATE run SET paused_at = NULL, pause_reason = NULL, paused_by = NULL
+        WHERE id = :id AND paused_at IS NOT NULL
+        """),
+        {"id": run_id},
+    )
+    return changed.rowcount == 1
+
+
+def paused(conn: Connection) -> list[Pause]:
+    """All that is held back now, queues first."""
+    return [Pause(*row) for row in conn.execute(_PAUSED)]
