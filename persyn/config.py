@@ -38,19 +38,33 @@ class Sampling(Strict):
     stop: list[str] = []
 
 
+class Price(Strict):
+    """What an endpoint asks, in one currency of your choice; the audit view `cost` multiplies it out."""
+
+    input: float = Field(ge=0.0, description="per million prompt tokens")
+    output: float = Field(ge=0.0, description="per million completion tokens")
+
+
 class Endpoint(Strict):
     """A server that someone else runs; the key itself stays in the environment."""
 
     url: str = Field(pattern=r"^https?://")
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    concurrency: int = Field(default=64, ge=1, le=512, description="the most requests in flight from one worker")
+    requests_per_minute: float | None = Field(default=None, gt=0.0, description="by one worker")
+    tokens_per_minute: float | None = Field(default=None, gt=0.0, description="read and written, by one worker")
+    price: Price | None = None
 
 
 class Server(Strict):
-    """How a worker serves a teacher's model with vLLM, where there is no `endpoint`."""
+    """How a worker serves a teacher's model, where there is no `endpoint`."""
 
+    kind: Literal["auto", "vllm", "transformers", "stub"] = Field(
+        default="auto", description="auto: vllm where it is installed, else transformers; stub: no model, for tests"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_model_len: int | None = Field(default=None, ge=16)
-    args: list[str] = Field(default=[], description="further arguments for vLLM's server")
+    args: list[str] = Field(default=[], description="further arguments for the server")
 
 
 class Teacher(Strict):

@@ -141,7 +141,16 @@ def aim(conn: Connection, run_id: int, stage: Stage) -> None:
 
 
 def load_teacher(conn: Connection, teacher_id: int) -> TeacherVersion:
-    row = conn.execute(text("SELECT id, config FROM teacher WHERE id = :id"), {"id": teacher_id}).one()
+    """The version as the newest run gives it: an endpoint's prices and limits may change, all else is the same."""
+    row = conn.execute(
+        text("""
+        SELECT t.id, coalesce((
+                   SELECT r.config -> 'teachers' -> rt.position FROM run_teacher rt JOIN run r ON r.id = rt.run_id
+                   WHERE rt.teacher_id = t.id ORDER BY r.id DESC LIMIT 1), t.config) AS config
+        FROM teacher t WHERE t.id = :id
+        """),
+        {"id": teacher_id},
+    ).one()
     return TeacherVersion(row.id, Teacher.model_validate(row.config))
 
 
@@ -202,13 +211,21 @@ _COLUMNS = {
 }
 
 
+def _identity(config: dict[str, Any]) -> dict[str, Any]:
+    """Without what an endpoint costs and allows: the same answers come at any price, so those make no new version."""
+    endpoint = config.get("endpoint")
+    if endpoint is None:
+        return config
+    return {**config, "endpoint": {key: value for key, value in endpoint.items() if key in ("url", "api_key_env")}}
+
+
 def _version(conn: Connection, table: str, name: str, config: dict[str, Any]) -> int:
     """The id of the immutable version with this configuration, made if it is new."""
     endpoint = config.get("endpoint")
     values = {
         **config,
         "config": config,
-        "config_sha256": fingerprint(config),
+        "config_sha256": fingerprint(_identity(config)),
         "endpoint": endpoint and endpoint["url"],
     }
     columns = _COLUMNS[table]

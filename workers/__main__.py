@@ -27,8 +27,9 @@ def main() -> int:
         if settings.database_url is None:
             migrate.upgrade_if_needed(engine)
         migrate.require_current(engine)
-        host = Host(engine, settings.home)
-        return serve(host, endpoints.broker_url, queues(wanted), follow_teachers=wanted.all)
+        own = queues(wanted)
+        host = Host(engine, settings.home, queues=None if wanted.all else own, tensor_parallel=wanted.tensor_parallel)
+        return serve(host, endpoints.broker_url, own, follow_teachers=wanted.all)
     except PersynError as exc:
         print(f"persyn worker: {exc}", file=sys.stderr)
         return exc.exit_code
@@ -40,6 +41,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--scorers", action="store_true")
     parser.add_argument("--router", action="store_true")
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--tensor-parallel", type=int, default=1)
     return parser.parse_args(arguments)
 
 

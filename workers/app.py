@@ -14,6 +14,7 @@ from persyn.errors import LeaseLost, PersynError
 from workers.generating import drain_teacher
 from workers.host import Host
 from workers.maintenance import Maintenance
+from workers.pacing import TeacherPaused
 from workers.routing import drain_router
 from workers.scoring import drain_scores
 
@@ -29,10 +30,20 @@ def drain(host: Host, name: str) -> None:
             drain_router(host, name)
         else:
             drain_scores(host, name)
+    except TeacherPaused as exc:
+        host.pause(name, exc)
     except LeaseLost as exc:
         log.warning("action=drain queue=%s %s", name, exc)
     except PersynError as exc:
         log.error("action=drain queue=%s %s", name, exc)
+
+
+def drain_next(host: Host) -> None:
+    """What a wake-up of any queue leads to: wake-ups come in no order, so the worker itself looks what is best next."""
+    chosen = host.next_queue()
+    if chosen is not None:
+        log.info("action=drain queue=%s", chosen)
+        drain(host, chosen)
 
 
 def serve(host: Host, broker_url: str, queues: list[str], *, follow_teachers: bool) -> int:
@@ -41,10 +52,9 @@ def serve(host: Host, broker_url: str, queues: list[str], *, follow_teachers: bo
     maintenance = Maintenance(host, app, follow_teachers=follow_teachers)
 
     @app.task(name=queue.DRAIN)  # type: ignore[untyped-decorator]
-    def _drain(name: str) -> None:
-        log.info("action=drain queue=%s", name)
+    def _drain(_woken: str) -> None:
         try:
-            drain(host, name)
+            drain_next(host)
         finally:
             maintenance.ask()
 
