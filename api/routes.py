@@ -3,9 +3,11 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from persyn import reporting, runs
+from persyn.fleet import gauges
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -25,6 +27,11 @@ Conn = Annotated[Any, Depends(_connection)]
 def health(conn: Conn) -> dict[str, str]:
     reporting.runs(conn)
     return {"status": "ok"}
+
+
+@router.get("/metrics")
+def metrics(request: Request) -> Response:
+    return Response(gauges.render(request.app.state.engine), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/runs")

@@ -187,7 +187,7 @@ WITH failure AS (
     SELECT id, CASE state WHEN 'dead' THEN 'died' ELSE 'retried' END, :lease_id, attempt, code, message FROM failed
 ), counted AS ({_counted("failed", "'leased'", "failed.state")}
 )
-SELECT count(*) FROM failed
+SELECT code, state, count(*) AS jobs FROM failed GROUP BY code, state
 """)
 
 # A lost or released try gave no answer and no error: it counts as a loss, or not at all, never as an attempt. Its job
@@ -223,7 +223,7 @@ WITH lost AS (
     FROM lost
 ), counted AS ({_counted("lost", "'leased'", "lost.state")}
 )
-SELECT count(*) FROM lost
+SELECT 'poison' AS code, state, count(*) AS jobs FROM lost GROUP BY state
 """)
 
 REVOKE = text("""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, TextClause, text
 
 from persyn import job_sql as sql
+from persyn import metrics
 from persyn.errors import LeaseLost
 from persyn.states import JobEvent, JobState
 
@@ -158,7 +159,10 @@ def fail(conn: Connection, lease_id: int, failures: Sequence[Failure]) -> int:
         "waits": [None if failure.retry_after_s is None else float(failure.retry_after_s) for failure in failures],
         "max_attempts": MAX_ATTEMPTS, "cap": BACKOFF_CAP_S, "wait_cap": RETRY_AFTER_CAP_S,
     }  # fmt: skip
-    return int(conn.execute(sql.RETRY, values).scalar_one())
+    rows = conn.execute(sql.RETRY, values).all()
+    for row in rows:
+        (metrics.DIED if row.state == JobState.DEAD else metrics.RETRIED).labels(row.code).inc(row.jobs)
+    return sum(row.jobs for row in rows)
 
 
 def lose(conn: Connection, lease_id: int, job_ids: Sequence[int], detail: str) -> int:
@@ -198,7 +202,10 @@ def reap(conn: Connection) -> int:
 
 def _lose(conn: Connection, lease_ids: list[int], job_ids: list[int] | None, detail: str) -> int:
     values = {"lease_ids": lease_ids, "job_ids": job_ids, "detail": detail}
-    return int(conn.execute(sql.LOSE, values).scalar_one())
+    rows = conn.execute(sql.LOSE, values).all()
+    for row in rows:
+        (metrics.DIED.labels(row.code) if row.state == JobState.DEAD else metrics.LOST).inc(row.jobs)
+    return sum(row.jobs for row in rows)
 
 
 def waiting(conn: Connection) -> dict[str, int]:

@@ -67,7 +67,9 @@ def _advance(conn: Connection, run: runs.Run) -> int:
     new += decisions.enqueue(conn, run.id)
     if run.target < Stage.GENERATE or not _done(conn, run.id, "route"):
         return new
-    new += generation.enqueue(conn, run.id)
+    # The decisions are complete and never change, so once is enough: looking again would read every prompt each time.
+    if not any(count.stage == Stage.GENERATE for count in jobs.counts(conn, run.id)):
+        new += generation.enqueue(conn, run.id)
     if run.config.scorers.score == "all":
         new += scoring.enqueue_routed(conn, run.id)
     return new

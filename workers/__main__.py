@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from persyn import queue
 from persyn.config import Settings
 from persyn.db import migrate, session
-from persyn.errors import PersynError
+from persyn.errors import ConfigError, PersynError
 from persyn.local import services
 from workers.app import serve
 from workers.host import Host
@@ -28,11 +28,23 @@ def main() -> int:
             migrate.upgrade_if_needed(engine)
         migrate.require_current(engine)
         own = queues(wanted)
+        if wanted.metrics_port is not None:
+            serve_metrics(wanted.metrics_port)
         host = Host(engine, settings.home, queues=None if wanted.all else own, tensor_parallel=wanted.tensor_parallel)
         return serve(host, endpoints.broker_url, own, follow_teachers=wanted.all)
     except PersynError as exc:
         print(f"persyn worker: {exc}", file=sys.stderr)
         return exc.exit_code
+
+
+def serve_metrics(port: int) -> None:
+    """This worker's counters over HTTP. Raises ConfigError where the port cannot be had."""
+    from prometheus_client import start_http_server
+
+    try:
+        start_http_server(port)
+    except (OSError, OverflowError) as exc:
+        raise ConfigError(f"--metrics-port {port}: cannot listen there: {exc}.") from exc
 
 
 def options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -42,6 +54,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--router", action="store_true")
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--tensor-parallel", type=int, default=1)
+    parser.add_argument("--metrics-port", type=int)
     return parser.parse_args(arguments)
 
 

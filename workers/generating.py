@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from persyn import chat, generation, jobs, runs
+from persyn import chat, generation, jobs, metrics, runs
 from persyn.errors import GenerationFailed, PersynError
 from persyn.inference import kinds
 from persyn.inference.client import TIMEOUT_S, Answer, TeacherClient
@@ -32,7 +32,7 @@ _DEATH_CODES = frozenset({"connection", "server_error", "garbage"})
 
 def drain_teacher(host: Host, queue: str) -> None:
     """Answer the queue's due jobs until none is left, one teacher version after the other."""
-    while not host.stopping.is_set():
+    while not host.leaving():
         with host.engine.connect() as conn:
             group = jobs.next_group(conn, queue)
             teacher = None if group is None or group[0] is None else runs.load_teacher(conn, group[0])
@@ -106,7 +106,7 @@ class Drain:
     async def _refill(self) -> None:
         limit = self._limit()
         room = min(IN_FLIGHT, limit - len(self.in_flight))
-        if self.ending or (self.alone and self.in_flight):
+        if self.ending or self.host.leaving() or (self.alone and self.in_flight):
             return
         if self.in_flight and room < max(1, limit // 8):
             return  # a claim costs a round trip: let some room gather
@@ -277,6 +277,10 @@ class Drain:
                 generation.store(conn, self.lease.id, self.results)
             if self.failures:
                 jobs.fail(conn, self.lease.id, self.failures)
+        metrics.answered(
+            self.teacher.config.name, sum(result.prompt_tokens for result in self.results),
+            sum(result.completion_tokens for result in self.results), len(self.results),
+        )  # fmt: skip
         log.info(
             "action=store lease=%s queue=%s answers=%d failures=%d",
             self.lease.id, self.queue, len(self.results), len(self.failures),

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from persyn import backlog, jobs, pauses, queue, runs
+from persyn import backlog, jobs, metrics, pauses, queue, runs
 from persyn.config import Endpoint, Teacher
 from persyn.errors import PersynError
 from persyn.inference import kinds, load, vllm
@@ -51,7 +51,8 @@ class Host:
         self.name = socket.gethostname()
         self.worker = f"{self.name}:{os.getpid()}"
         self.worker_node = f"persyn-{os.getpid()}@{self.name}"  # as Celery calls it
-        self.stopping = threading.Event()
+        self.stopping = threading.Event()  # hand back what is unfinished, now
+        self.draining = threading.Event()  # finish what is in flight, claim nothing more
         self._server: Server | None = None
         self._spec: ServerSpec | None = None
         self._queues = None if queues is None else frozenset(queues)
@@ -150,6 +151,21 @@ class Host:
             case "transformers":
                 return load.has_accelerator()
         return False
+        if self._server is None or self._spec != spec or not self._server.alive():
+            self.stop_server()
+            if not vllm.is_cpu_build():
+                self.loaded_scorer = None  # as free_accelerator, the other way round
+            log.info("action=start_server model=%s", config.model)
+            self._server = Server.start(spec, self.home, on_wait=self._log_wait)
+            self._spec = spec
+            metrics.SERVER_STARTS.labels(config.model).inc()
+            log.info("action=server_ready model=%s pid=%s", config.model, self._server.pid)
+        server = self._server
+        return Target(server.base_url, server.model_name, None, server.version, server)
+
+    def leaving(self) -> bool:
+        """Whether nothing more may be claimed."""
+        return self.stopping.is_set() or self.draining.is_set()
 
     def stop_server(self) -> None:
         if self._server is not None:

@@ -6,14 +6,17 @@ locks in the database see to it that two at once do no harm.
 
 import logging
 import threading
+import time
+from collections.abc import Callable
 
 from celery import Celery
 from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError as BrokerError
 
-from persyn import jobs, pipeline, queue, runs
+from persyn import jobs, metrics, pipeline, queue, runs
 from persyn.errors import PersynError
 from workers.host import Host
+from workers.presence import SAY_EVERY_S, Presence
 
 log = logging.getLogger(__name__)
 
@@ -37,15 +40,15 @@ def reconcile(host: Host, app: Celery) -> None:
     with host.engine.connect() as conn:
         due = jobs.waiting(conn)
     for name, count in due.items():
-        queue.wake(app, name, count)
+        metrics.WAKE_UPS.labels(name).inc(queue.wake(app, name, count))
 
 
 class Maintenance(threading.Thread):
     """Reconciles until told to stop, and whenever somebody asks for it at once."""
 
-    def __init__(self, host: Host, app: Celery, *, follow_teachers: bool) -> None:
+    def __init__(self, host: Host, app: Celery, presence: Presence, *, follow_teachers: bool) -> None:
         super().__init__(name="maintenance", daemon=True)
-        self._host, self._app, self._follow = host, app, follow_teachers
+        self._host, self._app, self._presence, self._follow = host, app, presence, follow_teachers
         self._asked = threading.Event()
         self._consumer: Consumer | None = None
 
@@ -58,17 +61,31 @@ class Maintenance(threading.Thread):
         self._asked.set()
 
     def run(self) -> None:
+        self._try("begin", self._presence.begin)
+        reconciled_at = -RECONCILE_S
         while not self._host.stopping.is_set():
+            asked = self._asked.is_set()
             self._asked.clear()
-            try:
-                if self._follow:
-                    self._subscribe()
-                reconcile(self._host, self._app)
-            except (PersynError, BrokerError, OSError) as exc:
-                log.warning("action=reconcile error=%s", exc)
-            except Exception:  # the night goes on: one bad round must not end all rounds
-                log.exception("action=reconcile")
-            self._asked.wait(RECONCILE_S)
+            self._try("say", self._presence.say)
+            if asked or time.monotonic() - reconciled_at >= RECONCILE_S:
+                self._try("reconcile", self._round)
+                reconciled_at = time.monotonic()
+            self._asked.wait(SAY_EVERY_S)
+
+    def _round(self) -> None:
+        if self._follow:
+            self._subscribe()
+        reconcile(self._host, self._app)
+
+    @staticmethod
+    def _try(name: str, act: Callable[[], None]) -> None:
+        """The night goes on: what fails now is made up for by the next round."""
+        try:
+            act()
+        except (PersynError, BrokerError, OSError) as exc:
+            log.warning("action=%s error=%s", name, exc)
+        except Exception:
+            log.exception("action=%s", name)
 
     def _subscribe(self) -> None:
         """A worker that serves all teachers listens to those that came since it started, too.
@@ -80,3 +97,4 @@ class Maintenance(threading.Thread):
             names = runs.teacher_names(conn)
         for name in names:  # each round: a queue that it listens to already changes nothing
             self._consumer.call_soon(self._consumer.add_task_queue, queue.teacher_queue(name))
+        self._presence.queues = sorted({*self._presence.queues, *map(queue.teacher_queue, names)})

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 def drain_router(host: Host, queue: str = ROUTER) -> None:
     """Do the queue's due jobs, one at a time. Raises LeaseLost, ModelError."""
-    while not host.stopping.is_set():
+    while not host.leaving():
         with host.lease(queue) as lease:
             with host.engine.begin() as conn:
                 claims = jobs.claim(conn, lease.id, queue, 1)

@@ -22,7 +22,7 @@ Scorer = Callable[[Sequence[scoring.Item]], Outcome]
 
 def drain_scores(host: Host, queue: str) -> None:
     """Score the queue's due jobs until none is left, one scorer after the other. Raises LeaseLost, ModelError."""
-    while not host.stopping.is_set():
+    while not host.leaving():
         with host.engine.connect() as conn:
             group = jobs.next_group(conn, queue)
             scorer = None if group is None or group[1] is None else runs.load_scorer(conn, group[1])
@@ -46,7 +46,7 @@ def drain_scores(host: Host, queue: str) -> None:
 
 
 def _batches(host: Host, lease: LeaseKeeper, queue: str, scorer_id: int) -> Iterator[list[scoring.Item]]:
-    while not host.stopping.is_set():
+    while not host.leaving():
         with host.engine.begin() as conn:
             claims = jobs.claim(conn, lease.id, queue, BATCH, scorer_ids=[scorer_id])
             items = scoring.items(conn, claims)

@@ -236,6 +236,7 @@ def upgrade() -> None:
         _moment("seen_at", now=True),
         _moment("stopped_at"),
         _moment("drain_requested_at"),
+        _moment("drain_until"),
         sa.Column("queue", sa.Text(), nullable=True),
         sa.Column("teacher", sa.Text(), nullable=True),
         sa.Column("model", sa.Text(), nullable=True),

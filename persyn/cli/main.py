@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import persyn
-from persyn.cli import audit, db, init, prompts, quickstart, rewards, run, services, worker
+from persyn.cli import audit, db, fleet, init, jobs, prompts, quickstart, rewards, run, services, worker
 from persyn.errors import PersynError
 
 app = typer.Typer(
@@ -27,10 +27,14 @@ app.command()(run.generate)
 app.command()(run.export)
 app.command()(run.status)
 app.command()(run.runs)
-app.command()(worker.worker)
+app.add_typer(fleet.worker, name="worker")
+app.command()(fleet.workers)
+app.command()(fleet.pause)
+app.command()(fleet.resume)
 app.command()(worker.api)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(rewards.app, name="rewards")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(audit.app, name="audit")
 app.add_typer(services.app, name="services")
 app.add_typer(db.app, name="db")

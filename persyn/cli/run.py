@@ -87,8 +87,8 @@ def status(
     """Show how far a run is, stage by stage."""
     from rich.live import Live
 
-    from persyn import reporting, runs
-    from persyn.cli import context, show
+    from persyn import pauses, reporting, runs
+    from persyn.cli import context, fleet, show
 
     engine = context.engine()
 
@@ -97,11 +97,15 @@ def status(
             return reporting.status(conn, runs.find(conn, run))
 
     current = now()
+    with engine.connect() as conn:
+        held = [each for each in pauses.paused(conn) if each.run_id in (None, current.id)]
     if as_json:
-        typer.echo(json.dumps(current.as_json(), default=str, indent=2))
+        shown = current.as_json() | {"paused": [each._asdict() for each in held]}
+        typer.echo(json.dumps(shown, default=str, indent=2))
         return
     if not watch:
         show.console.print(show.status_table(current))
+        fleet.print_pauses(held)
         return
     with Live(show.status_table(current), console=show.console) as live:
         while current.finished_at is None:

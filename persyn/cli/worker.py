@@ -19,6 +19,7 @@ from persyn.errors import ConfigError
 
 
 def worker(
+    ctx: typer.Context,
     teachers: Annotated[str, typer.Option("--teachers", metavar="A,B", help="Serve these teachers.")] = "",
     scorers: Annotated[bool, typer.Option("--scorers", help="Score answers.")] = False,
     router: Annotated[bool, typer.Option("--router", help="Train and apply routers.")] = False,
@@ -27,8 +28,13 @@ def worker(
     tensor_parallel: Annotated[
         int, typer.Option("--tensor-parallel", min=1, help="Spread each model over so many of them.")
     ] = 1,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Serve this worker's Prometheus metrics on this port.")
+    ] = None,
 ) -> None:
     """Work on this host until told to stop (SIGTERM hands back what is unfinished). One worker per group of GPUs."""
+    if ctx.invoked_subcommand is not None:
+        return
     if not (teachers or scorers or router or everything):
         raise ConfigError("persyn worker: say what it shall do: --teachers A,B, --scorers, --router or --all.")
     arguments = ["--teachers", teachers] if teachers else []
@@ -36,6 +42,7 @@ def worker(
     environment = os.environ | visible_gpus(gpus, tensor_parallel)
     flags = {"--scorers": scorers, "--router": router, "--all": everything}
     arguments += [flag for flag, given in flags.items() if given]
+    arguments += ["--metrics-port", str(metrics_port)] if metrics_port is not None else []
     os.execve(sys.executable, [sys.executable, "-m", "workers", *arguments], environment)
 
 

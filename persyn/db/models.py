@@ -291,6 +291,7 @@ class Worker(Base):
     seen_at: Mapped[CreatedAt]
     stopped_at: Mapped[Moment | None]
     drain_requested_at: Mapped[Moment | None]
+    drain_until: Mapped[Moment | None]  # then it hands back what it has not finished
     queue: Mapped[str | None] = mapped_column(Text)  # what it drains now; null while it waits
     teacher: Mapped[str | None] = mapped_column(Text)
     model: Mapped[str | None] = mapped_column(Text)

@@ -1,0 +1,185 @@
+"""For whoever runs the fleet: who works where, what is held back, and how a worker leaves."""
+
+import getpass
+import json
+import re
+import socket
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from persyn.cli import worker as processes
+from persyn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Engine
+
+    from persyn.fleet.workers import Worker
+    from persyn.pauses import Pause
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Teacher = Annotated[str | None, typer.Option("--teacher", metavar="NAME", help="A teacher's queue.")]
+Queue = Annotated[str | None, typer.Option("--queue", metavar="QUEUE", help="A queue, such as score.quality.")]
+RunKey = Annotated[str | None, typer.Option("--run", metavar="RUN", help="A run's name or number.")]
+
+worker = typer.Typer(help="Work on this host, or let a worker leave.")
+worker.callback(invoke_without_command=True)(processes.worker)
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_POLL_S = 1.0
+
+
+def seconds(duration: str) -> float:
+    """`90s`, `10m`, `2h`, `1d` in seconds. Raises ConfigError."""
+    found = _DURATION.fullmatch(duration.strip())
+    if found is None or (length := float(found[1]) * _SECONDS[found[2]]) == 0:
+        raise ConfigError(f"{duration!r} is no length of time. Write it as 90s, 10m, 2h or 1d.")
+    return length
+
+
+def workers(as_json: Json = False) -> None:
+    """Show who works where: state, teacher, tokens a second, lease, last heartbeat."""
+    from rich.table import Table
+
+    from persyn.cli import context, show
+    from persyn.fleet import workers as table
+    from persyn.pauses import paused
+
+    with context.engine().connect() as conn:
+        found, held = table.workers(conn), paused(conn)
+    if as_json:
+        typer.echo(json.dumps([each.as_json() for each in found], default=str, indent=2))
+        return
+    shown = Table("worker", "state", "queue", "tokens/s", "jobs", "lease", "heartbeat", "seen")
+    for each in found:
+        shown.add_row(*(show.safe(cell) for cell in _cells(each)))
+    show.console.print(
+        shown if found else "No worker was seen within a day. `persyn worker --help` says how to start one."
+    )
+    print_pauses(held)
+
+
+def _cells(each: "Worker") -> list[str]:
+    serves = f"{each.queue} ({each.model})" if each.model else each.queue or "–"
+    rate = "–" if each.tokens_per_s is None else f"{each.tokens_per_s:.0f}"
+    lease = "–" if each.lease_id is None else str(each.lease_id)
+    return [each.name, str(each.state), serves, rate, str(each.leased_jobs), lease, ago(each.heartbeat_at),
+            ago(each.seen_at)]  # fmt: skip
+
+
+def ago(moment: "datetime | None") -> str:
+    from datetime import UTC, datetime
+
+    return "–" if moment is None else f"{max(0.0, (datetime.now(UTC) - moment).total_seconds()):.0f} s ago"
+
+
+def pause(
+    teacher: Teacher = None,
+    queue: Queue = None,
+    run: RunKey = None,
+    length: Annotated[str | None, typer.Option("--for", metavar="10m", help="Resume by itself after this.")] = None,
+    reason: Annotated[str, typer.Option(help="Why, for whoever looks next.")] = "",
+) -> None:
+    """Hold back a teacher's queue, any queue, or a run. What is in flight finishes."""
+    from persyn import pauses
+    from persyn.cli import context, show
+
+    wait = None if length is None else seconds(length)
+    if run is not None and wait is not None:
+        raise ConfigError("--for: a run is paused until it is resumed. Leave --for out, or pause a teacher.")
+    by = f"{getpass.getuser()}@{socket.gethostname()}"
+    with context.engine().begin() as conn:
+        name, run_id = _target(conn, teacher, queue, run)
+        if run_id is not None:
+            pauses.pause_run(conn, run_id, reason=reason, by=by)
+        else:
+            pauses.pause_queue(conn, name, reason=reason, by=by, seconds=wait)
+    show.console.print(f"{show.safe(name)} is paused{f' for {length}' if length else ''}; what is in flight finishes.")
+
+
+def resume(teacher: Teacher = None, queue: Queue = None, run: RunKey = None) -> None:
+    """Let a teacher's queue, any queue, or a run go on."""
+    from persyn import pauses
+    from persyn.cli import context, show
+
+    with context.engine().begin() as conn:
+        name, run_id = _target(conn, teacher, queue, run)
+        changed = pauses.resume_queue(conn, name) if run_id is None else pauses.resume_run(conn, run_id)
+    show.console.print(f"{show.safe(name)} {'goes on' if changed else 'was not paused'}.")
+
+
+def _target(conn: "Connection", teacher: str | None, queue: str | None, run: str | None) -> tuple[str, int | None]:
+    """The queue's name, or the run as people call it and its id. Raises ConfigError, NotFound."""
+    from persyn import runs
+
+    if sum(given is not None for given in (teacher, queue, run)) != 1:
+        raise ConfigError("Say what: one of --teacher NAME, --queue QUEUE and --run RUN.")
+    if run is not None:
+        return f"Run {run}", runs.find(conn, run)
+    return queue_of(conn, teacher, queue) or "", None
+
+
+def queue_of(conn: "Connection", teacher: str | None, queue: str | None) -> str | None:
+    """The queue that --teacher or --queue names. Raises NotFound for a teacher of no run."""
+    from persyn import runs
+    from persyn.errors import NotFound
+    from persyn.queue import teacher_queue
+
+    if teacher is None:
+        return queue
+    known = runs.teacher_names(conn)
+    if teacher not in known:
+        raise NotFound(f"There is no teacher {teacher!r}. Known are: {', '.join(known) or 'none yet'}.")
+    return teacher_queue(teacher)
+
+
+def print_pauses(held: "list[Pause]") -> None:
+    """One line for each thing that is held back, and why."""
+    from persyn.cli import show
+
+    for each in held:
+        what = each.queue if each.queue is not None else f"run {each.run}"
+        until = f", until {each.until_at:%F %T %Z}" if each.until_at else ""
+        why = f": {each.reason}" if each.reason else ""
+        line = f"{what} is paused by {each.paused_by or 'somebody'} since {each.paused_at:%F %T %Z}{until}{why}"
+        show.console.print(f"[yellow]{show.safe(line)}[/yellow]", highlight=False)
+
+
+@worker.command()
+def drain(
+    name: Annotated[str | None, typer.Argument(help="The worker, as `persyn workers` calls it.")] = None,
+    host: Annotated[str | None, typer.Option(help="All workers on this host.")] = None,
+    grace: Annotated[str, typer.Option(metavar="10m", help="Hand back what is not finished after this.")] = "10m",
+    wait: Annotated[bool, typer.Option("--wait", help="Come back once they have left.")] = False,
+) -> None:
+    """Let workers finish what they hold, claim nothing more, and leave."""
+    from persyn.cli import context, show
+    from persyn.fleet import workers as table
+
+    if (name is None) == (host is None):
+        raise ConfigError("Say who: a worker's name, or --host HOST for all on one host.")
+    engine = context.engine()
+    with engine.begin() as conn:
+        names = table.request_drain(conn, name=name, host=host, grace_s=seconds(grace))
+    show.console.print(f"{show.safe(', '.join(names))}: asked to finish and leave.")
+    if wait:
+        _wait_until_left(engine, names)
+        show.console.print("All have left.")
+
+
+def _wait_until_left(engine: "Engine", names: list[str]) -> None:
+    from persyn.cli import show
+    from persyn.fleet import workers as table
+
+    with show.err.status("Waiting for them to leave…") as spinner:
+        while True:
+            with engine.connect() as conn:
+                left: Any = table.still_there(conn, names)
+            if not left:
+                return
+            spinner.update(f"Waiting for {show.safe(', '.join(left))}…")
+            time.sleep(_POLL_S)

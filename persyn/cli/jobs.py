@@ -1,0 +1,166 @@
+"""`persyn jobs`: looking at jobs, giving dead ones a fresh start, taking back what is not wanted any more."""
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from persyn.cli.fleet import Json, Queue, RunKey, Teacher
+from persyn.errors import ConfigError
+from persyn.states import JobState
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from persyn.fleet.operators import Filter, Story
+
+app = typer.Typer(no_args_is_help=True, help="The jobs, one by one.")
+
+Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Jobs by number.")]
+State = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
+Error = Annotated[str | None, typer.Option("--error", metavar="CODE", help="Only jobs with this error code.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@app.command("list")
+def list_jobs(
+    run: RunKey = None,
+    state: State = None,
+    teacher: Teacher = None,
+    queue: Queue = None,
+    error: Error = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List jobs, the oldest first."""
+    from rich.table import Table
+
+    from persyn.cli import context, show
+    from persyn.fleet import operators
+
+    with context.engine().connect() as conn:
+        wanted = _filter(conn, run=run, state=state, teacher=teacher, queue=queue, error=error)
+        rows = operators.list_jobs(conn, wanted, limit)
+    if as_json:
+        typer.echo(json.dumps([row._asdict() for row in rows], default=str, indent=2))
+        return
+    table = Table("job", "run", "queue", "prompt", "state", "attempts", "losses", "error")
+    for row in rows:
+        cells = (row.id, row.run, row.queue, row.prompt or "–", row.state, row.attempt, row.lost_count,
+                 row.error_code or "–")  # fmt: skip
+        table.add_row(*(show.safe(str(cell), 200) for cell in cells))
+    show.console.print(table if rows else "No such jobs.")
+    if len(rows) == limit:
+        show.console.print(f"These are the first {limit}; --limit shows more.")
+
+
+@app.command("show")
+def show_job(
+    job: Annotated[int, typer.Argument(help="The job's number.")],
+    as_json: Json = False,
+) -> None:
+    """Tell all that happened to a job: each attempt, whose lease it was, and each error."""
+    from persyn.cli import context, show
+    from persyn.fleet import operators
+
+    with context.engine().connect() as conn:
+        story = operators.show(conn, job)
+    if as_json:
+        typer.echo(json.dumps(story.as_json(), default=str, indent=2))
+        return
+    show.console.print(_headline(story), highlight=False, markup=False)
+    for event in story.events:
+        where = f"lease {event.lease_id}, {event.worker}" if event.lease_id is not None else ""
+        error = f"{event.error_code}: " if event.error_code else ""
+        line = f"{event.at:%F %T}  {event.event:<9}  attempt {event.attempt}  {where}"
+        show.console.print(show.safe(line).rstrip(), highlight=False)
+        if error or event.detail:
+            show.console.print(f"    {show.safe(error + (event.detail or ''))}", highlight=False)
+
+
+def _headline(story: "Story") -> str:
+    job = story.job
+    whom = f" by {story.teacher}" if story.teacher else ""
+    what = f"{job.kind} ({story.scorer})" if story.scorer else job.kind
+    error = f", error {job.error_code}" if job.error_code else ""
+    prompt = f" prompt {job.prompt}" if job.prompt else ""
+    return (
+        f"Job {job.id} of run {job.run}: {what}{prompt}{whom}, {job.state}{error};"
+        f" attempts {job.attempt}, losses {job.lost_count}"
+    )
+
+
+@app.command()
+def retry(
+    ids: Ids = None,
+    run: RunKey = None,
+    teacher: Teacher = None,
+    queue: Queue = None,
+    error: Error = None,
+    yes: Yes = False,
+) -> None:
+    """Give dead jobs a fresh start, with no attempt and no loss on their account."""
+    from persyn.cli import context
+    from persyn.fleet import operators
+
+    _narrow_enough(ids, run, teacher, queue, error)
+    engine = context.engine()
+    with engine.connect() as conn:
+        wanted = _filter(conn, ids=ids, run=run, teacher=teacher, queue=queue, error=error, state=JobState.DEAD)
+        found = operators.count(conn, wanted)
+    dead = found.get(JobState.DEAD, 0)
+    if _confirmed(dead, "dead jobs to be tried again", yes):
+        typer.echo(f"{operators.retry(engine, wanted)} jobs are ready again.")
+
+
+@app.command()
+def cancel(
+    ids: Ids = None,
+    run: RunKey = None,
+    state: State = None,
+    teacher: Teacher = None,
+    queue: Queue = None,
+    error: Error = None,
+    yes: Yes = False,
+) -> None:
+    """Take back jobs that wait or are dead. One that a worker holds is finished by it first."""
+    from persyn.cli import context
+    from persyn.fleet import operators
+
+    if state not in (None, JobState.READY, JobState.DEAD):
+        raise ConfigError(f"--state {state}: only ready and dead jobs can be cancelled.")
+    _narrow_enough(ids, run, teacher, queue, error)
+    engine = context.engine()
+    with engine.connect() as conn:
+        wanted = _filter(conn, ids=ids, run=run, state=state, teacher=teacher, queue=queue, error=error)
+        found = operators.count(conn, wanted)
+    if _confirmed(found.get(JobState.READY, 0) + found.get(JobState.DEAD, 0), "jobs to be cancelled", yes):
+        typer.echo(f"{operators.cancel(engine, wanted)} jobs are cancelled.")
+    if leased := found.get(JobState.LEASED, 0):
+        typer.echo(f"{leased} are being worked on: they finish, or come back and can be cancelled then.")
+
+
+def _filter(
+    conn: "Connection", *, run: str | None, state: JobState | None, teacher: str | None, queue: str | None,
+    error: str | None, ids: list[int] | None = None,
+) -> "Filter":  # fmt: skip
+    from persyn import runs
+    from persyn.cli import fleet
+    from persyn.fleet.operators import Filter
+
+    if teacher is not None and queue is not None:
+        raise ConfigError("Give --teacher or --queue, not both.")
+    run_id = None if run is None else runs.find(conn, run)
+    return Filter(run_id, state, fleet.queue_of(conn, teacher, queue), error, ids or None)
+
+
+def _narrow_enough(*given: Any) -> None:
+    if not any(given):
+        raise ConfigError("Say which: job numbers, or at least one of --run, --teacher, --queue and --error.")
+
+
+def _confirmed(count: int, what: str, yes: bool) -> bool:
+    if count == 0:
+        typer.echo(f"There are no {what}.")
+        return False
+    return yes or typer.confirm(f"{count} {what}. Go on?")

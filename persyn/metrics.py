@@ -1,0 +1,34 @@
+"""The counters of this process, for Prometheus; docs/operations.md lists them.
+
+They say what this worker did since it started, so a dashboard adds up the workers' rates. What the tables know of all
+workers together (jobs by state, leases, pauses) is asked of the database by `fleet.gauges`, once and not by each.
+A transaction that is rolled back after it was counted here is counted all the same.
+"""
+
+from prometheus_client import Counter
+
+TOKENS = Counter("persyn_tokens", "Tokens of stored answers.", ["teacher", "kind"])
+ANSWERS = Counter("persyn_answers", "Stored answers.", ["teacher"])
+RETRIED = Counter("persyn_jobs_retried", "Jobs sent back to wait for another attempt.", ["code"])
+LOST = Counter("persyn_jobs_lost", "Jobs whose lease ran out or whose server died under them.")
+DIED = Counter("persyn_jobs_died", "Jobs that ended without a result.", ["code"])
+WAKE_UPS = Counter("persyn_wake_ups", "Wake-ups sent to the broker.", ["queue"])
+DRAINS = Counter("persyn_drains", "Wake-ups taken, each of which drains a queue.", ["queue"])
+SERVER_STARTS = Counter("persyn_server_starts", "Model servers started; more than one a model is a restart.", ["model"])
+
+
+def answered(teacher: str, prompt_tokens: int, completion_tokens: int, answers: int) -> None:
+    """Count a batch of answers that was stored."""
+    TOKENS.labels(teacher, "prompt").inc(prompt_tokens)
+    TOKENS.labels(teacher, "completion").inc(completion_tokens)
+    ANSWERS.labels(teacher).inc(answers)
+
+
+def completion_tokens() -> float:
+    """How many this process has stored since it started, of all teachers."""
+    return sum(
+        sample.value
+        for metric in TOKENS.collect()
+        for sample in metric.samples
+        if sample.name == "persyn_tokens_total" and sample.labels["kind"] == "completion"
+    )
