@@ -78,6 +78,7 @@ class Host:
                 self.loaded_scorer = None  # as free_accelerator, the other way round
             log.info("action=start_server kind=%s model=%s", spec.kind, config.model)
             self._server = Server.start(spec, self.home, on_wait=self._log_wait)
+            metrics.SERVER_STARTS.labels(config.model).inc()
             log.info("action=server_ready model=%s pid=%s", config.model, self._server.pid)
         server = self._server
         return Target(server.base_url, server.model_name, None, server.version, server)
@@ -151,17 +152,6 @@ class Host:
             case "transformers":
                 return load.has_accelerator()
         return False
-        if self._server is None or self._spec != spec or not self._server.alive():
-            self.stop_server()
-            if not vllm.is_cpu_build():
-                self.loaded_scorer = None  # as free_accelerator, the other way round
-            log.info("action=start_server model=%s", config.model)
-            self._server = Server.start(spec, self.home, on_wait=self._log_wait)
-            self._spec = spec
-            metrics.SERVER_STARTS.labels(config.model).inc()
-            log.info("action=server_ready model=%s pid=%s", config.model, self._server.pid)
-        server = self._server
-        return Target(server.base_url, server.model_name, None, server.version, server)
 
     def leaving(self) -> bool:
         """Whether nothing more may be claimed."""
