@@ -229,6 +229,7 @@ class Site:
         self.config_file = home / "run.yaml"
         self._processes: list[subprocess.Popen[bytes]] = []
         self._seen_before = self._seen()
+        self.changes: dict[int, dict[str, Any]] = {}  # to single teachers, before `prepare`
         self.configure_stub(latency_s=0.0)
         home.mkdir()
         (home / "worker.log").touch()
@@ -255,7 +256,7 @@ class Site:
                 {
                     "name": f"t{number}-{self.tag}", "family": "stub", "params_b": number + 1, "model": "stub-model",
                     "system_prompt": f"You are teacher {number}.", "endpoint": {"url": self.stub.base_url},
-                }
+                } | self.changes.get(number, {})
                 for number in range(self.TEACHERS)
             ],
             "calibration": {"size": calibration, "validation": 0.25},
