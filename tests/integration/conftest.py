@@ -193,6 +193,16 @@ TEMPLATE = (
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A random Llama with one token a byte: student and router backbone where only the plumbing matters."""
+    return _random_llama(tmp_path_factory.mktemp("tiny-model"), 32)
+
+
+@pytest.fixture(scope="session")
+def servable_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same with heads of 32 numbers, which vLLM wants at least."""
+    return _random_llama(tmp_path_factory.mktemp("servable-model"), 64)
+
+
+def _random_llama(folder: Path, hidden_size: int) -> str:
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -202,10 +212,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    folder = tmp_path_factory.mktemp("tiny-model")
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=258, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=258, hidden_size=hidden_size, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
         initializer_range=0.5, max_position_embeddings=512, pad_token_id=None,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)

@@ -36,11 +36,11 @@ class Party(NamedTuple):
         pytest.param("transformers", marks=REAL),
     ],
 )
-def party(request: Any, tmp_path_factory: pytest.TempPathFactory, tiny_model: str) -> Iterator[Party]:
+def party(request: Any, tmp_path_factory: pytest.TempPathFactory, servable_model: str) -> Iterator[Party]:
     kind = request.param
     spec = {
-        "vllm": ServerSpec(tiny_model, max_model_len=256, kind="vllm"),
-        "transformers": ServerSpec(tiny_model, dtype="float32", kind="transformers"),
+        "vllm": ServerSpec(servable_model, max_model_len=256, kind="vllm"),
+        "transformers": ServerSpec(servable_model, dtype="float32", kind="transformers"),
     }.get(kind, ServerSpec("stub-model", max_model_len=256, kind="stub"))
     server = Server.start(spec, tmp_path_factory.mktemp(kind))
     try:

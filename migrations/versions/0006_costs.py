@@ -1,0 +1,73 @@
+"""The view `cost` multiplies the tokens by the prices that a run's configuration gives."""
+
+from alembic import op
+
+revision = "0006"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+# Frozen as they were when this migration was written.
+BEFORE = """\
+-- What did a run's answers cost, teacher by teacher, and how many were another run's work?
+SELECT r.id AS run_id,
+       r.name AS run,
+       t.name AS teacher,
+       count(*) FILTER (WHERE j.run_id = r.id) AS generated,
+       count(*) FILTER (WHERE j.run_id <> r.id) AS reused,
+       coalesce(sum(g.prompt_tokens) FILTER (WHERE j.run_id = r.id), 0) AS prompt_tokens,
+       coalesce(sum(g.completion_tokens) FILTER (WHERE j.run_id = r.id), 0) AS completion_tokens,
+       coalesce(sum(g.latency_s) FILTER (WHERE j.run_id = r.id), 0) AS request_seconds
+FROM run r
+JOIN run_teacher rt ON rt.run_id = r.id
+JOIN teacher t ON t.id = rt.teacher_id
+JOIN generation g ON g.teacher_id = t.id
+JOIN prompt p ON p.id = g.prompt_id AND p.prompt_set_id = r.prompt_set_id
+JOIN job j ON j.id = g.job_id
+WHERE j.run_id = r.id
+   OR EXISTS (SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id)
+   OR EXISTS (SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.prompt_id = p.id AND d.teacher_id = t.id)
+GROUP BY r.id, r.name, t.name
+ORDER BY r.id, t.name
+"""
+AFTER = """\
+-- What did a run's answers cost, teacher by teacher, and how many were another run's work?
+-- cost: in the currency of the prices per million tokens that the run's configuration gives; null where it gives none.
+SELECT r.id AS run_id,
+       r.name AS run,
+       t.name AS teacher,
+       count(*) FILTER (WHERE j.run_id = r.id) AS generated,
+       count(*) FILTER (WHERE j.run_id <> r.id) AS reused,
+       coalesce(sum(g.prompt_tokens) FILTER (WHERE j.run_id = r.id), 0) AS prompt_tokens,
+       coalesce(sum(g.completion_tokens) FILTER (WHERE j.run_id = r.id), 0) AS completion_tokens,
+       coalesce(sum(g.latency_s) FILTER (WHERE j.run_id = r.id), 0) AS request_seconds,
+       (coalesce(sum(g.prompt_tokens) FILTER (WHERE j.run_id = r.id), 0)
+            * CAST(r.config #>> ARRAY['teachers', CAST(rt.position AS text), 'endpoint', 'price', 'input'] AS numeric)
+        + coalesce(sum(g.completion_tokens) FILTER (WHERE j.run_id = r.id), 0)
+            * CAST(r.config #>> ARRAY['teachers', CAST(rt.position AS text), 'endpoint', 'price', 'output'] AS numeric)
+       ) / 1000000 AS cost
+FROM run r
+JOIN run_teacher rt ON rt.run_id = r.id
+JOIN teacher t ON t.id = rt.teacher_id
+JOIN generation g ON g.teacher_id = t.id
+JOIN prompt p ON p.id = g.prompt_id AND p.prompt_set_id = r.prompt_set_id
+JOIN job j ON j.id = g.job_id
+WHERE j.run_id = r.id
+   OR EXISTS (SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id)
+   OR EXISTS (SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.prompt_id = p.id AND d.teacher_id = t.id)
+GROUP BY r.id, r.name, t.name, rt.position
+ORDER BY r.id, t.name
+"""
+
+
+def upgrade() -> None:
+    _replace(AFTER)
+
+
+def downgrade() -> None:
+    _replace(BEFORE)
+
+
+def _replace(body: str) -> None:
+    op.execute("DROP VIEW audit.cost")
+    op.execute(f"CREATE VIEW audit.cost AS {body}")
