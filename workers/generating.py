@@ -19,6 +19,8 @@ from workers.pacing import ENDPOINTS_FAULT, PATIENCE_S, REFUSALS_AT_MOST, Teache
 log = logging.getLogger(__name__)
 
 IN_FLIGHT = 64  # at most what one claim may take (protocol step 1)
+# Claimed ahead, so that a place which falls free at the server is taken at once and not after the next claim.
+AHEAD = 16
 # `transformers serve` answers one request after the other; what is drawn stays the seed's own only if it is alone.
 IN_FLIGHT_TRANSFORMERS = 4
 YIELD_CHECK_S = 30.0
@@ -68,6 +70,7 @@ class Drain:
         )
         self.pace = target.pace
         self.unsent: set[asyncio.Task[Any]] = set()  # claimed, and not at the server
+        self.places = asyncio.Semaphore(IN_FLIGHT if target.pace is None else target.pace.endpoint.concurrency)
         self.judging = asyncio.Lock()
         self.paused: TeacherPaused | None = None
         self.ending = False  # what is in flight is waited for, and nothing joins it
@@ -120,7 +123,7 @@ class Drain:
         if self.pace is not None:
             return self.pace.limit
         if self.counts_tokens:
-            return IN_FLIGHT
+            return IN_FLIGHT + AHEAD
         return 1 if self.teacher.config.sampling.temperature > 0 else IN_FLIGHT_TRANSFORMERS
 
     async def _look_around(self) -> None:
@@ -143,11 +146,13 @@ class Drain:
         examples = [example.model_dump() for example in config.examples]
         messages = chat.conversation(request.messages, system_prompt=config.system_prompt, examples=examples)
         refusals = 0
+        sent_at = time.monotonic()
         while True:
-            await self._may_send()
-            sent_at = time.monotonic()
             try:
-                answer = await self.client.generate(messages, config.sampling, request.seed)
+                async with self.places:
+                    await self._may_send()
+                    sent_at = time.monotonic()
+                    answer = await self.client.generate(messages, config.sampling, request.seed)
             except GenerationFailed as exc:
                 refusals += 1
                 if self.pace is None or not await self._endpoint_refused(exc, sent_at, refusals):
@@ -248,8 +253,9 @@ class Drain:
         return False
 
     async def _lose(self, detail: str) -> None:
-        """Everything in flight died with the server; what was answered before is kept."""
-        ids = [failure.job_id for failure in self.doubtful] + [request.claim.id for request in self.in_flight.values()]
+        """Everything at the server died with it; what was answered before is kept, what was not sent goes back."""
+        sent = [request for task, request in self.in_flight.items() if task not in self.unsent]
+        ids = [failure.job_id for failure in self.doubtful] + [request.claim.id for request in sent]
         for task in self.in_flight:
             task.cancel()
         await asyncio.gather(*self.in_flight, return_exceptions=True)
