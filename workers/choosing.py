@@ -23,21 +23,21 @@ def choose(candidates: Sequence[Candidate], *, starved_s: float = STARVED_S) -> 
     """The queue to drain next; None where no candidate has work.
 
     What has waited for `starved_s` goes first, the longest first: so none is starved, for whatever is drained gets
-    younger. Then the loaded model's queues; else the one with most work. Equals are told apart by age, then by name,
-    so that two workers with the same view choose the same and a test can tell what comes.
+    younger. What is loaded counts as older by as much again, or queues that were filled at the same moment would take
+    turns once all are old. Then the loaded model's queues; else the one with most work. Equals are told apart by age,
+    then by name, so that two workers with the same view choose the same.
     """
     open_ = [candidate for candidate in candidates if candidate.jobs > 0]
     starving = [candidate for candidate in open_ if candidate.oldest_s >= starved_s]
     if starving:
-        return min(starving, key=lambda c: (-c.oldest_s, not c.loaded, c.queue)).queue
+        return min(starving, key=lambda c: (-c.oldest_s - starved_s * c.loaded, c.loaded, c.queue)).queue
     if not open_:
         return None
     return min(open_, key=lambda c: (not c.loaded, -c.jobs, -c.oldest_s, c.queue)).queue
 
 
 def should_yield(current: str, candidates: Sequence[Candidate], *, starved_s: float = STARVED_S) -> bool:
-    """Whether a drain that still has work must make room: another queue has starved, and for longer than this one."""
+    """Whether a drain that still has work must make room: another queue has waited longer, and by `starved_s`."""
     ages = {candidate.queue: candidate.oldest_s for candidate in candidates if candidate.jobs > 0}
     own = ages.pop(current, 0.0)
-    oldest = max(ages.values(), default=0.0)
-    return oldest >= starved_s and oldest > own
+    return max(ages.values(), default=0.0) >= own + starved_s
