@@ -90,13 +90,13 @@ def _work(database_url: str, barrier: Barrier) -> None:
             if not requests:
                 break
             with engine.begin() as conn:
-                generation.store(conn, lease_id, [_answer(request) for request in requests])
+                generation.store(conn, lease_id, [answer(request) for request in requests])
         with engine.begin() as conn:
             jobs.close(conn, lease_id, "drained")
     engine.dispose()
 
 
-def _answer(request: generation.Request) -> generation.Result:
+def answer(request: generation.Request) -> generation.Result:
     return generation.Result(
         request, text=routed_run.ANSWER, reasoning=None, finish_reason="stop", prompt_tokens=60, completion_tokens=250,
         latency_s=0.0, server_version="none",

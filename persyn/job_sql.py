@@ -75,6 +75,9 @@ HOLD_TO_CLAIM = text(
     )
 )
 
+# Looking for work is held to the indexes as a claim is.
+BY_INDEX = text("SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)")
+
 # One probe of the index for each lane that has something ready, however long the lanes are.
 _LANES = f"""
     (SELECT queue, run_id, priority FROM job WHERE {_READY} {{of_queue}} ORDER BY queue, run_id, priority LIMIT 1)

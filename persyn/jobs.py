@@ -213,12 +213,14 @@ def waiting(conn: Connection) -> dict[str, int]:
 
     Exact up to WAITING_AT_MOST of a run's stage; of more, all that are ready count, those that wait for a retry too.
     """
+    conn.execute(sql.BY_INDEX)
     rows = conn.execute(sql.WAITING, {"at_most": WAITING_AT_MOST})
     return {row.queue: row.jobs for row in rows}
 
 
 def next_group(conn: Connection, queue: str) -> tuple[int | None, int | None] | None:
     """The (teacher_id, scorer_id) of the job that a claim would take first; None when nothing is due."""
+    conn.execute(sql.BY_INDEX)
     row = conn.execute(sql.NEXT_GROUP, {"queue": queue}).first()
     return None if row is None else (row.teacher_id, row.scorer_id)
 

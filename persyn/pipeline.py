@@ -19,6 +19,13 @@ _STAGE_DONE = text("""
 SELECT state FROM job WHERE run_id = :run_id AND kind = :kind AND kind IN ('train_router', 'route')
 """)
 
+_COUNT_DECIDED = text("""
+UPDATE run SET
+    prompt_count = (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = run.prompt_set_id),
+    decided_count = (SELECT count(*) FROM routing_decision d WHERE d.run_id = run.id AND d.policy = run.policy)
+WHERE id = :id AND decided_count IS NULL
+""")
+
 
 class Progress(NamedTuple):
     """What one call found and did."""
@@ -67,6 +74,7 @@ def _advance(conn: Connection, run: runs.Run) -> int:
     new += decisions.enqueue(conn, run.id)
     if run.target < Stage.GENERATE or not _done(conn, run.id, "route"):
         return new
+    conn.execute(_COUNT_DECIDED, {"id": run.id})
     # The decisions are complete and never change, so once is enough: looking again would read every prompt each time.
     if not any(count.stage == Stage.GENERATE for count in jobs.counts(conn, run.id)):
         new += generation.enqueue(conn, run.id)

@@ -226,6 +226,8 @@ def upgrade() -> None:
     op.add_column("run", _moment("paused_at"))
     op.add_column("run", sa.Column("pause_reason", sa.Text(), nullable=True))
     op.add_column("run", sa.Column("paused_by", sa.Text(), nullable=True))
+    op.add_column("run", sa.Column("prompt_count", sa.BigInteger(), nullable=True))
+    op.add_column("run", sa.Column("decided_count", sa.BigInteger(), nullable=True))
     op.create_table(
         "worker",
         sa.Column("name", sa.Text(), nullable=False),
@@ -318,6 +320,8 @@ def downgrade() -> None:
     for column, table in _JOB_REFERENCES.items():
         op.create_foreign_key(f"fk_job_{column}_{table}", "job", table, [column], ["id"], ondelete="RESTRICT")
     op.drop_table("worker")
+    op.drop_column("run", "decided_count")
+    op.drop_column("run", "prompt_count")
     op.drop_column("run", "paused_by")
     op.drop_column("run", "pause_reason")
     op.drop_column("run", "paused_at")

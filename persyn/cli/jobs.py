@@ -110,7 +110,7 @@ def retry(
         found = operators.count(conn, wanted)
     dead = found.get(JobState.DEAD, 0)
     if _confirmed(dead, "dead jobs to be tried again", yes):
-        typer.echo(f"{operators.retry(engine, wanted)} jobs are ready again.")
+        typer.echo(f"{_jobs(operators.retry(engine, wanted))} ready again.")
 
 
 @app.command()
@@ -135,9 +135,9 @@ def cancel(
         wanted = _filter(conn, ids=ids, run=run, state=state, teacher=teacher, queue=queue, error=error)
         found = operators.count(conn, wanted)
     if _confirmed(found.get(JobState.READY, 0) + found.get(JobState.DEAD, 0), "jobs to be cancelled", yes):
-        typer.echo(f"{operators.cancel(engine, wanted)} jobs are cancelled.")
+        typer.echo(f"{_jobs(operators.cancel(engine, wanted))} cancelled.")
     if leased := found.get(JobState.LEASED, 0):
-        typer.echo(f"{leased} are being worked on: they finish, or come back and can be cancelled then.")
+        typer.echo(f"{_jobs(leased)} being worked on: such a job finishes, or comes back to be cancelled then.")
 
 
 def _filter(
@@ -164,3 +164,7 @@ def _confirmed(count: int, what: str, yes: bool) -> bool:
         typer.echo(f"There are no {what}.")
         return False
     return yes or typer.confirm(f"{count} {what}. Go on?")
+
+
+def _jobs(number: int) -> str:
+    return "1 job is" if number == 1 else f"{number} jobs are"

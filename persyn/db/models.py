@@ -138,6 +138,9 @@ class Run(Base):
     paused_at: Mapped[Moment | None]  # its jobs are not claimed while this is set
     pause_reason: Mapped[str | None] = mapped_column(Text)
     paused_by: Mapped[str | None] = mapped_column(Text)
+    # Counted once its routing is done, so that nobody counts millions of rows again to show how far it is.
+    prompt_count: Mapped[int | None] = mapped_column(BigInteger)
+    decided_count: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class RunTeacher(Base):

@@ -107,8 +107,10 @@ def status(conn: Connection, run_id: int) -> RunStatus:
     run = conn.execute(
         text("""
         SELECT r.id, r.name, r.policy, r.created_at, r.finished_at,
-               (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id) AS prompts,
-               (SELECT count(*) FROM routing_decision d WHERE d.run_id = r.id AND d.policy = r.policy) AS decided
+               coalesce(r.prompt_count, (
+                   SELECT count(*) FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id)) AS prompts,
+               coalesce(r.decided_count, (
+                   SELECT count(*) FROM routing_decision d WHERE d.run_id = r.id AND d.policy = r.policy)) AS decided
         FROM run r WHERE r.id = :id
         """),
         {"id": run_id},
