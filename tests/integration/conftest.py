@@ -198,6 +198,16 @@ TEMPLATE = (
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A random Llama with one token a byte: student and router backbone where only the plumbing matters."""
+    return _random_llama(tmp_path_factory.mktemp("tiny-model"), 32)
+
+
+@pytest.fixture(scope="session")
+def servable_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same with heads of 32 numbers, which vLLM wants at least."""
+    return _random_llama(tmp_path_factory.mktemp("servable-model"), 64)
+
+
+def _random_llama(folder: Path, hidden_size: int) -> str:
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -207,10 +217,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    folder = tmp_path_factory.mktemp("tiny-model")
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=258, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        vocab_size=258, hidden_size=hidden_size, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
         initializer_range=0.5, max_position_embeddings=512, pad_token_id=None,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
@@ -234,6 +243,7 @@ class Site:
         self.config_file = home / "run.yaml"
         self._processes: list[subprocess.Popen[bytes]] = []
         self._seen_before = self._seen()
+        self.changes: dict[int, dict[str, Any]] = {}  # to single teachers, before `prepare`
         self.configure_stub(latency_s=0.0)
         home.mkdir()
         (home / "worker.log").touch()
@@ -260,7 +270,7 @@ class Site:
                 {
                     "name": f"t{number}-{self.tag}", "family": "stub", "params_b": number + 1, "model": "stub-model",
                     "system_prompt": f"You are teacher {number}.", "endpoint": {"url": self.stub.base_url},
-                }
+                } | self.changes.get(number, {})
                 for number in range(self.TEACHERS)
             ],
             "calibration": {"size": calibration, "validation": 0.25},
