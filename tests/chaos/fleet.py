@@ -20,8 +20,10 @@ from typing import Any, NamedTuple
 
 import httpx
 import redis
-from sqlalchemy import Engine, text
+from proxy import Proxy
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from start import HEARTBEAT_S, IN_FLIGHT, LEASE_TTL_S, RECONCILE_S, STORE_AFTER_S
 
 from persyn import generation, jobs, pipeline, queue, runs
 from persyn.config import RunConfig
@@ -33,9 +35,7 @@ from persyn.local.processes import locked, wait_until
 from persyn.prompts.load import import_prompts
 from persyn.routing import decisions
 from persyn.states import Stage
-from proxy import Proxy
-from start import HEARTBEAT_S, IN_FLIGHT, LEASE_TTL_S, RECONCILE_S, STORE_AFTER_S
-from workers.generating import STORE_AFTER_ROWS
+from workers.generating import AHEAD, STORE_AFTER_ROWS
 
 START = Path(__file__).with_name("start.py")
 RECORD = "PERSYN_CHAOS_RECORD"
@@ -84,6 +84,7 @@ class Verdict(NamedTuple):
     again: int  # answers that were asked for more than once
     again_allowed: int  # by the events: one for each job that was lost, handed back or retried
     recovery_s: list[float]
+    note: str = ""
 
 
 class Fleet:
@@ -108,7 +109,7 @@ class Fleet:
         self.log.touch()
         self.faults: list[datetime] = []
         self.processes: list[subprocess.Popen[bytes]] = []
-        self.run_id = 0
+        self.run_id = self.died = 0
         self.supervised = False
         self._seen_before = self._seen()
         self.redis().flushall()
@@ -116,35 +117,46 @@ class Fleet:
 
     # The work
 
-    def load(self, prompts: int = 120, *, supervised: bool = False, server_args: tuple[str, ...] = ()) -> int:
-        """A run whose prompts are decided and whose jobs are ready; returns how many jobs there are."""
-        self.supervised = supervised
-        self.run_id = self._create(prompts, supervised, server_args)
+    def load(
+        self, prompts: int = 120, *, calibration: int = 2, in_flight: int = IN_FLIGHT, enqueue: bool = True,
+        server_args: tuple[str, ...] | None = None,
+    ) -> int:  # fmt: skip
+        """A run whose prompts are decided and, with `enqueue`, whose jobs are ready; returns how many jobs there are.
+
+        `server_args`: the worker serves the teachers itself, with the stub under its supervisor and these arguments.
+        """
+        self.supervised = server_args is not None
+        endpoint = {"url": self.ground.stub.base_url, "concurrency": in_flight}
+        own = {"kind": "stub", "args": list(server_args or ())}
+        self.run_id = self._create(prompts, calibration, {"server": own} if self.supervised else {"endpoint": endpoint})
         with self.engine.begin() as conn:
-            runs.aim(conn, self.run_id, Stage.CALIBRATE)
             self._decide(conn)
-            generation.enqueue(conn, self.run_id)
-        pipeline.advance(self.engine, self.run_id)
-        self.wake()
+        if enqueue:
+            self.add_work()
         return int(self.scalar("SELECT count(*) FROM job"))
 
-    def _create(self, prompts: int, supervised: bool, server_args: tuple[str, ...]) -> int:
+    def add_work(self) -> None:
+        """Enqueue what is decided, as `pipeline.advance` does at its stage, and wake the workers."""
+        with self.engine.begin() as conn:
+            generation.enqueue(conn, self.run_id)
+            runs.aim(conn, self.run_id, Stage.CALIBRATE)
+        pipeline.advance(self.engine, self.run_id)
+        with suppress(redis.RedisError, OSError):
+            self.wake()
+
+    def _create(self, prompts: int, calibration: int, served: dict[str, Any]) -> int:
         source = self.folder / "prompts.jsonl"
-        lines = [
-            {"id": f"p{n}", "prompt": f"{self.tag}: {n} + 1?", "reference_answer": str(n + 1)} for n in range(prompts)
-        ]
+        words = [(n, f"{self.tag}: {n} + 1?", str(n + 1)) for n in range(prompts)]
+        lines = [{"id": f"p{n}", "prompt": prompt, "reference_answer": answer} for n, prompt, answer in words]
         source.write_text("".join(json.dumps(line) + "\n" for line in lines))
         import_prompts(self.engine, "set", [str(source)])
-        served: dict[str, Any] = {"endpoint": {"url": self.ground.stub.base_url}}
-        if supervised:
-            served = {"server": {"kind": "stub", "args": list(server_args)}}
         teachers = [
             {"name": name, "family": "stub", "params_b": 1, "model": "stub-model", "system_prompt": name, **served}
             for name in self.teacher_names
         ]
         config = {
             "name": "run", "prompts": "set", "student": {"name": "pupil", "model": "m"}, "teachers": teachers,
-            "calibration": {"size": 2, "validation": 0.5}, "policy": "random",
+            "calibration": {"size": calibration, "validation": 0.5}, "policy": "random",
         }  # fmt: skip
         with self.engine.begin() as conn:
             return runs.create(conn, RunConfig.model_validate(config))
@@ -218,7 +230,14 @@ class Fleet:
         done = self.scalar(DONE)
         self.eventually(lambda: self.scalar(LEASED) > 0 and self.scalar(DONE) > done)
 
-    def finish(self, deadline_s: float = 180.0) -> None:
+    def revive_dead(self) -> None:
+        """What an operator does with `persyn jobs retry`, for those that a storm of faults took for poison."""
+        with self.engine.begin() as conn:
+            dead = list(conn.execute(text("SELECT id FROM job WHERE state = 'dead'")).scalars())
+            self.died += len(dead)
+            jobs.revive(conn, dead)
+
+    def finish(self, deadline_s: float = 240.0) -> None:
         """Wait until every job has ended, and for the pipeline to say so."""
         finished = "SELECT count(*) FROM run WHERE finished_at IS NOT NULL"
         self.eventually(lambda: self.scalar(OPEN_JOBS) == 0 and self.scalar(finished) == 1, deadline_s)
@@ -234,25 +253,26 @@ class Fleet:
 
     # The end
 
-    def verdict(self, fault: str, *, times: int | None = None) -> Verdict:
-        """Hold the invariants, write the cell's row, return it."""
+    def verdict(self, fault: str, *, times: int | None = None, workers: int = 1, note: str = "") -> Verdict:
+        """Hold the invariants, write the cell's row, return it. `workers`: how many one fault may have hit."""
         times = len(self.faults) if times is None else times
-        assert self.scalar(OPEN_JOBS) == 0  # L
-        broken = {
-            row.invariant: row.violations for row in self.rows("SELECT * FROM audit.integrity WHERE violations > 0")
-        }
-        assert broken == {}  # F, A
+        unfinished = self.scalar(OPEN_JOBS)
+        broken = self.rows("SELECT invariant, violations FROM audit.integrity WHERE violations > 0")
         allowed = self.scalar(_AGAIN_ALLOWED)
         again = allowed if self.supervised else sum(asked - 1 for asked in self.times_asked().values())
         found = Verdict(
-            fault, times, self.scalar("SELECT count(*) FROM job"), *self._dataset(),
-            self.scalar("SELECT count(*) FROM job WHERE state = 'dead'"), again, allowed,
+            fault, times, self.scalar("SELECT count(*) FROM job WHERE kind = 'generate'"), *self._dataset(),
+            self.died + self.scalar("SELECT count(*) FROM job WHERE state = 'dead'"), again, allowed,
             [round(seconds, 2) for at in self.faults if (seconds := self.scalar(_RECOVERED, fault=at)) is not None],
+            note,
         )  # fmt: skip
         _record(found)
+        assert unfinished == 0  # L
         assert (found.lost, found.doubled) == (0, 0)  # U
-        assert again <= allowed  # W: each is explained by an event, and a fault takes no more than a worker holds
-        assert again <= times * (IN_FLIGHT + STORE_AFTER_ROWS)
+        assert broken == []  # F, A
+        # W: each answer made again is explained by an event, and a fault takes no more than a worker holds
+        assert again <= allowed
+        assert again <= times * workers * (IN_FLIGHT + AHEAD + STORE_AFTER_ROWS)
         return found
 
     def _dataset(self) -> tuple[int, int]:
