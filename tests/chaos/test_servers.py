@@ -11,6 +11,7 @@ from fleet import Fleet
 
 from persyn.local.processes import wait_until
 
+LONG = pytest.mark.chaos_long
 ARGS = ("--latency-s", "0.3")
 
 
