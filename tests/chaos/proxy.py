@@ -224,7 +224,11 @@ def _connect(target: Where) -> socket.socket:
     if isinstance(target, tuple):
         return socket.create_connection(target, timeout=None)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    server.connect(target)
+    try:
+        server.connect(target)
+    except OSError:
+        server.close()
+        raise
     return server
 
 
