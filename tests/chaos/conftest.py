@@ -26,7 +26,7 @@ def ground() -> Iterator[Ground]:
             migrate.upgrade(engine)
             engine.dispose()
             admin = make_url(endpoints.database_url).set(database="postgres").render_as_string(False)
-            yield Ground(Path(folder), admin, "persyn", endpoints.broker_url, stub)
+            yield Ground(Path(folder), admin, "persyn", endpoints.broker_url, stub.base_url)
         finally:
             stub.stop()
             services.stop(settings)

@@ -29,7 +29,6 @@ from persyn import generation, jobs, pipeline, queue, runs
 from persyn.config import RunConfig
 from persyn.db import session
 from persyn.export.write import export_run
-from persyn.inference.server import Server
 from persyn.local import postgres, valkey
 from persyn.local.processes import locked, wait_until
 from persyn.prompts.load import import_prompts
@@ -59,6 +58,10 @@ SELECT extract(epoch FROM coalesce(
 _AGAIN_ALLOWED = "SELECT count(*) FROM job_event WHERE event IN ('lost', 'released', 'retried')"
 OPEN_JOBS = "SELECT count(*) FROM job WHERE state IN ('ready', 'leased')"
 LEASED = "SELECT count(*) FROM job WHERE state = 'leased'"
+HELD_BY = """
+SELECT count(*) FROM job JOIN lease ON lease.id = job.lease_id
+WHERE state = 'leased' AND worker LIKE '%:' || CAST(:pid AS text)
+"""
 DONE = "SELECT count(*) FROM job WHERE state = 'done'"
 
 
@@ -69,7 +72,7 @@ class Ground(NamedTuple):
     admin_url: str
     template: str
     broker_url: str
-    stub: Server
+    stub_url: str
 
 
 class Verdict(NamedTuple):
@@ -105,6 +108,7 @@ class Fleet:
             "PERSYN_HOME": str(folder / "home"),
             "OMP_NUM_THREADS": "1",
         }  # fmt: skip
+        self.prefix: list[str] = []  # what a worker's command stands behind
         self.log = folder / "workers.log"
         self.log.touch()
         self.faults: list[datetime] = []
@@ -126,7 +130,7 @@ class Fleet:
         `server_args`: the worker serves the teachers itself, with the stub under its supervisor and these arguments.
         """
         self.supervised = server_args is not None
-        endpoint = {"url": self.ground.stub.base_url, "concurrency": in_flight}
+        endpoint = {"url": self.ground.stub_url, "concurrency": in_flight}
         own = {"kind": "stub", "args": list(server_args or ())}
         self.run_id = self._create(prompts, calibration, {"server": own} if self.supervised else {"endpoint": endpoint})
         with self.engine.begin() as conn:
@@ -185,10 +189,14 @@ class Fleet:
 
     # The workers
 
-    def start(self, *flags: str) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, str(START), "--teachers", ",".join(self.teacher_names), *flags]
+    def start(self, *flags: str, healthy: bool = False) -> "subprocess.Popen[bytes]":
+        """A worker behind the proxies; one that is to stay `healthy` has its own way to Postgres."""
+        changes = {"PERSYN_DATABASE_URL": self.database_url} if healthy else {}
+        command = [*self.prefix, sys.executable, str(START), "--teachers", ",".join(self.teacher_names), *flags]
         with self.log.open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env=self.environment, start_new_session=True)
+            process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=self.environment | changes, start_new_session=True
+            )
         self.processes.append(process)
         return process
 
@@ -230,6 +238,10 @@ class Fleet:
         done = self.scalar(DONE)
         self.eventually(lambda: self.scalar(LEASED) > 0 and self.scalar(DONE) > done)
 
+    def holding(self, worker: "subprocess.Popen[bytes]") -> None:
+        """Wait until this worker holds jobs."""
+        self.eventually(lambda: self.scalar(HELD_BY, pid=worker.pid) > 0)
+
     def revive_dead(self) -> None:
         """What an operator does with `persyn jobs retry`, for those that a storm of faults took for poison."""
         with self.engine.begin() as conn:
@@ -249,7 +261,7 @@ class Fleet:
         return Counter(httpx.get(self._stub_url("seen")).json()["times_by_sha256"])
 
     def _stub_url(self, name: str) -> str:
-        return f"{self.ground.stub.base_url.removesuffix('/v1')}/stub/{name}"
+        return f"{self.ground.stub_url.removesuffix('/v1')}/stub/{name}"
 
     # The end
 

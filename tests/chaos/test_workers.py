@@ -14,6 +14,7 @@ POINTS: dict[str, tuple[bytes, Action]] = {
     "before completion-commit": (COMPLETION, "hold"),
     "after completion-commit": (COMPLETION, "hold_reply"),
 }
+KILLS = 8
 LOST = "SELECT count(*) FROM job_event WHERE event = 'lost'"
 RELEASED = "SELECT count(*) FROM job_event WHERE event = 'released'"
 LEASE_OF = "SELECT max(id) FROM lease WHERE worker LIKE '%:' || CAST(:pid AS text)"
@@ -26,6 +27,21 @@ def kill_at(fleet: Fleet, point: str) -> None:
     fleet.eventually(trap.sprung.is_set)
     fleet.fault()
     fleet.kill(worker)
+
+
+def begin_beside_a_healthy_worker(fleet: Fleet) -> None:
+    """Slow answers, so that the work lasts; a worker that nothing befalls takes over what the others lose."""
+    fleet.configure_stub(latency_s=1.0)
+    fleet.load(KILLS * 90)
+    fleet.start(healthy=True)
+    fleet.working()
+
+
+def finish(fleet: Fleet) -> None:
+    fleet.configure_stub(latency_s=0.0)
+    fleet.finish()
+    fleet.revive_dead()
+    fleet.finish()
 
 
 def test_workers_killed_on_either_side_of_each_commit_lose_and_double_nothing(fleet: Fleet) -> None:
@@ -45,28 +61,22 @@ def test_workers_killed_on_either_side_of_each_commit_lose_and_double_nothing(fl
 @pytest.mark.chaos_long
 @pytest.mark.parametrize("point", POINTS)
 def test_a_worker_killed_again_and_again_at_a_commit(fleet: Fleet, point: str) -> None:
-    fleet.load(400)
-    for _ in range(8):
+    begin_beside_a_healthy_worker(fleet)
+    for _ in range(KILLS):
         kill_at(fleet, point)
-    fleet.start()
-    fleet.finish()
-    fleet.revive_dead()
-    fleet.finish()
+    finish(fleet)
     fleet.verdict(f"kill -9 of a worker {point}")
 
 
 @pytest.mark.chaos_long
 def test_a_worker_killed_in_mid_generation(fleet: Fleet) -> None:
-    fleet.load(500)
-    for _ in range(8):
+    begin_beside_a_healthy_worker(fleet)
+    for _ in range(KILLS):
         worker = fleet.start()
-        fleet.working()
+        fleet.holding(worker)
         fleet.fault()
         fleet.kill(worker)
-    fleet.start()
-    fleet.finish()
-    fleet.revive_dead()
-    fleet.finish()
+    finish(fleet)
     fleet.verdict("kill -9 of a worker in mid-generation")
 
 
@@ -95,8 +105,7 @@ def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(fleet: Flee
     fleet.load(150 * times)
     frozen, other = fleet.start(), fleet.start()
     for _ in range(times):
-        fleet.working()
-        fleet.eventually(lambda: fleet.scalar(LEASE_OF, pid=frozen.pid) is not None)
+        fleet.holding(frozen)
         fleet.fault()
         frozen.send_signal(signal.SIGSTOP)
         lease = fleet.scalar(LEASE_OF, pid=frozen.pid)
@@ -110,15 +119,14 @@ def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(fleet: Flee
 
 @pytest.mark.chaos_long
 def test_a_worker_told_to_stop_hands_back_at_once(fleet: Fleet) -> None:
-    fleet.load(400)
-    for _ in range(8):
+    begin_beside_a_healthy_worker(fleet)
+    for _ in range(KILLS):
         worker = fleet.start()
-        fleet.working()
+        fleet.holding(worker)
         fleet.fault()
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(timeout=60) == 0
-    fleet.start()
-    fleet.finish()
+    finish(fleet)
     assert fleet.scalar(LOST) == 0
     assert fleet.scalar(RELEASED) > 0
     fleet.verdict("SIGTERM")
