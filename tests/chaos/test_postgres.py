@@ -27,7 +27,7 @@ def test_an_immediate_restart_takes_back_nothing_that_was_stored(fleet: Fleet, t
             pass
         assert stored <= set(fleet.rows("SELECT prompt_id, text FROM generation"))
     fleet.finish()
-    fleet.verdict("Postgres stopped at once and restarted")
+    fleet.verdict("Postgres stopped at once and restarted", explained=False)
 
 
 @LONG
@@ -41,7 +41,7 @@ def test_postgres_down_for_longer_than_the_lease(fleet: Fleet) -> None:
         with stopped_postgres(fleet.ground):
             threading.Event().wait(LEASE_TTL_S * 3)
     fleet.finish()
-    fleet.verdict("Postgres down for three times the TTL", workers=2)
+    fleet.verdict("Postgres down for three times the TTL", workers=2, explained=False)
 
 
 @LONG
@@ -58,7 +58,7 @@ def test_killed_backends(fleet: Fleet, signum: signal.Signals) -> None:
         if backends:
             os.kill(draws.choice(backends), signum)
     fleet.finish()
-    fleet.verdict(f"a backend killed ({signum.name})")
+    fleet.verdict(f"a backend killed ({signum.name})", explained=signum == signal.SIGTERM)
 
 
 @pytest.mark.parametrize(("of", "name"), [(COMPLETION, "completion"), pytest.param(CLAIM, "claim", marks=LONG)])
