@@ -34,7 +34,8 @@ def conditions() -> str:
     waits = ", ".join(
         f"{name} {value:g}{'' if name == 'requests in flight' else ' s'}" for name, value in CONDITIONS.items()
     )
-    return f"Measured {date.today()} on {os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}. {waits}."
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
+    return f"Measured {date.today()} on {machine}. {waits[0].upper()}{waits[1:]}."
 
 
 def main() -> None:

@@ -111,7 +111,17 @@ def ground(hosts: Hosts, tmp_path: Path) -> Iterator[Ground]:
             file.write(f"host all all {NET}.0.0/16 scram-sha-256\n")
         services.stop(settings)
         up()
-        broker = [str(valkey._server()), "--bind", CONTROL, "--port", str(BROKER_PORT), "--requirepass", secret, "--save", ""]
+        broker = [
+            str(valkey._server()),
+            "--bind",
+            CONTROL,
+            "--port",
+            str(BROKER_PORT),
+            "--requirepass",
+            secret,
+            "--save",
+            "",
+        ]
         stub = [sys.executable, "-m", "persyn.inference.stub", "--host", CONTROL, "--port", str(STUB_PORT)]
         with (tmp_path / "control.log").open("ab") as log:
             for command in (broker, [*stub, "--model", "stub-model"]):
@@ -159,3 +169,18 @@ def test_a_link_that_is_cut_and_mended_loses_and_doubles_nothing(fleet: Fleet, h
         hosts.mend()
     fleet.finish()
     fleet.verdict(f"two hosts, their link cut for {cut_s:.0f} s")
+
+
+@pytest.mark.chaos_long
+def test_a_worker_gives_up_connections_that_nobody_answers(fleet: Fleet, hosts: Hosts) -> None:
+    """The link stays cut until the worker says that its connections are dead; nothing but its own patience tells it."""
+    fleet.load(400)
+    fleet.start()
+    fleet.working()
+    fleet.fault()
+    said = fleet.log.stat().st_size
+    hosts.cut()
+    fleet.eventually(lambda: "ERROR workers.maintenance" in fleet.log.read_text()[said:])
+    hosts.mend()
+    fleet.finish()
+    fleet.verdict("two hosts, their link cut until the worker gives its connections up")
