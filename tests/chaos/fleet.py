@@ -23,6 +23,7 @@ import redis
 from proxy import Proxy
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 from start import HEARTBEAT_S, IN_FLIGHT, LEASE_TTL_S, RECONCILE_S, STORE_AFTER_S
 
 from persyn import generation, jobs, pipeline, queue, runs
@@ -217,8 +218,16 @@ class Fleet:
     # What there is to see
 
     def rows(self, statement: str, **values: Any) -> list[Any]:
-        with self.engine.connect() as conn:
-            return list(conn.execute(text(statement), values))
+        """Asked again while Postgres is away, as it is after some of the faults."""
+        deadline = time.monotonic() + 120.0
+        while True:
+            try:
+                with self.engine.connect() as conn:
+                    return list(conn.execute(text(statement), values))
+            except OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def scalar(self, statement: str, **values: Any) -> Any:
         (row,) = self.rows(statement, **values)

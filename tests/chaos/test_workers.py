@@ -1,5 +1,6 @@
 """Workers that are killed, stopped and frozen, at every point where it could matter."""
 
+import os
 import random
 import signal
 
@@ -15,6 +16,7 @@ POINTS: dict[str, tuple[bytes, Action]] = {
     "after completion-commit": (COMPLETION, "hold_reply"),
 }
 KILLS = 8
+RANDOM_KILLS = int(os.environ.get("PERSYN_CHAOS_KILLS", "200"))
 LOST = "SELECT count(*) FROM job_event WHERE event = 'lost'"
 RELEASED = "SELECT count(*) FROM job_event WHERE event = 'released'"
 LEASE_OF = "SELECT max(id) FROM lease WHERE worker LIKE '%:' || CAST(:pid AS text)"
@@ -80,7 +82,7 @@ def test_a_worker_killed_in_mid_generation(fleet: Fleet) -> None:
     fleet.verdict("kill -9 of a worker in mid-generation")
 
 
-@pytest.mark.parametrize(("kills", "alive"), [(5, 2), pytest.param(200, 3, marks=pytest.mark.chaos_long)])
+@pytest.mark.parametrize(("kills", "alive"), [(5, 2), pytest.param(RANDOM_KILLS, 3, marks=pytest.mark.chaos_long)])
 @pytest.mark.timeout(1200)
 def test_workers_killed_at_random(fleet: Fleet, kills: int, alive: int) -> None:
     draws = random.Random(kills)
