@@ -33,8 +33,8 @@ def kill_at(fleet: Fleet, point: str) -> None:
 
 def begin_beside_a_healthy_worker(fleet: Fleet) -> None:
     """Slow answers, so that the work lasts; a worker that nothing befalls takes over what the others lose."""
-    fleet.configure_stub(latency_s=1.0)
-    fleet.load(KILLS * 90)
+    fleet.configure_stub(latency_s=2.0)
+    fleet.load(KILLS * 200)
     fleet.start(healthy=True)
     fleet.working()
 
