@@ -1,7 +1,7 @@
 """Draining the score queues: the answers that a scorer has not seen yet, in batches."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from persyn import jobs, runs
@@ -11,13 +11,11 @@ from persyn.leases import LeaseKeeper
 from persyn.rewards import scoring
 from workers.failures import failures
 from workers.host import Host
+from workers.quality import Outcome, Scorer, quality_scorer
 
 log = logging.getLogger(__name__)
 
 BATCH = 64
-
-Outcome = tuple[list[scoring.Value], list[jobs.Failure]]
-Scorer = Callable[[Sequence[scoring.Item]], Outcome]
 
 
 def drain_scores(host: Host, queue: str) -> None:
@@ -34,7 +32,7 @@ def drain_scores(host: Host, queue: str) -> None:
             host.refuse(queue, exc, scorer_ids=[scorer.id])
             raise
         with host.lease(queue) as lease:
-            score = _quality(lease) if model is None else _learnability(model, lease)
+            score = quality_scorer(host, scorer, lease) if model is None else _learnability(model, lease)
             for items in _batches(host, lease, queue, scorer.id):
                 try:
                     values, failed = score(items)
@@ -62,25 +60,6 @@ def _store(host: Host, lease: LeaseKeeper, values: list[scoring.Value], failed: 
         if failed:
             jobs.fail(conn, lease.id, failed)
     log.info("action=score lease=%s values=%d failures=%d", lease.id, len(values), len(failed))
-
-
-def _quality(lease: LeaseKeeper) -> Scorer:
-    from persyn.rewards import quality
-
-    def score(items: Sequence[scoring.Item]) -> Outcome:
-        values: list[scoring.Value] = []
-        failed: list[jobs.Failure] = []
-        for item in items:
-            lease.beat()
-            if item.reference_answer is None:
-                message = "the prompt has no reference_answer to check the answer against"
-                failed.append(jobs.Failure(item.claim.id, "no_reference_answer", message, permanent=True))
-                continue
-            verdict = quality.math_verify_score(item.answer, item.reference_answer)
-            values.append(scoring.Value(item, verdict.value, verdict.detail))
-        return values, failed
-
-    return score
 
 
 def _student(host: Host, scorer: runs.ScorerVersion) -> Any:
