@@ -47,6 +47,7 @@ class ScorerVersion(NamedTuple):
     id: int
     kind: str
     method: str
+    student_id: int | None
     student_model: str | None
     student_revision: str | None
     student_max_length: int | None
@@ -155,13 +156,20 @@ def teacher_names(conn: Connection) -> list[str]:
 def load_scorer(conn: Connection, scorer_id: int) -> ScorerVersion:
     row = conn.execute(
         text("""
-        SELECT s.id, s.kind, s.method, st.model, st.revision, (st.config ->> 'max_length')::int AS max_length, s.config
+        SELECT s.id, s.kind, s.method, s.student_id, st.model, st.revision,
+               (st.config ->> 'max_length')::int AS max_length, s.config
         FROM scorer s LEFT JOIN student st ON st.id = s.student_id WHERE s.id = :id
         """),
         {"id": scorer_id},
     ).one()
-    student = (row.model, row.revision, row.max_length)
+    student = (row.student_id, row.model, row.revision, row.max_length)
     return ScorerVersion(row.id, row.kind, row.method, *student, parse_scorer(row.kind, row.config))
+
+
+def scorers_of_student(conn: Connection, student_id: int) -> list[ScorerVersion]:
+    """Every way in which this student's learnability is measured: one forward pass serves them all."""
+    rows = conn.execute(text("SELECT id FROM scorer WHERE student_id = :id ORDER BY id"), {"id": student_id})
+    return [load_scorer(conn, row.id) for row in rows.all()]
 
 
 def library_versions() -> dict[str, str]:

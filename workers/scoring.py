@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from persyn import jobs, runs
 from persyn.errors import LeaseLost, PersynError
@@ -13,27 +13,34 @@ from workers.failures import failures
 from workers.host import Host
 from workers.quality import Outcome, Scorer, quality_scorer
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 log = logging.getLogger(__name__)
 
 BATCH = 64
 
 
 def drain_scores(host: Host, queue: str) -> None:
-    """Score the queue's due jobs until none is left, one scorer after the other. Raises LeaseLost, ModelError."""
+    """Score the queue's due jobs until none is left, one group of scorers after the other.
+
+    All measures of one student's learnability are a group: they share the model and its forward pass. Raises LeaseLost,
+    ModelError.
+    """
     while not host.leaving():
         with host.engine.connect() as conn:
-            group = jobs.next_group(conn, queue)
-            scorer = None if group is None or group[1] is None else runs.load_scorer(conn, group[1])
-        if scorer is None:
+            due = jobs.next_group(conn, queue)
+            group = [] if due is None or due[1] is None else _group(conn, due[1])
+        if not group:
             return
-        try:
-            model = _student(host, scorer) if scorer.kind == "learnability" else None
-        except PersynError as exc:
-            host.refuse(queue, exc, scorer_ids=[scorer.id])
-            raise
+        scorer_ids = [scorer.id for scorer in group]
         with host.lease(queue) as lease:
-            score = quality_scorer(host, scorer, lease) if model is None else _learnability(model, lease)
-            for items in _batches(host, lease, queue, scorer.id):
+            try:
+                score = _scorer(host, group, lease)
+            except PersynError as exc:
+                host.refuse(queue, exc, scorer_ids=scorer_ids)
+                raise
+            for items in _batches(host, lease, queue, scorer_ids):
                 try:
                     values, failed = score(items)
                 except LeaseLost:
@@ -43,10 +50,21 @@ def drain_scores(host: Host, queue: str) -> None:
                 _store(host, lease, values, failed)
 
 
-def _batches(host: Host, lease: LeaseKeeper, queue: str, scorer_id: int) -> Iterator[list[scoring.Item]]:
+def _group(conn: "Connection", scorer_id: int) -> list[runs.ScorerVersion]:
+    scorer = runs.load_scorer(conn, scorer_id)
+    return [scorer] if scorer.student_id is None else runs.scorers_of_student(conn, scorer.student_id)
+
+
+def _scorer(host: Host, group: Sequence[runs.ScorerVersion], lease: LeaseKeeper) -> Scorer:
+    if group[0].kind == "quality":
+        return quality_scorer(host, group[0], lease)
+    return _learnability(_student(host, group[0]), group, lease)
+
+
+def _batches(host: Host, lease: LeaseKeeper, queue: str, scorer_ids: Sequence[int]) -> Iterator[list[scoring.Item]]:
     while not host.leaving():
         with host.engine.begin() as conn:
-            claims = jobs.claim(conn, lease.id, queue, BATCH, scorer_ids=[scorer_id])
+            claims = jobs.claim(conn, lease.id, queue, BATCH, scorer_ids=scorer_ids)
             items = scoring.items(conn, claims)
         if not items:
             return
@@ -66,28 +84,55 @@ def _student(host: Host, scorer: runs.ScorerVersion) -> Any:
     """The scorer's student, loaded once and kept while it is asked for. Raises ModelError, MissingExtra."""
     from persyn.rewards import learnability
 
-    if host.loaded_scorer is None or host.loaded_scorer[0] != scorer.id:
+    assert scorer.student_id is not None, "learnability has a student"
+    number, kept = host.loaded_scorer or (None, None)
+    # A reward model may stand here too, under a scorer's number.
+    if number != scorer.student_id or not isinstance(kept, learnability.Learnability):
+        host.loaded_scorer = None
         host.free_accelerator()
         path = load.model_path(scorer.student_model or "", scorer.student_revision, host.home)
         model = learnability.Learnability(
             path, revision=scorer.student_revision, max_length=scorer.student_max_length or 2048
         )
-        host.loaded_scorer = (scorer.id, model)
-    return host.loaded_scorer[1]
+        host.loaded_scorer = (scorer.student_id, model)
+        return model
+    return kept
 
 
-def _learnability(model: Any, lease: LeaseKeeper) -> Scorer:
+def _learnability(model: Any, group: Sequence[runs.ScorerVersion], lease: LeaseKeeper) -> Scorer:
     from persyn.rewards import learnability
+
+    scorers = {scorer.id: scorer.config for scorer in group}
 
     def score(items: Sequence[scoring.Item]) -> Outcome:
         values: list[scoring.Value] = []
         failed: list[jobs.Failure] = []
-        pairs = [(item.messages, item.answer) for item in items]
-        for item, outcome in zip(items, model.score(pairs, on_progress=lambda *_: lease.beat()), strict=True):
-            if isinstance(outcome, learnability.Failure):
-                failed.append(jobs.Failure(item.claim.id, outcome.code, outcome.message, permanent=True))
-            else:
-                values.append(scoring.Value(item, outcome.value, {"tokens": outcome.tokens}))
+        for asked, answers in _by_scorers(items).items():
+            pairs = [(group[0].messages, group[0].answer) for group in answers]
+            measured = model.score(pairs, [scorers[id] for id in asked], on_progress=lambda *_: lease.beat())
+            for item, outcome in _matched(answers, measured):
+                if isinstance(outcome, learnability.Failure):
+                    failed.append(jobs.Failure(item.claim.id, outcome.code, outcome.message, permanent=True))
+                else:
+                    values.append(scoring.Value(item, outcome.value, outcome.detail))
         return values, failed
 
     return score
+
+
+def _by_scorers(items: Sequence[scoring.Item]) -> dict[tuple[int, ...], list[list[scoring.Item]]]:
+    """The answers, each with its items in the order of their scorers, by which scorers they are asked about."""
+    answers: dict[int | None, list[scoring.Item]] = {}
+    for item in sorted(items, key=lambda item: item.claim.scorer_id or 0):
+        answers.setdefault(item.claim.generation_id, []).append(item)
+    found: dict[tuple[int, ...], list[list[scoring.Item]]] = {}
+    for group in answers.values():
+        found.setdefault(tuple(item.claim.scorer_id or 0 for item in group), []).append(group)
+    return found
+
+
+def _matched(
+    answers: Sequence[Sequence[scoring.Item]], measured: Sequence[Sequence[Any]]
+) -> Iterator[tuple[scoring.Item, Any]]:
+    for group, outcomes in zip(answers, measured, strict=True):
+        yield from zip(group, outcomes, strict=True)

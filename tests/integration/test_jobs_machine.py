@@ -99,7 +99,7 @@ class Protocol(RuleBasedStateMachine):
     def in_order(self, due: list[ModelJob]) -> list[ModelJob]:
         """Earlier stages first, then what became due first; when that was, only the database knows."""
         with self.conn.begin():
-            times = dict(self.conn.execute(text("SELECT id, not_before FROM job")).tuples().all())
+            times = {row.id: row.not_before for row in self.conn.execute(text("SELECT id, not_before FROM job"))}
         return sorted(due, key=lambda job: (job.priority, times[job.id], job.id))
 
     def refused(self, lease_id: int, move: Any) -> bool:
