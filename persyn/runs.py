@@ -145,7 +145,16 @@ def aim(conn: Connection, run_id: int, stage: Stage) -> None:
 
 
 def load_teacher(conn: Connection, teacher_id: int) -> TeacherVersion:
-    row = conn.execute(text("SELECT id, config FROM teacher WHERE id = :id"), {"id": teacher_id}).one()
+    """The version as the newest run gives it: an endpoint's prices and limits may change, all else is the same."""
+    row = conn.execute(
+        text("""
+        SELECT t.id, coalesce((
+                   SELECT r.config -> 'teachers' -> rt.position FROM run_teacher rt JOIN run r ON r.id = rt.run_id
+                   WHERE rt.teacher_id = t.id ORDER BY r.id DESC LIMIT 1), t.config) AS config
+        FROM teacher t WHERE t.id = :id
+        """),
+        {"id": teacher_id},
+    ).one()
     return TeacherVersion(row.id, Teacher.model_validate(row.config))
 
 
@@ -222,14 +231,14 @@ def _version(conn: Connection, table: str, version: Teacher | Student) -> int:
     """
     known = conn.execute(text(f"SELECT id, config FROM {table} WHERE name = :name ORDER BY id"), {"name": version.name})
     for row in known:
-        if type(version).model_validate(row.config) == version:
+        if type(version).model_validate(row.config).identity() == version.identity():
             return int(row.id)
     config = version.model_dump(mode="json")
     endpoint = config.get("endpoint")
     values = {
         **config,
         "config": config,
-        "config_sha256": fingerprint(config),
+        "config_sha256": fingerprint(version.identity()),
         "endpoint": endpoint and endpoint["url"],
     }
     columns = _COLUMNS[table]

@@ -27,10 +27,11 @@ def main() -> int:
         if settings.database_url is None:
             migrate.upgrade_if_needed(engine)
         migrate.require_current(engine)
+        own = queues(wanted)
         if wanted.metrics_port is not None:
             serve_metrics(wanted.metrics_port)
-        host = Host(engine, settings.home)
-        return serve(host, endpoints.broker_url, queues(wanted), follow_teachers=wanted.all)
+        host = Host(engine, settings.home, queues=None if wanted.all else own, tensor_parallel=wanted.tensor_parallel)
+        return serve(host, endpoints.broker_url, own, follow_teachers=wanted.all)
     except PersynError as exc:
         print(f"persyn worker: {exc}", file=sys.stderr)
         return exc.exit_code
@@ -52,6 +53,7 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--scorers", action="store_true")
     parser.add_argument("--router", action="store_true")
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--tensor-parallel", type=int, default=1)
     parser.add_argument("--metrics-port", type=int)
     return parser.parse_args(arguments)
 

@@ -17,6 +17,7 @@ from persyn.errors import LeaseLost, PersynError
 from workers.generating import drain_teacher
 from workers.host import Host
 from workers.maintenance import Maintenance
+from workers.pacing import TeacherPaused
 from workers.presence import Presence
 from workers.routing import drain_router
 from workers.scoring import drain_scores
@@ -36,10 +37,22 @@ def drain(host: Host, name: str) -> None:
             drain_router(host, name)
         else:
             drain_scores(host, name)
+    except TeacherPaused as exc:
+        host.pause(name, exc)
     except LeaseLost as exc:
         log.warning("action=drain queue=%s %s", name, exc)
     except PersynError as exc:
         log.error("action=drain queue=%s %s", name, exc)
+
+
+def drain_next(host: Host, presence: Presence) -> None:
+    """What a wake-up of any queue leads to: wake-ups come in no order, so the worker itself looks what is best next."""
+    chosen = host.next_queue()
+    if chosen is not None:
+        log.info("action=drain queue=%s", chosen)
+        metrics.DRAINS.labels(chosen).inc()
+        presence.queue = chosen
+        drain(host, chosen)
 
 
 def serve(host: Host, broker_url: str, queues: list[str], *, follow_teachers: bool) -> int:
@@ -49,14 +62,11 @@ def serve(host: Host, broker_url: str, queues: list[str], *, follow_teachers: bo
     maintenance = Maintenance(host, app, presence, follow_teachers=follow_teachers)
 
     @app.task(name=queue.DRAIN)  # type: ignore[untyped-decorator]
-    def _drain(name: str) -> None:
+    def _drain(_woken: str) -> None:
         if host.draining.is_set():
             return  # others are woken for it within a round
-        log.info("action=drain queue=%s", name)
-        metrics.DRAINS.labels(name).inc()
-        presence.queue = name
         try:
-            drain(host, name)
+            drain_next(host, presence)
         finally:
             presence.queue = None
             maintenance.ask()

@@ -4,18 +4,26 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from persyn import chat, generation, jobs, metrics, runs
 from persyn.errors import GenerationFailed, PersynError
-from persyn.inference.client import Answer, TeacherClient
+from persyn.inference import kinds
+from persyn.inference.client import TIMEOUT_S, Answer, TeacherClient
 from persyn.inference.server import ProgressWatch, Server
 from persyn.leases import LeaseKeeper
 from workers.failures import Failed, failures
 from workers.host import Host, Target
+from workers.pacing import ENDPOINTS_FAULT, PATIENCE_S, REFUSALS_AT_MOST, TeacherPaused
 
 log = logging.getLogger(__name__)
 
 IN_FLIGHT = 64  # at most what one claim may take (protocol step 1)
+# Claimed ahead, so that a place which falls free at the server is taken at once and not after the next claim.
+AHEAD = 16
+# `transformers serve` answers one request after the other; what is drawn stays the seed's own only if it is alone.
+IN_FLIGHT_TRANSFORMERS = 4
+YIELD_CHECK_S = 30.0
 STORE_AFTER_S = 2.0
 STORE_AFTER_ROWS = 64
 WATCH_S = 5.0
@@ -38,11 +46,16 @@ def drain_teacher(host: Host, queue: str) -> None:
             continue
         try:
             target = host.serve(teacher)
+        except TeacherPaused:
+            raise
         except PersynError as exc:
             host.refuse(queue, exc, teacher_id=teacher.id)
             raise
         with host.lease(queue) as lease:
-            asyncio.run(Drain(host, lease, queue, teacher, target).run())
+            drain = Drain(host, lease, queue, teacher, target)
+            asyncio.run(drain.run())
+        if drain.ending:
+            return
 
 
 class Drain:
@@ -52,9 +65,20 @@ class Drain:
         self, host: Host, lease: LeaseKeeper, queue: str, teacher: runs.TeacherVersion, target: Target
     ) -> None:
         self.host, self.lease, self.queue, self.teacher, self.target = host, lease, queue, teacher, target
-        self.watch = ProgressWatch()
+        self.counts_tokens = target.server is None or kinds.counts_tokens(target.server.kind)
+        self.watch = ProgressWatch() if self.counts_tokens else ProgressWatch(stall_s=TIMEOUT_S)
+        self.answers = 0
         self.watched_at = time.monotonic()
-        self.client = TeacherClient(target.base_url, target.model, api_key=target.api_key)
+        self.client = TeacherClient(
+            target.base_url, target.model, api_key=target.api_key, for_transformers=not self.counts_tokens
+        )
+        self.pace = target.pace
+        self.unsent: set[asyncio.Task[Any]] = set()  # claimed, and not at the server
+        self.places = asyncio.Semaphore(IN_FLIGHT if target.pace is None else target.pace.endpoint.concurrency)
+        self.judging = asyncio.Lock()
+        self.paused: TeacherPaused | None = None
+        self.ending = False  # what is in flight is waited for, and nothing joins it
+        self.yield_checked_at = time.monotonic()
         self.in_flight: dict[asyncio.Task[Answer], generation.Request] = {}
         self.results: list[generation.Result] = []
         self.failures: list[jobs.Failure] = []
@@ -64,7 +88,7 @@ class Drain:
         self.alone = False  # a suspect is in flight, and nothing may join it
 
     async def run(self) -> None:
-        """Raises LeaseLost; everything in flight is then dropped."""
+        """Raises LeaseLost; everything in flight is then dropped. Raises TeacherPaused for an endpoint's fault."""
         try:
             await self._refill()
             while self.in_flight:
@@ -75,8 +99,11 @@ class Drain:
                 await self._store(force=not self.in_flight)
                 if self.died or self.host.stopping.is_set():
                     break
+                await self._look_around()
                 await self._refill()
             await self._store(force=True)
+            if self.paused is not None:
+                raise self.paused
         finally:
             for task in self.in_flight:
                 task.cancel()
@@ -84,20 +111,99 @@ class Drain:
             await self.client.aclose()
 
     async def _refill(self) -> None:
-        room = IN_FLIGHT - len(self.in_flight)
-        if self.host.leaving() or (self.alone and self.in_flight):
+        limit = self._limit()
+        room = min(IN_FLIGHT, limit - len(self.in_flight))
+        if self.ending or self.host.leaving() or (self.alone and self.in_flight):
             return
-        if self.in_flight and room < IN_FLIGHT // 8:
+        if self.in_flight and room < max(1, limit // 8):
             return  # a claim costs a round trip: let some room gather
         for request in await asyncio.to_thread(self._claim, room):
             self.alone = request.claim.lost_count >= jobs.ALONE_AFTER_LOSSES
-            self.in_flight[asyncio.create_task(self._ask(request))] = request
+            task = asyncio.create_task(self._ask(request))
+            self.in_flight[task] = request
+            self.unsent.add(task)
+
+    def _limit(self) -> int:
+        if self.pace is not None:
+            return self.pace.limit
+        if self.counts_tokens:
+            return IN_FLIGHT + AHEAD
+        return 1 if self.teacher.config.sampling.temperature > 0 else IN_FLIGHT_TRANSFORMERS
+
+    async def _look_around(self) -> None:
+        """Make room where another queue of this worker has waited too long, or this one was paused."""
+        if self.paused is not None:
+            waiting = self.unsent & self.in_flight.keys()
+            for task in waiting:
+                task.cancel()
+                del self.in_flight[task]
+            await asyncio.gather(*waiting, return_exceptions=True)
+        if self.ending or time.monotonic() - self.yield_checked_at < YIELD_CHECK_S:
+            return
+        self.yield_checked_at = time.monotonic()
+        if await asyncio.to_thread(self.host.must_yield, self.queue):
+            log.info("action=yield queue=%s another queue has waited too long", self.queue)
+            self.ending = True
 
     async def _ask(self, request: generation.Request) -> Answer:
         config = self.teacher.config
         examples = [example.model_dump() for example in config.examples]
         messages = chat.conversation(request.messages, system_prompt=config.system_prompt, examples=examples)
-        return await self.client.generate(messages, config.sampling, request.seed)
+        refusals = 0
+        sent_at = time.monotonic()
+        while True:
+            try:
+                async with self.places:
+                    await self._may_send()
+                    sent_at = time.monotonic()
+                    answer = await self.client.generate(messages, config.sampling, request.seed)
+            except GenerationFailed as exc:
+                refusals += 1
+                if self.pace is None or not await self._endpoint_refused(exc, sent_at, refusals):
+                    raise
+            else:
+                if self.pace is not None:
+                    self.pace.answered(sent_at, answer.prompt_tokens + answer.completion_tokens)
+                return answer
+
+    async def _may_send(self) -> None:
+        """Wait for the budget; the server of our own has none."""
+        task = asyncio.current_task()
+        while self.pace is not None:
+            now = time.monotonic()
+            wait = self.pace.budget.wait_s(now)
+            if wait == 0.0:
+                self.pace.budget.sent(now)
+                break
+            if task is not None:
+                self.unsent.add(task)
+            if wait > PATIENCE_S:
+                self._end(TeacherPaused(f"{self.teacher.config.name}: its budget is spent for {wait:.0f} s.", wait))
+            await asyncio.sleep(min(wait, 1.0))
+        if task is not None:
+            self.unsent.discard(task)
+
+    async def _endpoint_refused(self, exc: GenerationFailed, sent_at: float, refusals: int) -> bool:
+        """Whether to ask again: the endpoint has no room, or is at fault; then no attempt is spent."""
+        assert self.pace is not None
+        async with self.judging:  # what sixty requests meet at once is one fault
+            paused = self.paused or await asyncio.to_thread(self.pace.failed, exc, sent_at)
+        if paused is not None:
+            self._end(paused)
+            if not paused.spends and exc.code in ENDPOINTS_FAULT:
+                await self._hand_back()
+        return exc.code == "rate_limited" and refusals < REFUSALS_AT_MOST
+
+    async def _hand_back(self) -> None:
+        """Wait until the drain ends, and with it this task; its job then goes back unspent."""
+        if (task := asyncio.current_task()) is not None:
+            self.unsent.add(task)
+        await asyncio.Event().wait()
+
+    def _end(self, paused: TeacherPaused) -> None:
+        """Take nothing more; what is at the endpoint already is waited for, the rest goes back."""
+        if self.paused is None:
+            self.paused, self.ending = paused, True
 
     def _claim(self, room: int) -> list[generation.Request]:
         with self.host.engine.begin() as conn:
@@ -107,6 +213,7 @@ class Drain:
             return generation.requests(conn, claims)
 
     def _collect(self, done: set[asyncio.Task[Answer]]) -> None:
+        self.answers += len(done)
         for task in done:
             request = self.in_flight.pop(task)
             try:
@@ -127,7 +234,8 @@ class Drain:
             return
         if time.monotonic() - self.watched_at >= WATCH_S:
             self.watched_at = time.monotonic()
-            tokens = await asyncio.to_thread(server.tokens)
+            # Without a counter of tokens, whole answers show the progress.
+            tokens = await asyncio.to_thread(server.tokens) if self.counts_tokens else self.answers
             if self.watch.hung(time.monotonic(), tokens, len(self.in_flight)):
                 log.warning("action=server_hung pid=%s in_flight=%d", server.pid, len(self.in_flight))
                 await asyncio.to_thread(server.stop)
@@ -149,8 +257,9 @@ class Drain:
         return False
 
     async def _lose(self, detail: str) -> None:
-        """Everything in flight died with the server; what was answered before is kept."""
-        ids = [failure.job_id for failure in self.doubtful] + [request.claim.id for request in self.in_flight.values()]
+        """Everything at the server died with it; what was answered before is kept, what was not sent goes back."""
+        sent = [request for task, request in self.in_flight.items() if task not in self.unsent]
+        ids = [failure.job_id for failure in self.doubtful] + [request.claim.id for request in sent]
         for task in self.in_flight:
             task.cancel()
         await asyncio.gather(*self.in_flight, return_exceptions=True)

@@ -11,15 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from persyn import jobs, metrics, runs
-from persyn.inference import load, vllm
+from persyn import backlog, jobs, metrics, pauses, queue, runs
+from persyn.config import Endpoint, Teacher
+from persyn.errors import PersynError
+from persyn.inference import kinds, load, vllm
 from persyn.inference.server import Server, reap_orphans
 from persyn.inference.spec import ServerSpec
 from persyn.leases import LeaseKeeper
+from workers import choosing
 from workers.failures import failures
+from workers.pacing import REFUSED_S, Pace, TeacherPaused
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +38,14 @@ class Target(NamedTuple):
     api_key: str | None
     version: str | None
     server: Server | None
+    pace: Pace | None = None  # of an endpoint that someone else runs
 
 
 class Host:
-    def __init__(self, engine: "Engine", home: Path) -> None:
+    def __init__(
+        self, engine: "Engine", home: Path, *, queues: Sequence[str] | None = None, tensor_parallel: int = 1
+    ) -> None:
+        """`queues` None: whatever there is. `tensor_parallel`: over how many GPUs a server spreads its model."""
         self.engine = engine
         self.home = home
         self.name = socket.gethostname()
@@ -47,35 +55,103 @@ class Host:
         self.draining = threading.Event()  # finish what is in flight, claim nothing more
         self._server: Server | None = None
         self._spec: ServerSpec | None = None
+        self._queues = None if queues is None else frozenset(queues)
+        self._tensor_parallel = tensor_parallel
+        self._paces: dict[str, Pace] = {}  # by teacher
         self.loaded_scorer: tuple[int, Any] | None = None  # workers.scoring keeps the student here between drains
         for pid in reap_orphans(home):
             log.warning("action=reap_orphan pid=%s a model server outlived its worker", pid)
 
     def serve(self, teacher: runs.TeacherVersion) -> Target:
-        """The server that answers for this teacher, started if need be. Raises ServerError, ModelError."""
+        """The server that answers for this teacher, started if need be.
+
+        Raises ServerError, ModelError; TeacherPaused where the key to its endpoint is not in the environment.
+        """
         config = teacher.config
-        assert config.model is not None, "a teacher without a model is never asked"
         if config.endpoint is not None:
-            key = os.environ.get(config.endpoint.api_key_env) if config.endpoint.api_key_env else None
-            return Target(config.endpoint.url, config.model, key, None, None)
-        spec = ServerSpec(
-            model=load.model_path(config.model, config.revision, self.home),
+            return self._remote(teacher, config.endpoint)
+        spec = self._spec_of(config)
+        if self._server is None or self._spec != spec or not self._server.alive():
+            self.stop_server()
+            self._spec = spec
+            if self._takes_gpu():
+                self.loaded_scorer = None  # as free_accelerator, the other way round
+            log.info("action=start_server kind=%s model=%s", spec.kind, config.model)
+            self._server = Server.start(spec, self.home, on_wait=self._log_wait)
+            metrics.SERVER_STARTS.labels(spec.model).inc()
+            log.info("action=server_ready model=%s pid=%s", config.model, self._server.pid)
+        server = self._server
+        return Target(server.base_url, server.model_name, None, server.version, server)
+
+    def _remote(self, teacher: runs.TeacherVersion, endpoint: Endpoint) -> Target:
+        variable = endpoint.api_key_env
+        key = os.environ.get(variable) if variable else None
+        if variable and not key:
+            raise TeacherPaused(
+                f"The teacher {teacher.config.name} needs the key of {endpoint.url} in the environment variable "
+                f"{variable}, which is not set for the worker {self.worker}. Set it and start the worker again.",
+                REFUSED_S,
+            )
+        pace = self._paces.get(teacher.config.name)
+        if pace is None or pace.endpoint != endpoint:
+            pace = self._paces[teacher.config.name] = Pace(endpoint)
+        return Target(endpoint.url, teacher.config.needed_model(), key, None, None, pace)
+
+    def _spec_of(self, config: Teacher) -> ServerSpec:
+        return ServerSpec(
+            model=config.needed_model() if config.server.kind == "stub" else self._path(config),
             revision=config.revision,
             dtype=config.server.dtype,
             max_model_len=config.server.max_model_len,
             args=tuple(config.server.args),
+            kind=kinds.resolve(config.server.kind),
+            tensor_parallel=self._tensor_parallel,
         )
-        if self._server is None or self._spec != spec or not self._server.alive():
-            self.stop_server()
-            if not vllm.is_cpu_build():
-                self.loaded_scorer = None  # as free_accelerator, the other way round
-            log.info("action=start_server model=%s", config.model)
-            self._server = Server.start(spec, self.home, on_wait=self._log_wait)
-            self._spec = spec
-            metrics.SERVER_STARTS.labels(config.model).inc()
-            log.info("action=server_ready model=%s pid=%s", config.model, self._server.pid)
-        server = self._server
-        return Target(server.base_url, server.model_name, None, server.version, server)
+
+    def _path(self, config: Teacher) -> str:
+        return load.model_path(config.needed_model(), config.revision, self.home)
+
+    def next_queue(self) -> str | None:
+        """The queue to drain now, of those with work that this worker serves (workers/choosing.py says which)."""
+        return choosing.choose(self._candidates())
+
+    def must_yield(self, current: str) -> bool:
+        """Whether a drain that still has work must end, because another queue has starved."""
+        return choosing.should_yield(current, self._candidates())
+
+    def _candidates(self) -> list[choosing.Candidate]:
+        with self.engine.connect() as conn:
+            waiting = [item for item in backlog.read(conn) if self._queues is None or item.queue in self._queues]
+            return [choosing.Candidate(*item, loaded=self._is_loaded(conn, item.queue)) for item in waiting]
+
+    def _is_loaded(self, conn: "Connection", name: str) -> bool:
+        """Whether the queue's next jobs need no other model than what is loaded; a guess here costs one swap."""
+        if queue.teacher_of(name) is None:
+            return self._server is None or not self._takes_gpu()
+        group = jobs.next_group(conn, name)
+        if group is None or group[0] is None:
+            return False
+        config = runs.load_teacher(conn, group[0]).config
+        if config.endpoint is not None:
+            return True
+        try:
+            return self._server is not None and self._spec == self._spec_of(config)
+        except PersynError:  # its drain will say what is wrong
+            return False
+
+    def pause(self, name: str, paused: TeacherPaused) -> None:
+        log.warning("action=pause queue=%s seconds=%.0f %s", name, paused.seconds, paused)
+        with self.engine.begin() as conn:
+            pauses.pause_queue(conn, name, reason=jobs.storable(str(paused)), by=self.worker, seconds=paused.seconds)
+
+    def _takes_gpu(self) -> bool:
+        """Whether the server holds a GPU's memory, which no other model may then use."""
+        match self._spec and self._spec.kind:
+            case "vllm":
+                return not vllm.is_cpu_build()
+            case "transformers":
+                return load.has_accelerator()
+        return False
 
     def leaving(self) -> bool:
         """Whether nothing more may be claimed."""
@@ -87,8 +163,8 @@ class Host:
             self._server = None
 
     def free_accelerator(self) -> None:
-        """Make room for a model of our own: vLLM takes all of a GPU's memory, and none that matters on a CPU."""
-        if not vllm.is_cpu_build():
+        """Make room for a model of our own: a server takes a GPU's memory, and none that matters on a CPU."""
+        if self._server is not None and self._takes_gpu():
             self.stop_server()
 
     def lease(self, queue: str) -> LeaseKeeper:

@@ -4,6 +4,7 @@ They stand above this package, so they are started, not imported.
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,20 +24,40 @@ def worker(
     scorers: Annotated[bool, typer.Option("--scorers", help="Score answers.")] = False,
     router: Annotated[bool, typer.Option("--router", help="Train and apply routers.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Do all of it, for every teacher.")] = False,
+    gpus: Annotated[str, typer.Option("--gpus", metavar="0,1", help="Use only these GPUs; empty: all.")] = "",
+    tensor_parallel: Annotated[
+        int, typer.Option("--tensor-parallel", min=1, help="Spread each model over so many of them.")
+    ] = 1,
     metrics_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Serve this worker's Prometheus metrics on this port.")
     ] = None,
 ) -> None:
-    """Work on this host until told to stop (SIGTERM hands back what is unfinished)."""
+    """Work on this host until told to stop (SIGTERM hands back what is unfinished). One worker per group of GPUs."""
     if ctx.invoked_subcommand is not None:
         return
     if not (teachers or scorers or router or everything):
         raise ConfigError("persyn worker: say what it shall do: --teachers A,B, --scorers, --router or --all.")
     arguments = ["--teachers", teachers] if teachers else []
+    arguments += ["--tensor-parallel", str(tensor_parallel)]
+    environment = os.environ | visible_gpus(gpus, tensor_parallel)
     flags = {"--scorers": scorers, "--router": router, "--all": everything}
     arguments += [flag for flag, given in flags.items() if given]
     arguments += ["--metrics-port", str(metrics_port)] if metrics_port is not None else []
-    os.execv(sys.executable, [sys.executable, "-m", "workers", *arguments])
+    os.execve(sys.executable, [sys.executable, "-m", "workers", *arguments], environment)
+
+
+def visible_gpus(gpus: str, tensor_parallel: int) -> dict[str, str]:
+    """What the worker and its servers must find in their environment to see these GPUs only. Raises ConfigError."""
+    if not gpus:
+        return {}
+    chosen = [gpu.strip() for gpu in gpus.split(",")]
+    if not all(re.fullmatch(r"\d+|(GPU|MIG)-[0-9A-Za-z-]+", gpu) for gpu in chosen) or len({*chosen}) < len(chosen):
+        raise ConfigError(f"--gpus {gpus}: expected different numbers or UUIDs of GPUs with commas between, as in 0,1.")
+    if tensor_parallel > len(chosen):
+        raise ConfigError(
+            f"--tensor-parallel {tensor_parallel}: --gpus names {len(chosen)} of them. Name more, or spread less."
+        )
+    return {"CUDA_VISIBLE_DEVICES": ",".join(chosen)}
 
 
 def api(

@@ -23,12 +23,12 @@ from persyn.config.scorers import (
 )
 from persyn.config.settings import Settings
 from persyn.config.strict import Name, fingerprint
-from persyn.config.teachers import Endpoint, Message, Sampling, Server, Student, Teacher
+from persyn.config.teachers import Endpoint, Message, Price, Sampling, Server, Student, Teacher
 from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
     "Budget", "Calibration", "Endpoint", "Export", "Ifd", "Imported", "Judge", "LearnabilityScorer", "LogLik",
-    "MathVerify", "Message", "Name", "Policy", "PolicyOptions", "QualityScorer", "RankSurprisal", "RewardModel",
-    "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings", "Student", "Teacher", "fingerprint",
-    "load_run", "parse_run", "parse_scorer", "scorer_identity",
+    "MathVerify", "Message", "Name", "Policy", "PolicyOptions", "Price", "QualityScorer", "RankSurprisal",
+    "RewardModel", "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings", "Student", "Teacher",
+    "fingerprint", "load_run", "parse_run", "parse_scorer", "scorer_identity",
 ]  # fmt: skip

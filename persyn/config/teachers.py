@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from persyn.config.strict import Name, Strict
+from persyn.errors import ConfigError
 
 
 class Message(Strict):
@@ -19,19 +20,37 @@ class Sampling(Strict):
     stop: list[str] = Field(default=[])
 
 
+class Price(Strict):
+    """What an endpoint asks, in one currency of your choice; the audit view `cost` multiplies it out."""
+
+    input: float = Field(ge=0.0, description="per million prompt tokens")
+    output: float = Field(ge=0.0, description="per million completion tokens")
+
+
 class Endpoint(Strict):
     """A server that someone else runs; the key itself stays in the environment."""
 
     url: str = Field(pattern=r"^https?://")
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    concurrency: int = Field(default=64, ge=1, le=512, description="the most requests in flight from one worker")
+    requests_per_minute: float | None = Field(default=None, gt=0.0, description="by one worker")
+    tokens_per_minute: float | None = Field(default=None, gt=0.0, description="read and written, by one worker")
+    price: Price | None = None
+
+    def identity(self) -> dict[str, object]:
+        """Without what it costs and allows: the same answers come at any price."""
+        return self.model_dump(mode="json", include={"url", "api_key_env"})
 
 
 class Server(Strict):
-    """How a worker serves a teacher's model with vLLM, where there is no `endpoint`."""
+    """How a worker serves a teacher's model, where there is no `endpoint`."""
 
+    kind: Literal["auto", "vllm", "transformers", "stub"] = Field(
+        default="auto", description="auto: vllm where it is installed, else transformers; stub: no model, for tests"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     max_model_len: int | None = Field(default=None, ge=16)
-    args: list[str] = Field(default=[], description="further arguments for vLLM's server")
+    args: list[str] = Field(default=[], description="further arguments for the server")
 
 
 class Teacher(Strict):
@@ -58,6 +77,17 @@ class Teacher(Strict):
             raise ValueError("an endpoint needs the model's name, as the endpoint knows it")
         return self
 
+    def needed_model(self) -> str:
+        """Raises ConfigError where there is none, so that the teacher cannot be asked."""
+        if self.model is None:
+            raise ConfigError(f"The teacher {self.name} has no model. Import its answers, or give it a model.")
+        return self.model
+
+    def identity(self) -> dict[str, object]:
+        """What makes it the same teacher in another run."""
+        config = self.model_dump(mode="json")
+        return config | {"endpoint": self.endpoint and self.endpoint.identity()}
+
 
 class Student(Strict):
     name: Name
@@ -65,3 +95,6 @@ class Student(Strict):
     revision: str | None = None
     family: str | None = None
     max_length: int = Field(default=2048, ge=16, description="tokens of prompt and answer that are scored")
+
+    def identity(self) -> dict[str, object]:
+        return self.model_dump(mode="json")

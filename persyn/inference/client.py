@@ -21,6 +21,7 @@ from persyn.errors import GenerationFailed
 
 MESSAGE_LIMIT = 500
 CONNECT_TIMEOUT_S = 10.0
+TIMEOUT_S = 600.0
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _CONTEXT = re.compile(r"context[ _](length|window|size)|max_model_len|maximum model length", re.IGNORECASE)
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -67,8 +68,15 @@ class _Completion(BaseModel):
 class TeacherClient:
     """Many `generate` calls may be in flight at once: up to a thousand connections (the openai package's limit)."""
 
-    def __init__(self, base_url: str, model: str, *, api_key: str | None = None, timeout_s: float = 600.0) -> None:
-        """`base_url` ends in /v1 as a rule; `timeout_s` bounds one request as a whole."""
+    def __init__(
+        self, base_url: str, model: str, *, api_key: str | None = None, timeout_s: float = TIMEOUT_S,
+        for_transformers: bool = False,
+    ) -> None:  # fmt: skip
+        """`base_url` ends in /v1 as a rule; `timeout_s` bounds one request as a whole.
+
+        `for_transformers`: whether `transformers serve` answers, which needs to be told more (see `_request`).
+        """
+        self._for_transformers = for_transformers
         self.model = model
         self._api_key = api_key
         self._timeout_s = timeout_s
@@ -121,6 +129,13 @@ class TeacherClient:
             request["stop"] = sampling.stop
         if sampling.temperature > 0:  # greedy decoding draws nothing, and some servers are slower with a seed
             request["seed"] = seed
+        if self._for_transformers:
+            # It never samples unless it is told so in this form, and then fills gaps from the model author's defaults.
+            drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p} if sampling.temperature > 0 else {}
+            own = {"do_sample": sampling.temperature > 0, "top_k": 0, "repetition_penalty": 1.0} | drawn
+            request["extra_body"] = {"generation_config": json.dumps(own)}
+            if not drawn:
+                del request["temperature"], request["top_p"]
         return request
 
     def _read(self, body: bytes, latency_s: float) -> Answer:

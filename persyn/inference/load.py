@@ -59,6 +59,11 @@ def model_path(ref: str, revision: str | None, home: Path) -> str:
     return str(folder / "model" if bundled.gguf is None else _converted(folder / bundled.gguf, home / "models" / name))
 
 
+def has_accelerator() -> bool:
+    """Whether there is a GPU on this machine that PyTorch could use; torch itself is not loaded for this."""
+    return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/kfd").exists()
+
+
 def _package_folder(bundled: Bundled) -> Path:
     """Found without importing the package, which may want libraries that nothing here needs."""
     spec = importlib.util.find_spec(bundled.package)

@@ -4,6 +4,7 @@ The server runs under a guardian (guardian.py) that ends it when the worker is g
 well, its record under `<home>/servers/` tells the next worker what to kill.
 """
 
+import importlib.metadata
 import json
 import os
 import re
@@ -19,7 +20,7 @@ from typing import Any
 import httpx
 
 from persyn.errors import ServerError
-from persyn.inference import processes, vllm
+from persyn.inference import kinds, processes
 from persyn.inference.spec import ServerSpec
 
 __all__ = ["ProgressWatch", "Server", "ServerSpec", "reap_orphans"]
@@ -36,9 +37,10 @@ class Server:
     Every method blocks for up to seconds, so async code calls them in a thread.
     """
 
-    def __init__(self, guardian: subprocess.Popen[bytes], pid: int, port: int, model: str, home: Path) -> None:
+    def __init__(self, guardian: subprocess.Popen[bytes], pid: int, port: int, spec: ServerSpec, home: Path) -> None:
         self.pid = pid
-        self.model_name = model
+        self.kind = spec.kind
+        self.model_name = kinds.model_name(spec)
         self.base_url = f"http://127.0.0.1:{port}/v1"
         self.version = "unknown"
         self.log = _log_path(home, port)
@@ -61,12 +63,12 @@ class Server:
         """Start the server and block until it answers. `on_wait` gets the seconds waited, about once a second.
 
         Raises ServerError, with the end of the server's log, where it exits or is not ready in time;
-        MissingExtra where vLLM is not installed.
+        MissingExtra where its kind is not installed, ConfigError where it cannot do what the spec asks.
         """
         port = _free_port()
         guardian = _start_guardian(spec, home, port)
         try:
-            server = cls(guardian, _read_pid(guardian, home, port), port, spec.model, home)
+            server = cls(guardian, _read_pid(guardian, home, port), port, spec, home)
         except BaseException:
             _close(guardian, grace_s=0.0)
             raise
@@ -89,7 +91,7 @@ class Server:
             return False
 
     def tokens(self) -> int | None:
-        """Tokens read and written since the start; None when the server cannot be asked."""
+        """Tokens read and written since the start; None when the server cannot be asked, or does not count them."""
         try:
             counters = _TOKEN_COUNTER.findall(self._http.get("/metrics").text)
         except (httpx.HTTPError, RuntimeError):  # RuntimeError: stop() closed the client meanwhile
@@ -125,12 +127,16 @@ class Server:
         try:
             if self._http.get("/health").status_code != 200:
                 return False
+            if not kinds.lists_model(self.kind):
+                return self.alive()
             models = self._http.get("/v1/models").json()["data"]
             return self.alive() and any(model["id"] == self.model_name for model in models)
         except (httpx.HTTPError, ValueError, LookupError, TypeError):
             return False
 
     def _ask_version(self) -> str:
+        if self.kind == "transformers":  # it has no answer to this
+            return f"transformers {importlib.metadata.version('transformers')}"
         try:
             return str(self._http.get("/version").json()["version"])
         except (httpx.HTTPError, ValueError, LookupError, TypeError):
@@ -141,7 +147,8 @@ class ProgressWatch:
     """Tells a server that hangs from one that is busy or idle.
 
     vLLM's /health answers 200 while its engine hangs, so only tokens count: with requests in flight, some must be
-    read or written within `stall_s` seconds.
+    read or written within `stall_s` seconds. A server that counts no tokens shows its progress by whole answers; then
+    the caller counts those, and is patient enough for the longest.
     """
 
     def __init__(self, stall_s: float = 120.0) -> None:
@@ -200,23 +207,14 @@ def _free_port() -> int:
         return port
 
 
-def _command(spec: ServerSpec, port: int) -> list[str]:
-    if spec.kind == "vllm":
-        return vllm.command(spec, port)
-    argv = [sys.executable, "-m", "persyn.inference.stub", "--port", str(port), "--model", spec.model]
-    if spec.max_model_len is not None:
-        argv += ["--max-model-len", str(spec.max_model_len)]
-    return [*argv, *spec.args]
-
-
 def _start_guardian(spec: ServerSpec, home: Path, port: int) -> subprocess.Popen[bytes]:
     log, record = _log_path(home, port), _record_path(home, port)
     log.parent.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "persyn.inference.guardian", "--owner", str(os.getpid()), "--record", str(record)]
     with log.open("wb") as stderr:
         return subprocess.Popen(
-            [*argv, "--", *_command(spec, port)],
-            env=vllm.environment(spec) if spec.kind == "vllm" else None,
+            [*argv, "--", *kinds.command(spec, port)],
+            env=kinds.environment(spec),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

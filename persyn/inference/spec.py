@@ -1,6 +1,8 @@
-"""What a worker asks for when it wants a server."""
+"""What a worker asks for when it wants a server, and which kinds of servers there are."""
 
 from typing import Literal, NamedTuple
+
+Kind = Literal["vllm", "transformers", "stub"]
 
 
 class ServerSpec(NamedTuple):
@@ -11,4 +13,5 @@ class ServerSpec(NamedTuple):
     dtype: str = "auto"
     max_model_len: int | None = None
     args: tuple[str, ...] = ()  # for the server's command line, after PerSyn's own so that they win
-    kind: Literal["vllm", "stub"] = "vllm"
+    kind: Kind = "vllm"
+    tensor_parallel: int = 1  # GPUs that hold one copy of the model together; only vLLM can

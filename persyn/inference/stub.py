@@ -2,8 +2,8 @@
 
 For tests, demonstrations and load tests without a GPU. Its answers are a function of the messages and the seed, and it
 fails on request: by probability, or where a prompt says so. `[[stub:500]]` in a message fails every time it is asked,
-`[[stub:500*2]]` the first two times. `POST /stub/config` changes its behaviour while it runs; `GET /stub/seen` tells
-what it has been asked.
+`[[stub:500*2]]` the first two times. `POST /stub/config` changes its behaviour while it runs. `GET /stub/seen` tells
+how often it was asked what; `GET /stub/requests` lists each request with how it ended, the newest last.
 """
 
 import argparse
@@ -13,7 +13,8 @@ import math
 import os
 import random
 import re
-from collections import Counter
+import time
+from collections import Counter, deque
 from typing import Any, Literal, get_args
 
 import uvicorn
@@ -58,7 +59,9 @@ class StubConfig(BaseModel):
     latency_s: float = Field(default=0.0, ge=0.0, description="the median time to an answer")
     latency_sigma: float = Field(default=0.0, ge=0.0, description="spread of a lognormal latency; 0 makes it fixed")
     answer: str | None = Field(default=None, description="the text of every answer, in place of a made-up one")
-    answer_tokens: int = Field(default=16, ge=0, description="words of a made-up answer")
+    answer_tokens: int = Field(default=16, ge=0, description="words of a made-up answer, the median")
+    answer_sigma: float = Field(default=0.0, ge=0.0, description="spread of a lognormal length; 0 makes it fixed")
+    token_s: float = Field(default=0.0, ge=0.0, description="time for each word of an answer, after the latency")
     max_model_len: int = Field(default=8192, ge=1, description="words of prompt and answer")
     failures: dict[Failure, float] = Field(default={}, description="probability of each failure, for every request")
     retry_after_s: float = Field(default=1.0, ge=0.0)
@@ -75,11 +78,26 @@ class ChatRequest(BaseModel):
     seed: int | None = None
 
 
+REQUESTS_KEPT = 100_000
+
+
+class Seen(BaseModel):
+    """One request. `outcome` stays `running` for one that hangs, and where the client leaves it is `gone`."""
+
+    number: int
+    sha256: str = Field(description="of the messages")
+    times: int = Field(description="how often these messages were asked by then")
+    at: float = Field(description="seconds of Unix time")
+    failure: str | None = None
+    outcome: str = Field(default="running", description="running, gone, or the HTTP status of the answer")
+
+
 class Stub:
     def __init__(self, model: str, config: StubConfig) -> None:
         self.model = model
         self.config = config
         self.asked: Counter[str] = Counter()  # sha256 of the messages -> times
+        self.requests: deque[Seen] = deque(maxlen=REQUESTS_KEPT)
         self.running = 0
         self.prompt_tokens = 0
         self.generation_tokens = 0
@@ -89,10 +107,17 @@ class Stub:
         self.asked[key] += 1
         draws = random.Random(f"{self.config.seed} {key} {self.asked[key]}")
         failure = self._failure(request, self.asked[key], draws)
+        seen = Seen(number=self.asked.total(), sha256=key, times=self.asked[key], at=time.time(), failure=failure)
+        self.requests.append(seen)
         self.running += 1
         try:
             await asyncio.sleep(self._latency_s(draws))
-            return await self._fail(failure) or self._complete(request, failure)
+            response = await self._fail(failure) or await self._complete(request, failure)
+            seen.outcome = str(response.status_code)
+            return response
+        except asyncio.CancelledError:
+            seen.outcome = "gone"
+            raise
         finally:
             self.running -= 1
 
@@ -141,13 +166,14 @@ class Stub:
         limit = self.config.max_model_len
         return error(400, f"This model's maximum context length is {limit} tokens.", code="context_length_exceeded")
 
-    def _complete(self, request: ChatRequest, failure: str | None) -> Response:
+    async def _complete(self, request: ChatRequest, failure: str | None) -> Response:
         prompt_tokens = sum(len(str(message.get("content")).split()) for message in request.messages)
         if prompt_tokens >= self.config.max_model_len:
             return self._context_error()
         words = [] if failure == "empty" else self._words(request)
         cut = len(words) > request.max_tokens
         words = words[: request.max_tokens]
+        await asyncio.sleep(self.config.token_s * len(words))
         text = " ".join(words) + ("\0\ud800" if failure == "nul" else "")
         self.prompt_tokens += prompt_tokens
         self.generation_tokens += len(words)
@@ -175,7 +201,10 @@ class Stub:
         if self.config.answer is not None:
             return self.config.answer.split(" ")
         chosen = random.Random(f"{self.model} {fingerprint(request.messages)} {request.seed}")
-        return chosen.choices(WORDS, k=self.config.answer_tokens)
+        count = self.config.answer_tokens
+        if count and self.config.answer_sigma:
+            count = max(1, round(chosen.lognormvariate(math.log(count), self.config.answer_sigma)))
+        return chosen.choices(WORDS, k=count)
 
 
 class CutResponse(Response):
@@ -240,6 +269,10 @@ def create_app(stub: Stub) -> FastAPI:
     @app.get("/stub/seen")
     async def seen() -> dict[str, Any]:
         return {"requests": stub.asked.total(), "times_by_sha256": dict(stub.asked)}
+
+    @app.get("/stub/requests")
+    async def requests(after: int = 0, limit: int = 10_000) -> list[Seen]:
+        return [seen for seen in stub.requests if seen.number > after][:limit]
 
     return app
 

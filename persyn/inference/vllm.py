@@ -29,8 +29,10 @@ def command(spec: ServerSpec, port: int, *, cpu: bool | None = None) -> list[str
         argv += ["--revision", spec.revision]
     if spec.max_model_len is not None:
         argv += ["--max-model-len", str(spec.max_model_len)]
+    if spec.tensor_parallel > 1:
+        argv += ["--tensor-parallel-size", str(spec.tensor_parallel)]
     if cpu:
-        # A request with a seed kills the CPU engine under chunked prefill. Without it vLLM raises
+        # A prompt that is read in chunks and has a seed kills the CPU engine. Without chunks it vLLM raises
         # max_num_batched_tokens to the model's length by itself, unless the user sets it.
         argv += ["--enforce-eager", "--no-enable-chunked-prefill"]
     return [*argv, *spec.args]

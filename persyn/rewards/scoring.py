@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from persyn import jobs
 from persyn.states import Stage
 
-# Every (generation, scorer) of the run without a score; an answer's measures of learnability stand side by side, so that
+# Every (generation, scorer) of the run without a score; an answer's measures of learnability stand together, so that
 # one forward pass serves them all. Nothing computes an imported score. The first half is the calibration set, every
 # teacher's answer; the second the answers that the decisions name.
 _CALIBRATION = """

@@ -195,49 +195,45 @@ TEMPLATE = (
 )
 
 
-def _save(model: Any, folder: Path) -> str:
-    """The model with a tokenizer of one token a byte."""
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A random Llama with one token a byte: student and router backbone where only the plumbing matters."""
+    return _random_llama(tmp_path_factory.mktemp("tiny-model"), 32)
+
+
+@pytest.fixture(scope="session")
+def servable_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same with heads of 32 numbers, which vLLM wants at least."""
+    return _random_llama(tmp_path_factory.mktemp("servable-model"), 64)
+
+
+@pytest.fixture(scope="session")
+def tiny_reward_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A reward model that is as random, and that vLLM serves too."""
+    return _random_llama(tmp_path_factory.mktemp("tiny-reward-model"), 64, kind="LlamaForSequenceClassification")
+
+
+def _random_llama(folder: Path, hidden_size: int, *, kind: str = "LlamaForCausalLM") -> str:
+    import torch
+    import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
+    from transformers import LlamaConfig, PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {char: index for index, char in enumerate(["<s>", "</s>", *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    model.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=258, hidden_size=hidden_size, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
+        initializer_range=0.5, max_position_embeddings=512, pad_token_id=None, num_labels=1,
+    )  # fmt: skip
+    getattr(transformers, kind)(config).save_pretrained(folder)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>", chat_template=TEMPLATE
     ).save_pretrained(folder)
     return str(folder)
-
-
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A random Llama with one token a byte: student and router backbone where only the plumbing matters."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=258, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        initializer_range=0.5, max_position_embeddings=512, pad_token_id=None,
-    )  # fmt: skip
-    return _save(LlamaForCausalLM(config), tmp_path_factory.mktemp("tiny-model"))
-
-
-@pytest.fixture(scope="session")
-def tiny_reward_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A random reward model; its heads are 32 wide, the least that vLLM serves."""
-    import torch
-    from transformers import LlamaConfig, LlamaForSequenceClassification
-
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=258, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
-        initializer_range=0.5, max_position_embeddings=512, num_labels=1, pad_token_id=1,
-    )  # fmt: skip
-    return _save(LlamaForSequenceClassification(config), tmp_path_factory.mktemp("tiny-reward-model"))
 
 
 class Site:
@@ -254,6 +250,7 @@ class Site:
         self.config_file = home / "run.yaml"
         self._processes: list[subprocess.Popen[bytes]] = []
         self._seen_before = self._seen()
+        self.changes: dict[int, dict[str, Any]] = {}  # to single teachers, before `prepare`
         self.configure_stub(latency_s=0.0)
         home.mkdir()
         (home / "worker.log").touch()
@@ -280,7 +277,7 @@ class Site:
                 {
                     "name": f"t{number}-{self.tag}", "family": "stub", "params_b": number + 1, "model": "stub-model",
                     "system_prompt": f"You are teacher {number}.", "endpoint": {"url": self.stub.base_url},
-                }
+                } | self.changes.get(number, {})
                 for number in range(self.TEACHERS)
             ],
             "calibration": {"size": calibration, "validation": 0.25},

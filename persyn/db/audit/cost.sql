@@ -1,4 +1,5 @@
 -- What did a run's answers cost, teacher by teacher, how many were another run's work, how many imported?
+-- cost: in the currency of the prices per million tokens that the run's configuration gives; null where it gives none.
 SELECT r.id AS run_id,
        r.name AS run,
        t.name AS teacher,
@@ -7,7 +8,12 @@ SELECT r.id AS run_id,
        count(*) FILTER (WHERE g.origin = 'imported') AS imported,
        coalesce(sum(g.prompt_tokens) FILTER (WHERE j.run_id = r.id), 0) AS prompt_tokens,
        coalesce(sum(g.completion_tokens) FILTER (WHERE j.run_id = r.id), 0) AS completion_tokens,
-       coalesce(sum(g.latency_s) FILTER (WHERE j.run_id = r.id), 0) AS request_seconds
+       coalesce(sum(g.latency_s) FILTER (WHERE j.run_id = r.id), 0) AS request_seconds,
+       (coalesce(sum(g.prompt_tokens) FILTER (WHERE j.run_id = r.id), 0)
+            * CAST(r.config #>> ARRAY['teachers', CAST(rt.position AS text), 'endpoint', 'price', 'input'] AS numeric)
+        + coalesce(sum(g.completion_tokens) FILTER (WHERE j.run_id = r.id), 0)
+            * CAST(r.config #>> ARRAY['teachers', CAST(rt.position AS text), 'endpoint', 'price', 'output'] AS numeric)
+       ) / 1000000 AS cost
 FROM run r
 JOIN run_teacher rt ON rt.run_id = r.id
 JOIN teacher t ON t.id = rt.teacher_id
@@ -17,5 +23,5 @@ LEFT JOIN job j ON j.id = g.job_id
 WHERE j.run_id = r.id
    OR EXISTS (SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id)
    OR EXISTS (SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.prompt_id = p.id AND d.teacher_id = t.id)
-GROUP BY r.id, r.name, t.name
+GROUP BY r.id, r.name, t.name, rt.position
 ORDER BY r.id, t.name

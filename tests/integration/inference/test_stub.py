@@ -74,3 +74,33 @@ def test_two_stubs_answer_alike_for_the_same_model_and_not_for_another(home: Pat
         finally:
             server.stop()
     assert texts[0] == texts[2] != texts[1]
+
+
+def test_each_request_is_logged_with_how_it_ended(http: httpx.Client) -> None:
+    before = max((seen["number"] for seen in http.get("/stub/requests").json()), default=0)
+    for text in ("logged", "logged", "[[stub:500]] logged"):
+        chat(http, text)
+    with pytest.raises(httpx.ReadTimeout):
+        http.post(
+            "/v1/chat/completions", timeout=0.2,
+            json={"model": "stub-model", "messages": [{"role": "user", "content": "[[stub:hang]] logged"}]},
+        )  # fmt: skip
+    seen = http.get("/stub/requests", params={"after": before}).json()
+    assert [(each["times"], each["failure"], each["outcome"]) for each in seen][:3] == [
+        (1, None, "200"),
+        (2, None, "200"),
+        (1, "500", "500"),
+    ]
+    assert seen[3]["failure"] == "hang"
+    assert seen[3]["outcome"] in ("running", "gone")
+
+
+def test_lengths_are_spread_where_a_spread_is_asked_for(http: httpx.Client) -> None:
+    before = http.get("/stub/config").json()
+    try:
+        http.post("/stub/config", json={"answer_tokens": 50, "answer_sigma": 0.8})
+        usages = [chat(http, f"spread {n}", max_tokens=200).json()["usage"]["completion_tokens"] for n in range(30)]
+        assert len(set(usages)) > 10
+        assert 20 < sorted(usages)[15] < 110
+    finally:
+        http.post("/stub/config", json=before)

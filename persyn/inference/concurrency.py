@@ -1,0 +1,70 @@
+"""How many requests a remote teacher gets at once: found out by trying, as TCP does (AIMD).
+
+Every answer adds a little; a 429, or an answer much slower than usual, halves the limit. One round of requests counts
+as one bad sign, for the sixty that were in flight already all meet the same limit. Pure: the caller tells the time.
+"""
+
+import random
+from collections.abc import Callable
+
+START = 8.0
+SHRINK = 0.5
+SLOW_FACTOR = 4.0
+_SMOOTH = 0.05
+_LEARN_FROM = 20  # answers before their latency says anything
+
+
+class Limiter:
+    """`limit` requests may be in flight at once, between 1 and `most`."""
+
+    def __init__(self, most: int, *, start: float = START) -> None:
+        self._most = float(most)
+        self._limit = min(max(1.0, start), self._most)
+        self._usual: float | None = None
+        self._answers = 0
+        self._shrunk_at: float | None = None
+
+    @property
+    def limit(self) -> int:
+        return int(self._limit)
+
+    def answered(self, sent_at: float, now: float) -> None:
+        """An answer came at `now` (seconds of a monotonic clock) to what was asked at `sent_at`."""
+        latency = max(0.0, now - sent_at)
+        usual = latency if self._usual is None else self._usual
+        slow = self._answers >= _LEARN_FROM and latency > SLOW_FACTOR * usual
+        self._answers += 1
+        self._usual = usual + _SMOOTH * (latency - usual)
+        if slow:
+            self._shrink(sent_at, now)
+        else:
+            self._limit = min(self._most, self._limit + 1.0 / self._limit)
+
+    def refused(self, sent_at: float, now: float) -> None:
+        """A 429 or 503, or no answer in time."""
+        self._shrink(sent_at, now)
+
+    def _shrink(self, sent_at: float, now: float) -> None:
+        # What was asked before the last cut says nothing about the limit as it is now.
+        if self._shrunk_at is None or sent_at > self._shrunk_at:
+            self._limit = max(1.0, self._limit * SHRINK)
+            self._shrunk_at = now
+
+
+class Backoff:
+    """Ever longer waits while a server is down, each drawn at random so that not all workers come back at once."""
+
+    def __init__(
+        self, *, first_s: float = 2.0, cap_s: float = 300.0, draw: Callable[[], float] = random.random
+    ) -> None:
+        self._first_s, self._cap_s, self._draw = first_s, cap_s, draw
+        self._failures = 0
+
+    def failed(self) -> float:
+        """Seconds to wait now: between half and all of first·2ⁿ, never above the cap."""
+        whole = min(self._cap_s, self._first_s * 2.0 ** min(self._failures, 60))
+        self._failures += 1
+        return whole * (0.5 + self._draw() / 2)
+
+    def worked(self) -> None:
+        self._failures = 0

@@ -1,0 +1,43 @@
+"""Which of its queues a worker drains next: one model is loaded at a time, and changing it costs minutes.
+
+A rule and nothing else, so that it can be tried on every case: no database, no clock, no server.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+# Work that has waited for this long goes first, whatever it costs to load its model.
+STARVED_S = 900.0
+
+
+class Candidate(NamedTuple):
+    """A queue with work that is due. `loaded`: nothing would have to be loaded or moved to drain it."""
+
+    queue: str
+    jobs: int
+    oldest_s: float  # for how long its oldest due job could have been taken
+    loaded: bool
+
+
+def choose(candidates: Sequence[Candidate], *, starved_s: float = STARVED_S) -> str | None:
+    """The queue to drain next; None where no candidate has work.
+
+    What has waited for `starved_s` goes first, the longest first: so none is starved, for whatever is drained gets
+    younger. What is loaded counts as older by as much again, or queues that were filled at the same moment would take
+    turns once all are old. Then the loaded model's queues; else the one with most work. Equals are told apart by age,
+    then by name, so that two workers with the same view choose the same.
+    """
+    open_ = [candidate for candidate in candidates if candidate.jobs > 0]
+    starving = [candidate for candidate in open_ if candidate.oldest_s >= starved_s]
+    if starving:
+        return min(starving, key=lambda c: (-c.oldest_s - starved_s * c.loaded, c.loaded, c.queue)).queue
+    if not open_:
+        return None
+    return min(open_, key=lambda c: (not c.loaded, -c.jobs, -c.oldest_s, c.queue)).queue
+
+
+def should_yield(current: str, candidates: Sequence[Candidate], *, starved_s: float = STARVED_S) -> bool:
+    """Whether a drain that still has work must make room: another queue has waited longer, and by `starved_s`."""
+    ages = {candidate.queue: candidate.oldest_s for candidate in candidates if candidate.jobs > 0}
+    own = ages.pop(current, 0.0)
+    return max(ages.values(), default=0.0) >= own + starved_s
