@@ -2,33 +2,23 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from persyn import jobs, runs
 from persyn.config import Endpoint, Judge, MathVerify, RewardModel
-from persyn.errors import ConfigError, GenerationFailed
+from persyn.errors import ConfigError
 from persyn.inference import load
 from persyn.leases import LeaseKeeper
 from persyn.rewards import scoring
-from workers.failures import failures
+from workers.asking import Asker, Result
 from workers.host import Host
 
 if TYPE_CHECKING:
     from persyn.rewards import reward_model
 
-IN_FLIGHT = 32
-
-Result = scoring.Value | jobs.Failure
 Outcome = tuple[list[scoring.Value], list[jobs.Failure]]
 Scorer = Callable[[Sequence[scoring.Item]], Outcome]
-
-
-class _Client(Protocol):
-    async def aclose(self) -> None: ...
-
-
-Client = TypeVar("Client", bound=_Client)
 
 
 def quality_scorer(host: Host, scorer: runs.ScorerVersion, lease: LeaseKeeper) -> Scorer:
@@ -92,7 +82,7 @@ def _reward_model(host: Host, scorer_id: int, config: RewardModel, lease: LeaseK
 def _served_reward_model(host: Host, config: RewardModel, endpoint: Endpoint, lease: LeaseKeeper) -> Scorer:
     from persyn.rewards import pooling, reward_model
 
-    key = _key(endpoint, "reward_model")
+    key, asker = _key(endpoint, "reward_model"), Asker(host, lease, endpoint)
     path = load.model_path(config.model, config.revision, host.home)
     reader = reward_model.Reader(path, revision=config.revision, max_length=config.max_length)
 
@@ -104,7 +94,7 @@ def _served_reward_model(host: Host, config: RewardModel, endpoint: Endpoint, le
 
     def score(items: Sequence[scoring.Item]) -> Outcome:
         client = pooling.PoolingClient(endpoint.url, config.model, api_key=key)
-        return asyncio.run(_ask_all(host, lease, client, items, ask))
+        return _sorted(asyncio.run(asker.ask_all(client, items, ask)))
 
     return score
 
@@ -112,49 +102,17 @@ def _served_reward_model(host: Host, config: RewardModel, endpoint: Endpoint, le
 def _judge(host: Host, config: Judge, lease: LeaseKeeper) -> Scorer:
     from persyn.rewards import judge
 
-    key = _key(config.endpoint, "judge")
+    key, asker = _key(config.endpoint, "judge"), Asker(host, lease, config.endpoint)
 
     async def ask(client: judge.JudgeClient, item: scoring.Item) -> Result:
         verdict = await client.judge(item.messages, item.answer, item.reference_answer)
         return scoring.Value(item, verdict.value, verdict.detail)
 
     def score(items: Sequence[scoring.Item]) -> Outcome:
-        return asyncio.run(_ask_all(host, lease, judge.JudgeClient(config, api_key=key), items, ask))
+        client = judge.JudgeClient(config, api_key=key)
+        return _sorted(asyncio.run(asker.ask_all(client, items, ask)))
 
     return score
-
-
-async def _ask_all(
-    host: Host, lease: LeaseKeeper, client: Client, items: Sequence[scoring.Item],
-    ask: Callable[[Client, scoring.Item], Coroutine[Any, Any, Result]],
-) -> Outcome:  # fmt: skip
-    """Many requests in flight. A worker that must stop at once leaves out what has not come in. Raises LeaseLost."""
-    results: list[Result] = []
-    left = list(reversed(items))
-    in_flight: dict[asyncio.Task[Result], scoring.Item] = {}
-    try:
-        while (left or in_flight) and not host.stopping.is_set():
-            while left and len(in_flight) < IN_FLIGHT:
-                item = left.pop()
-                in_flight[asyncio.create_task(ask(client, item))] = item
-            done, _ = await asyncio.wait(in_flight, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-            lease.beat()  # each request has a time limit of its own, so waiting for them is moving
-            results += [_outcome(task, in_flight.pop(task)) for task in done]
-    finally:
-        for task in in_flight:
-            task.cancel()
-        await asyncio.gather(*in_flight, return_exceptions=True)
-        await client.aclose()
-    return _sorted(results)
-
-
-def _outcome(task: "asyncio.Task[Result]", item: scoring.Item) -> Result:
-    try:
-        return task.result()
-    except GenerationFailed as exc:
-        return jobs.Failure(item.claim.id, exc.code, str(exc), exc.permanent, exc.retry_after)
-    except Exception as exc:  # one answer's, never its neighbours'
-        return failures([item.claim.id], exc)[0]
 
 
 def _result(item: scoring.Item, found: "reward_model.Reward | reward_model.Failure") -> Result:
