@@ -1,7 +1,7 @@
 """Learnability in tokens per second, against a bare batched forward pass over the same tokens and against one by one.
 
 The bare pass is what the machine gives to whoever reads every prompt with every answer: the model over padded batches
-of the same token budget, without any logits. PerSyn reads a prompt once for all its answers and can be faster than that;
+of the same token budget, without any logits. PerSyn reads a prompt once for all its answers so it may be faster;
 `apart` says how it fares where no two answers share a prompt. `one by one` is the loop that one would write first: one
 answer a call, all logits, a softmax over the vocabulary.
 
