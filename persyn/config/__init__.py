@@ -5,7 +5,8 @@ Addresses and secrets are in the environment and are stored nowhere.
 """
 
 from persyn.config.policies import Budget, Policy, PolicyOptions
-from persyn.config.run import Calibration, Export, Router, RunConfig
+from persyn.config.router import Preferences, Router
+from persyn.config.run import Calibration, Export, RunConfig
 from persyn.config.scorers import (
     Imported,
     Judge,
@@ -25,7 +26,7 @@ from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
     "Budget", "Calibration", "Endpoint", "Export", "Imported", "Judge", "LearnabilityScorer", "LogLik", "MathVerify",
-    "Message", "Name", "Policy", "PolicyOptions", "QualityScorer", "RewardModel", "Router", "RunConfig", "Sampling",
+    "Message", "Name", "Policy", "PolicyOptions", "Preferences", "QualityScorer", "RewardModel", "Router", "RunConfig", "Sampling",
     "Scorers", "Server", "Settings", "Student", "Teacher", "fingerprint", "load_run", "parse_run", "parse_scorer",
     "scorer_identity",
 ]  # fmt: skip
