@@ -97,7 +97,7 @@ class Asker:
 
     def ask(self, batch: Sequence[decisions.Undecided]) -> Asked:
         messages = [prompt.messages for prompt in batch]
-        return Asked(self._router.coefficients(messages), [None] * len(messages))
+        return Asked(self._router.coefficients(messages), [*self._router.neighbours(messages, NEIGHBOURS)])
 
 
 Decide = Callable[[list[decisions.Undecided]], list[decisions.Decision]]

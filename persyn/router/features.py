@@ -26,6 +26,8 @@ class Features(NamedTuple):
 
     def of(self, vectors: Floats) -> Floats:
         """(P, F) for vectors (P, D)."""
+        if self.kernel == "unchanged":
+            return vectors
         return np.asarray(_raw(self, scaled(vectors, self.centre)) - self.mean)
 
 
@@ -46,6 +48,11 @@ def features(vectors: Floats, kernel: str, *, seed: int) -> Features:
     kept = values > 1e-6 * values.max()
     made = Features(kernel, centre, landmarks, directions[:, kept] / np.sqrt(values[kept]), np.zeros(int(kept.sum())))
     return made._replace(mean=_raw(made, unit).mean(axis=0))
+
+
+def unchanged(width: int) -> Features:
+    """The vector itself: of a backbone that was trained together with its head."""
+    return Features("unchanged", np.zeros(width), np.empty((0, width)), np.empty((0, 0)), np.zeros(width))
 
 
 def scaled(vectors: Floats, centre: Floats) -> Floats:

@@ -5,7 +5,7 @@ shrinkage and feature map are chosen by cross-validation on held-out *reward*, w
 nothing at all is always one of the choices. Where the prompts say nothing, the router is the static best.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from scipy.special import expit
 
 from persyn.config import Preferences
 from persyn.preferences.pairs import Pairs, incidence, pairs
-from persyn.router.features import Features, features
+from persyn.router.features import KERNELS, Features, features
 
 Floats = NDArray[np.float64]
 
@@ -32,6 +32,20 @@ class Head(NamedTuple):
         """(P, M) for prompt vectors (P, D)."""
         return np.asarray(self.features.of(vectors) @ self.weights + self.bias)
 
+    def tensors(self) -> dict[str, Floats]:
+        """What an artifact keeps besides the kernel's name."""
+        made = self.features
+        return {
+            "map.centre": made.centre, "map.landmarks": made.landmarks, "map.projection": made.projection,
+            "map.mean": made.mean, "map.weights": self.weights, "map.bias": self.bias,
+        }  # fmt: skip
+
+    @classmethod
+    def from_tensors(cls, kernel: str, tensors: Mapping[str, NDArray[np.float32]]) -> "Head":
+        names = ("centre", "landmarks", "projection", "mean", "weights", "bias")
+        kept = [tensors[f"map.{name}"].astype(np.float64) for name in names]
+        return cls(Features(kernel, *kept[:4]), *kept[4:])
+
 
 class Choice(NamedTuple):
     """What the cross-validation chose, and its mean reward on prompts left out beside the static best's."""
@@ -41,15 +55,27 @@ class Choice(NamedTuple):
     reward: float
     static_reward: float
 
+    def as_metrics(self) -> dict[str, float | str | None]:
+        return {
+            "kernel": self.kernel,
+            "shrinkage": None if np.isinf(self.shrinkage) else self.shrinkage,
+            "held_out_reward": self.reward,
+            "static_held_out_reward": self.static_reward,
+        }
+
 
 STATIC = ("static", np.inf)
 
 
 def select(
-    vectors: Floats, rewards: Floats, preferences: Preferences, *, kernels: Sequence[str], folds: int, seed: int
-) -> tuple[Head, Choice]:
+    vectors: Floats, rewards: Floats, preferences: Preferences, *, folds: int, seed: int,
+    kernels: Sequence[str] = KERNELS,
+) -> tuple[Head, Choice]:  # fmt: skip
     """Choose kernel and shrinkage on the prompts given, and fit on all of them. vectors (P, D), rewards (P, M)."""
     usable = np.flatnonzero((~np.isnan(rewards)).sum(axis=1) >= 2)
+    if usable.size == 0:
+        known = pairs(rewards, **preferences.model_dump())
+        return next(path(vectors, known, rewards.shape[1], "linear", seed=seed))[1], Choice("static", np.inf, 0.0, 0.0)
     vectors, rewards = vectors[usable], rewards[usable]
     part = np.random.default_rng(seed).permutation(len(rewards)) % folds
     earned: dict[tuple[str, float], Floats] = {}
@@ -69,6 +95,11 @@ def select(
     return head, Choice(kernel, shrinkage, means.get((kernel, shrinkage), 0.0), means.get(STATIC, 0.0))
 
 
+def static(known: Pairs, teachers: int) -> Floats:
+    """(M,) Bradley-Terry strengths over all pairs, with mean 0: the best coefficients that ignore the prompt."""
+    return _fit(np.empty((len(known.weight), 0)), known, teachers, np.inf)[1]
+
+
 def plain(vectors: Floats, rewards: Floats, preferences: Preferences, *, seed: int) -> Head:
     """The paper's head on a frozen backbone: linear, as good as free, nothing selected."""
     known = pairs(rewards, **preferences.model_dump())
@@ -82,7 +113,7 @@ def path(
     """Heads from the static best (shrinkage ∞) to the freest one, each fit starting from the one before."""
     made = features(vectors, kernel, seed=seed)
     seen = made.of(vectors)
-    bias = _fit(np.empty((len(seen), 0)), known, teachers, np.inf)[1]
+    bias = static(known, teachers)
     weights = np.zeros((seen.shape[1], teachers))
     yield np.inf, Head(made, weights, bias)
     for shrinkage in SHRINKAGE:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +9,11 @@ from numpy.typing import NDArray
 
 from persyn.chat import Messages
 from persyn.router import artifact
-from persyn.router.dataset import batches, tokenise
+from persyn.router.dataset import tokenise
+from persyn.router.features import scaled
+from persyn.router.head import Head
 from persyn.router.model import RouterModel, choose_device, load_backbone
+from persyn.router.train import embed
 
 
 class Router:
@@ -21,21 +23,29 @@ class Router:
         """Load an artifact. Raises ModelError if it is not the recorded one or does not fit the backbone."""
         tensors, self.description = artifact.read(folder, expected_sha256)
         self._backbone = load_backbone(backbone_path, revision=self.description["revision"])
-        self._device = choose_device(device)
-        model = RouterModel(
+        self._model = RouterModel(
             self._backbone.network,
             pooling=self.description["pooling"],
             n_teachers=self.description["n_teachers"],
             frozen=self.description["freeze_backbone"],
-        )
-        model.restore({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
-        self._model: Any = model.to(self._device).eval()
+        ).to(choose_device(device))
+        self._head = Head.from_tensors(self.description["kernel"], tensors)
+        self._calibration = tensors["calibration.vectors"].astype(np.float64)
+        if not self.description["freeze_backbone"]:
+            own = {name: tensor for name, tensor in tensors.items() if name.startswith(("backbone.", "head."))}
+            self._model.restore({name: torch.from_numpy(tensor) for name, tensor in own.items()})
+        self._model.eval()
 
     def coefficients(self, prompts: Sequence[Messages], batch_size: int = 64) -> NDArray[np.float64]:
         """(P, M) coefficients, in the prompts' order."""
-        rows = tokenise(self._backbone, prompts, self.description["max_length"])
-        result = np.zeros((len(rows), self.description["n_teachers"]))
-        with torch.inference_mode():
-            for batch in batches(rows, batch_size, self._device):
-                result[batch.positions] = self._model(batch.ids, batch.attention).double().cpu().numpy()
-        return result
+        return self._head.coefficients(self._embed(prompts, batch_size))
+
+    def neighbours(self, prompts: Sequence[Messages], k: int) -> list[list[int]]:
+        """The ids of each prompt's `k` nearest calibration training prompts by cosine, nearest first."""
+        centre = self._calibration.mean(axis=0) if len(self._calibration) else np.zeros(1)
+        near = scaled(self._embed(prompts, 64), centre) @ scaled(self._calibration, centre).T
+        ids = self.description["prompt_ids"]
+        return [[ids[index] for index in row[:k]] for row in np.argsort(-near, axis=1, kind="stable")]
+
+    def _embed(self, prompts: Sequence[Messages], batch_size: int) -> NDArray[np.float64]:
+        return embed(self._model, tokenise(self._backbone, prompts, self.description["max_length"]), batch_size)
