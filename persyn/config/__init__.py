@@ -27,6 +27,6 @@ from persyn.config.yaml_file import load_run, parse_run
 __all__ = [
     "Budget", "Calibration", "Endpoint", "Export", "Imported", "Judge", "LearnabilityScorer", "LogLik", "MathVerify",
     "Message", "Name", "Policy", "PolicyOptions", "Preferences", "QualityScorer", "RewardModel", "Router", "RunConfig",
-    "Sampling", "Scorers", "Server", "Settings", "Student", "Teacher", "fingerprint", "load_run", "parse_run", "parse_scorer",
-    "scorer_identity",
+    "Sampling", "Scorers", "Server", "Settings", "Student", "Teacher", "fingerprint", "load_run", "parse_run",
+    "parse_scorer", "scorer_identity",
 ]  # fmt: skip
