@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import persyn
-from persyn.cli import audit, db, init, prompts, quickstart, rewards, run, services, worker
+from persyn.cli import audit, db, init, prompts, quickstart, rewards, router, run, services, worker
 from persyn.errors import PersynError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app.command()(init.init)
 app.command("run")(run.run)
 app.command()(run.calibrate)
 app.command()(run.score)
-app.add_typer(run.router, name="router")
+app.add_typer(router.app, name="router")
 app.command()(run.route)
 app.command()(run.generate)
 app.command()(run.export)

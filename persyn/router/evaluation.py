@@ -35,7 +35,7 @@ def baselines(vectors: Floats, rewards: Floats, new: Floats, new_rewards: Floats
         "static": np.broadcast_to(means(rewards), shape),
         "random": np.random.default_rng(seed).random(shape),
         **guesses(vectors, rewards, new, seed=seed),
-        "oracle": np.nan_to_num(new_rewards, nan=-np.inf),
+        "oracle": np.nan_to_num(new_rewards, nan=-1e9),
     }
 
 

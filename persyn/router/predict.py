@@ -29,7 +29,7 @@ class Router:
             n_teachers=self.description["n_teachers"],
             frozen=self.description["freeze_backbone"],
         ).to(choose_device(device))
-        self._head = Head.from_tensors(self.description["kernel"], tensors)
+        self.head = Head.from_tensors(self.description["kernel"], tensors)
         self._calibration = tensors["calibration.vectors"].astype(np.float64)
         if not self.description["freeze_backbone"]:
             own = {name: tensor for name, tensor in tensors.items() if name.startswith(("backbone.", "head."))}
@@ -38,14 +38,15 @@ class Router:
 
     def coefficients(self, prompts: Sequence[Messages], batch_size: int = 64) -> NDArray[np.float64]:
         """(P, M) coefficients, in the prompts' order."""
-        return self._head.coefficients(self._embed(prompts, batch_size))
+        return self.head.coefficients(self.vectors(prompts, batch_size))
 
     def neighbours(self, prompts: Sequence[Messages], k: int) -> list[list[int]]:
         """The ids of each prompt's `k` nearest calibration training prompts by cosine, nearest first."""
         centre = self._calibration.mean(axis=0) if len(self._calibration) else np.zeros(1)
-        near = scaled(self._embed(prompts, 64), centre) @ scaled(self._calibration, centre).T
+        near = scaled(self.vectors(prompts), centre) @ scaled(self._calibration, centre).T
         ids = self.description["prompt_ids"]
         return [[ids[index] for index in row[:k]] for row in np.argsort(-near, axis=1, kind="stable")]
 
-    def _embed(self, prompts: Sequence[Messages], batch_size: int) -> NDArray[np.float64]:
+    def vectors(self, prompts: Sequence[Messages], batch_size: int = 64) -> NDArray[np.float64]:
+        """(P, D): what the head and `neighbours` see of the prompts."""
         return embed(self._model, tokenise(self._backbone, prompts, self.description["max_length"]), batch_size)
