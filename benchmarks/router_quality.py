@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 BACKBONES: dict[str, dict[str, Any]] = {
     "minilm-frozen": {},
     "minilm-tuned": {"freeze_backbone": False, "learning_rate": 5e-5, "epochs": 3, "patience": 1, "max_length": 256},
-    "smollm2-frozen": {"backbone": "bundled:smollm2-135m-instruct", "pooling": "mean", "max_length": 256},
+    "smollm2-frozen": {"backbone": "bundled:smollm2-135m-instruct", "max_length": 256},
 }
 METHODS = ("random", "static", "knn", "kernel_ridge", "mlp", "router", "oracle")
 

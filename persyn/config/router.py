@@ -28,7 +28,7 @@ class Router(Strict):
     preset: Literal["default", "paper"] = Field(default="default", description="whose values stand where none is given")
     backbone: str = Field(default="bundled:all-minilm-l6-v2", min_length=1)
     revision: str | None = None
-    pooling: Literal["mean", "last"] = "mean"
+    pooling: Literal["mean", "last", "layers"] = "layers"
     freeze_backbone: bool = True
     max_length: int = Field(default=512, ge=8)
     head: Literal["cross_validated", "plain"] = Field(

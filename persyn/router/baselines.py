@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from persyn.router.features import features, scaled
+from persyn.router.features import features, scaled, standard
 from persyn.router.metrics import earned
 
 Floats = NDArray[np.float64]
@@ -19,8 +19,8 @@ Method = Callable[[Floats, Floats, Floats, float], Floats]
 
 def nearest(vectors: Floats, rewards: Floats, new: Floats, k: float) -> Floats:
     """The mean reward on the k nearest prompts by cosine; of a teacher without any there, its mean on all."""
-    centre, count = vectors.mean(axis=0), min(int(k), len(vectors))
-    near = scaled(new, centre) @ scaled(vectors, centre).T
+    place, count = standard(vectors), min(int(k), len(vectors))
+    near = scaled(new, *place) @ scaled(vectors, *place).T
     found = rewards[np.argpartition(-near, count - 1, axis=1)[:, :count]]  # (Q, k, M)
     known = ~np.isnan(found)
     counts = known.sum(axis=1)
@@ -38,8 +38,8 @@ def kernel_ridge(vectors: Floats, rewards: Floats, new: Floats, ridge: float) ->
 
 def perceptron(vectors: Floats, rewards: Floats, new: Floats, decay: float, hidden: int = 32) -> Floats:
     """One hidden layer of tanh on the scaled vector, squared error on each teacher's reward."""
-    centre, base, width = vectors.mean(axis=0), means(rewards), rewards.shape[1]
-    seen, known = scaled(vectors, centre), ~np.isnan(rewards)
+    place, base, width = standard(vectors), means(rewards), rewards.shape[1]
+    seen, known = scaled(vectors, *place), ~np.isnan(rewards)
     target = np.where(known, rewards - base, 0.0)
     shape = (seen.shape[1], hidden)
     cut = shape[0] * hidden
@@ -57,7 +57,7 @@ def perceptron(vectors: Floats, rewards: Floats, new: Floats, decay: float, hidd
 
     start = np.random.default_rng(0).normal(size=cut + hidden * width) / np.sqrt(hidden)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 150}).x
-    return np.asarray(output(found, scaled(new, centre))[1] + base)
+    return np.asarray(output(found, scaled(new, *place))[1] + base)
 
 
 METHODS: dict[str, tuple[Method, tuple[float, ...]]] = {

@@ -19,7 +19,7 @@ from persyn.router.features import KERNELS, Features, features
 
 Floats = NDArray[np.float64]
 
-SHRINKAGE = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)  # from nearly nothing to nearly free
+SHRINKAGE = (1e-2, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # from nearly nothing to nearly free
 PRIOR = 1e-4  # on the bias: a teacher that never loses stays finite
 
 
@@ -36,15 +36,15 @@ class Head(NamedTuple):
         """What an artifact keeps besides the kernel's name."""
         made = self.features
         return {
-            "map.centre": made.centre, "map.landmarks": made.landmarks, "map.projection": made.projection,
+            "map.centre": made.centre, "map.spread": made.spread, "map.landmarks": made.landmarks, "map.projection": made.projection,
             "map.mean": made.mean, "map.weights": self.weights, "map.bias": self.bias,
         }  # fmt: skip
 
     @classmethod
     def from_tensors(cls, kernel: str, tensors: Mapping[str, NDArray[np.float32]]) -> "Head":
-        names = ("centre", "landmarks", "projection", "mean", "weights", "bias")
+        names = ("centre", "spread", "landmarks", "projection", "mean", "weights", "bias")
         kept = [tensors[f"map.{name}"].astype(np.float64) for name in names]
-        return cls(Features(kernel, *kept[:4]), *kept[4:])
+        return cls(Features(kernel, *kept[:5]), *kept[5:])
 
 
 class Choice(NamedTuple):
@@ -144,7 +144,7 @@ def _fit(
     weights, bias = start or (np.zeros((width, teachers)), np.zeros(teachers))
     found = minimize(
         loss, np.vstack([weights, bias]).ravel(), jac=True, method="L-BFGS-B",
-        options={"maxiter": 500, "maxcor": 20, "ftol": 1e-9, "gtol": 1e-7},
+        options={"maxiter": 200, "maxcor": 10, "ftol": 1e-7, "gtol": 1e-7},
     ).x.reshape(width + 1, teachers)  # fmt: skip
     return found[:-1], found[-1] - found[-1].mean()
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from persyn.chat import Messages
 from persyn.router import artifact
 from persyn.router.dataset import tokenise
-from persyn.router.features import scaled
+from persyn.router.features import scaled, standard
 from persyn.router.head import Head
 from persyn.router.model import RouterModel, choose_device, load_backbone
 from persyn.router.train import embed
@@ -42,8 +42,8 @@ class Router:
 
     def neighbours(self, prompts: Sequence[Messages], k: int) -> list[list[int]]:
         """The ids of each prompt's `k` nearest calibration training prompts by cosine, nearest first."""
-        centre = self._calibration.mean(axis=0) if len(self._calibration) else np.zeros(1)
-        near = scaled(self.vectors(prompts), centre) @ scaled(self._calibration, centre).T
+        place = standard(self._calibration)
+        near = scaled(self.vectors(prompts), *place) @ scaled(self._calibration, *place).T
         ids = self.description["prompt_ids"]
         return [[ids[index] for index in row[:k]] for row in np.argsort(-near, axis=1, kind="stable")]
 
