@@ -36,8 +36,8 @@ class Head(NamedTuple):
         """What an artifact keeps besides the kernel's name."""
         made = self.features
         return {
-            "map.centre": made.centre, "map.spread": made.spread, "map.landmarks": made.landmarks, "map.projection": made.projection,
-            "map.mean": made.mean, "map.weights": self.weights, "map.bias": self.bias,
+            "map.centre": made.centre, "map.spread": made.spread, "map.landmarks": made.landmarks,
+            "map.projection": made.projection, "map.mean": made.mean, "map.weights": self.weights, "map.bias": self.bias,
         }  # fmt: skip
 
     @classmethod
