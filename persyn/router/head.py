@@ -1,0 +1,176 @@
+"""The router's head on a frozen backbone: Bradley-Terry coefficients π(x) = b + W·φ(e(x)), fitted as a convex problem.
+
+The bias b holds what is true of the teachers on every prompt. How much a prompt may add to it is not ours to guess:
+shrinkage and feature map are chosen by cross-validation on held-out *reward*, which is what routing is for, and
+nothing at all is always one of the choices. Where the prompts say nothing, the router is the static best.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from persyn.config import Preferences
+from persyn.preferences.pairs import Pairs, incidence, pairs
+from persyn.router.features import KERNELS, Features, features
+
+Floats = NDArray[np.float64]
+
+SHRINKAGE = (1e-2, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # from nearly nothing to nearly free
+PRIOR = 1e-4  # on the bias: a teacher that never loses stays finite
+
+
+class Head(NamedTuple):
+    features: Features
+    weights: Floats  # (F, M); zero where the static best is best
+    bias: Floats  # (M,)
+
+    def coefficients(self, vectors: Floats) -> Floats:
+        """(P, M) for prompt vectors (P, D)."""
+        return np.asarray(self.features.of(vectors) @ self.weights + self.bias)
+
+    def tensors(self) -> dict[str, Floats]:
+        """What an artifact keeps besides the kernel's name."""
+        made = self.features
+        return {
+            "map.centre": made.centre, "map.spread": made.spread, "map.landmarks": made.landmarks,
+            "map.projection": made.projection, "map.mean": made.mean,
+            "map.weights": self.weights, "map.bias": self.bias,
+        }  # fmt: skip
+
+    @classmethod
+    def from_tensors(cls, kernel: str, tensors: Mapping[str, NDArray[np.float32]]) -> "Head":
+        names = ("centre", "spread", "landmarks", "projection", "mean", "weights", "bias")
+        kept = [tensors[f"map.{name}"].astype(np.float64) for name in names]
+        return cls(Features(kernel, *kept[:5]), *kept[5:])
+
+
+class Choice(NamedTuple):
+    """What the cross-validation chose, and its mean reward on prompts left out beside the static best's."""
+
+    kernel: str
+    shrinkage: float
+    reward: float
+    static_reward: float
+
+    def as_metrics(self) -> dict[str, float | str | None]:
+        return {
+            "kernel": self.kernel,
+            "shrinkage": None if np.isinf(self.shrinkage) else self.shrinkage,
+            "held_out_reward": self.reward,
+            "static_held_out_reward": self.static_reward,
+        }
+
+
+STATIC = ("static", np.inf)
+
+
+def select(
+    vectors: Floats, rewards: Floats, preferences: Preferences, *, folds: int, seed: int,
+    kernels: Sequence[str] = KERNELS,
+) -> tuple[Head, Choice]:  # fmt: skip
+    """Choose kernel and shrinkage on the prompts given, and fit on all of them. vectors (P, D), rewards (P, M)."""
+    usable = np.flatnonzero((~np.isnan(rewards)).sum(axis=1) >= 2)
+    if usable.size == 0:
+        known = pairs(rewards, **preferences.model_dump())
+        return next(path(vectors, known, rewards.shape[1], "linear", seed=seed))[1], Choice("static", np.inf, 0.0, 0.0)
+    vectors, rewards = vectors[usable], rewards[usable]
+    part = np.random.default_rng(seed).permutation(len(rewards)) % folds
+    earned: dict[tuple[str, float], Floats] = {}
+    for fold in range(min(folds, len(rewards))):
+        train, test = np.flatnonzero(part != fold), np.flatnonzero(part == fold)
+        known = pairs(rewards[train], **preferences.model_dump())
+        for kernel in kernels:
+            for shrinkage, head in path(vectors[train], known, rewards.shape[1], kernel, seed=seed):
+                key = STATIC if np.isinf(shrinkage) else (kernel, shrinkage)
+                held = earned.setdefault(key, np.zeros(len(rewards)))
+                held[test] = chosen_reward(head.coefficients(vectors[test]), rewards[test])
+    kernel, shrinkage = _decide(earned)
+    known = pairs(rewards, **preferences.model_dump())
+    fitted = kernels[0] if kernel == "static" else kernel
+    *_, (_, head) = path(vectors, known, rewards.shape[1], fitted, seed=seed, until=shrinkage)
+    means = {key: float(values.mean()) if values.size else 0.0 for key, values in earned.items()}
+    return head, Choice(kernel, shrinkage, means.get((kernel, shrinkage), 0.0), means.get(STATIC, 0.0))
+
+
+def static(known: Pairs, teachers: int) -> Floats:
+    """(M,) Bradley-Terry strengths over all pairs, with mean 0: the best coefficients that ignore the prompt."""
+    return _fit(np.empty((len(known.weight), 0)), known, teachers, np.inf)[1]
+
+
+def plain(vectors: Floats, rewards: Floats, preferences: Preferences, *, seed: int) -> Head:
+    """The paper's head on a frozen backbone: linear, as good as free, nothing selected."""
+    known = pairs(rewards, **preferences.model_dump())
+    made = features(vectors, "linear", seed=seed)
+    return Head(made, *_fit(made.of(vectors), known, rewards.shape[1], 1e-6))
+
+
+def path(
+    vectors: Floats, known: Pairs, teachers: int, kernel: str, *, seed: int, until: float = 0.0
+) -> Iterator[tuple[float, Head]]:
+    """Heads from the static best (shrinkage ∞) to the freest one, each fit starting from the one before."""
+    made = features(vectors, kernel, seed=seed)
+    seen = made.of(vectors)
+    bias = static(known, teachers)
+    weights = np.zeros((seen.shape[1], teachers))
+    yield np.inf, Head(made, weights, bias)
+    for shrinkage in SHRINKAGE:
+        if shrinkage < until:
+            return
+        weights, bias = _fit(seen, known, teachers, shrinkage, (weights, bias))
+        yield shrinkage, Head(made, weights, bias)
+
+
+def _fit(
+    seen: Floats, known: Pairs, teachers: int, shrinkage: float, start: tuple[Floats, Floats] | None = None
+) -> tuple[Floats, Floats]:
+    """Minimise mean weighted cross-entropy per preference + ½·shrinkage·|W|², over W (F, M) and b (M,)."""
+    z = incidence(teachers)
+    weight = known.weight / max(known.weight.sum(), 1e-12)
+    width = seen.shape[1]
+    ridge = np.full((width + 1, 1), shrinkage if width else 0.0)
+    ridge[-1] = PRIOR
+
+    def loss(flat: Floats) -> tuple[float, Floats]:
+        both = flat.reshape(width + 1, teachers)
+        lead = (seen @ both[:-1] + both[-1]) @ z.T  # zᵀπ(x) of every pair, (P, K)
+        value = float((weight * (np.logaddexp(0.0, lead) - known.target * lead)).sum())
+        per_teacher = (weight * (expit(lead) - known.target)) @ z
+        slope = np.vstack([seen.T @ per_teacher, per_teacher.sum(axis=0)]) + ridge * both
+        return value + 0.5 * float((ridge * both**2).sum()), slope.ravel()
+
+    weights, bias = start or (np.zeros((width, teachers)), np.zeros(teachers))
+    found = minimize(
+        loss, np.vstack([weights, bias]).ravel(), jac=True, method="L-BFGS-B",
+        options={"maxiter": 200, "maxcor": 10, "ftol": 1e-7, "gtol": 1e-7},
+    ).x.reshape(width + 1, teachers)  # fmt: skip
+    return found[:-1], found[-1] - found[-1].mean()
+
+
+def chosen_reward(coefficients: Floats, rewards: Floats) -> Floats:
+    """(P,) the reward of the teacher with the highest coefficient among those that have one."""
+    offered = np.where(np.isnan(rewards), -np.inf, coefficients)
+    return np.asarray(rewards[np.arange(len(rewards)), offered.argmax(axis=1)])
+
+
+def _decide(earned: dict[tuple[str, float], Floats]) -> tuple[str, float]:
+    """The best mean, or the most shrunken one that no more than half its standard error separates from it.
+
+    Against nothing at all a whole standard error is asked: routing must earn its keep.
+    """
+    if STATIC not in earned or len(earned) < 2:
+        return STATIC
+    best = max(earned, key=lambda key: float(earned[key].mean()))
+
+    def behind(key: tuple[str, float]) -> float:
+        gap = earned[best] - earned[key]
+        error = float(gap.std(ddof=1)) / np.sqrt(len(gap)) if len(gap) > 1 else np.inf
+        return float(gap.mean()) / error if error > 0 else 0.0
+
+    if behind(STATIC) <= 1.0:
+        return STATIC
+    near = [key for key in earned if key != STATIC and key[0] == best[0] and behind(key) <= 0.5]
+    return max(near, key=lambda key: key[1])
