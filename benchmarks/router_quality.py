@@ -70,7 +70,7 @@ def embedded(messages: list[list[dict[str, str]]], config: Router, path: str, ca
     ).hexdigest()
     kept = None if cache is None else cache / f"{key[:32]}.npy"
     if kept is not None and kept.exists():
-        return np.load(kept).astype(np.float64)
+        return np.asarray(np.load(kept), dtype=np.float64)
     backbone = load_backbone(path)
     model = RouterModel(backbone.network, pooling=config.pooling, n_teachers=2, frozen=True).to(choose_device("auto"))
     vectors = train.embed(model, tokenise(backbone, messages, config.max_length), 32)

@@ -35,11 +35,8 @@ class Head(NamedTuple):
     def tensors(self) -> dict[str, Floats]:
         """What an artifact keeps besides the kernel's name."""
         made = self.features
-        return {
-            "map.centre": made.centre, "map.spread": made.spread, "map.landmarks": made.landmarks,
-            "map.projection": made.projection, "map.mean": made.mean,
-            "map.weights": self.weights, "map.bias": self.bias,
-        }  # fmt: skip
+        kept = {**made._asdict(), "weights": self.weights, "bias": self.bias}
+        return {f"map.{name}": value for name, value in kept.items() if name != "kernel"}
 
     @classmethod
     def from_tensors(cls, kernel: str, tensors: Mapping[str, NDArray[np.float32]]) -> "Head":

@@ -72,8 +72,9 @@ def train(
     learnt_from, tested = np.asarray(train_idx, dtype=np.intp), np.asarray(val_idx, dtype=np.intp)
     wish = preferences or _PREFERENCES
     known = pairs(rewards[learnt_from], **wish.model_dump())
-    model, epochs = None, []
-    extra: dict[str, float | str | None] = {}
+    model: RouterModel | None = None
+    epochs: list[Epoch] = []
+    extra: dict[str, Any] = {}
     if vectors is None:
         place = choose_device(device)
         backbone = load_backbone(backbone_path, revision=config.revision)
