@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persyn.config import Settings, fingerprint, load_run, parse_run
+from persyn.config import Router, Settings, fingerprint, load_run, parse_run
 from persyn.errors import ConfigError
 
 SMALL: dict[str, Any] = {
