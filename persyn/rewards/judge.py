@@ -18,7 +18,7 @@ from persyn.inference.client import TeacherClient, storable
 LOWEST, HIGHEST = 1, 10
 REASON_LIMIT = 300
 # Room for a reason, and for a model that thinks first; a server refuses what exceeds its context together with this.
-MAX_TOKENS = 1024
+SAMPLING = Sampling(temperature=0.0, max_tokens=1024)
 TIMEOUT_S = 120.0
 
 RUBRIC = """\
@@ -77,8 +77,7 @@ class _Said(BaseModel):
 class JudgeClient:
     """Many `judge` calls may be in flight at once."""
 
-    def __init__(self, config: Judge, *, api_key: str | None, max_tokens: int = MAX_TOKENS) -> None:
-        self._sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
+    def __init__(self, config: Judge, *, api_key: str | None) -> None:
         self._rubric = config.rubric or RUBRIC
         self._api_key = api_key
         self._client = TeacherClient(config.endpoint.url, config.model, api_key=api_key, timeout_s=TIMEOUT_S)
@@ -86,7 +85,7 @@ class JudgeClient:
     async def judge(self, messages: Messages, answer: str, reference: str | None) -> Verdict:
         """Raises GenerationFailed as `TeacherClient.generate` does; `garbage` also where the reply is no verdict."""
         asked = question(self._rubric, messages, answer, reference)
-        reply = await self._client.generate(asked, self._sampling, 0, response_format=_FORMAT)
+        reply = await self._client.generate(asked, SAMPLING, 0, response_format=_FORMAT)
         try:
             said = _Said.model_validate_json(reply.text)
         except ValidationError as exc:
