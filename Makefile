@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check bench clean
+.PHONY: help install quickstart test chaos check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ quickstart: install ## run the whole of PerSyn on this machine with two small te
 
 test: install ## run every test, against an embedded Postgres and Valkey of its own
 	$(BIN)/pytest
+
+# Each cell writes a line of JSON; the table in docs/reliability.md is made of those lines alone.
+chaos: install ## break the fleet in every way of the fault matrix, and write docs/reliability.md
+	@rm -f .chaos.jsonl
+	PERSYN_CHAOS_RECORD=.chaos.jsonl $(BIN)/pytest tests/chaos -m chaos_long; \
+	failed=$$?; PYTHONPATH=.:tests/chaos $(BIN)/python tests/chaos/table.py .chaos.jsonl && exit $$failed
 
 # The schema is checked in a Postgres that is thrown away, so that nothing of yours is read or kept running.
 check: install ## lint, types, import contracts, and the schema against its migrations

@@ -1,0 +1,39 @@
+"""The ground that a module's cells share. Its servers are this module's alone, because they are stopped and killed."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fleet import Fleet, Ground
+from sqlalchemy.engine import make_url
+
+from persyn.config import Settings
+from persyn.db import migrate, session
+from persyn.inference.server import Server
+from persyn.inference.spec import ServerSpec
+from persyn.local import services
+
+
+@pytest.fixture(scope="session")
+def ground() -> Iterator[Ground]:
+    with tempfile.TemporaryDirectory(prefix="persyn-chaos-") as folder:
+        settings = Settings(home=Path(folder), database_url=None, broker_url=None)
+        stub = Server.start(ServerSpec("stub-model", kind="stub"), Path(folder) / "stub")
+        try:
+            endpoints = services.connect(settings)
+            engine = session.connect(endpoints.database_url)
+            migrate.upgrade(engine)
+            engine.dispose()
+            admin = make_url(endpoints.database_url).set(database="postgres").render_as_string(False)
+            yield Ground(Path(folder), admin, "persyn", endpoints.broker_url, stub.base_url)
+        finally:
+            stub.stop()
+            services.stop(settings)
+
+
+@pytest.fixture
+def fleet(ground: Ground, tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(ground, tmp_path)
+    yield fleet
+    fleet.close()

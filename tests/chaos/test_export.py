@@ -1,0 +1,47 @@
+"""A full disk under the export: one clear sentence, nothing half written, and it works once there is room."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fleet import Fleet
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a file system of 16 kB")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.chaos_long
+def test_an_export_onto_a_full_disk_says_so_and_works_when_there_is_room(fleet: Fleet, tiny_disk: Path) -> None:
+    fleet.load(200)
+    fleet.start()
+    fleet.finish()
+    command = [sys.executable, "-m", "persyn", "export", "run", "--out", str(tiny_disk / "out")]
+
+    def export() -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(command, capture_output=True, text=True, env=fleet.environment, timeout=120)
+
+    fleet.fault()
+    failed = export()
+    assert failed.returncode != 0
+    assert "No space left on device" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not [path for path in tiny_disk.rglob("*") if path.is_file()]
+    subprocess.run(["mount", "-o", "remount,size=4m", tiny_disk], check=True)
+    assert export().returncode == 0
+    assert len((tiny_disk / "out" / "train.jsonl").read_text().splitlines()) == 200
+    fleet.verdict("disk full for the export")

@@ -1,0 +1,73 @@
+"""The model server under a worker's supervisor: its guardian killed, itself killed, its worker killed, or it hangs."""
+
+import json
+import os
+import signal
+from typing import Any
+
+import httpx
+import pytest
+from fleet import Fleet
+
+from persyn.local.processes import wait_until
+
+LONG = pytest.mark.chaos_long
+ARGS = ("--latency-s", "0.3")
+
+
+def server(fleet: Fleet) -> dict[str, Any]:
+    """The record of the server that runs now: the ids of its processes, and its port."""
+    folder = fleet.folder / "home" / "servers"
+    fleet.eventually(lambda: any(folder.glob("*.json")))
+    path = max(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+    return json.loads(path.read_text()) | {"port": int(path.stem)}
+
+
+def gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "victim",
+    [
+        "server",
+        pytest.param("guardian", marks=pytest.mark.chaos_long),
+        pytest.param("owner", marks=pytest.mark.chaos_long),
+    ],
+)
+@pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.chaos_long)])
+def test_a_killed_process_of_a_server_costs_only_what_was_in_flight(fleet: Fleet, victim: str, times: int) -> None:
+    fleet.load(200 * times, server_args=ARGS)
+    worker = fleet.start()
+    for _ in range(times):
+        fleet.working()
+        found = server(fleet)
+        fleet.fault()
+        os.kill(found[victim], signal.SIGKILL)
+        if victim == "owner":
+            worker.wait()
+            worker = fleet.start()
+        assert wait_until(lambda found=found: gone(found["server"]), 60), "the server outlived what held it"
+    fleet.finish()
+    names = {"server": "the model server", "guardian": "the model server's parent", "owner": "a worker with a server"}
+    fleet.verdict(f"kill -9 of {names[victim]}")
+
+
+@LONG
+def test_a_server_that_hangs_while_its_health_is_good_is_replaced(fleet: Fleet) -> None:
+    fleet.load(600, server_args=ARGS)
+    fleet.start()
+    for _ in range(3):
+        fleet.working()
+        found = server(fleet)
+        url = f"http://127.0.0.1:{found['port']}"
+        fleet.fault()
+        httpx.post(f"{url}/stub/config", json={"failures": {"hang": 1.0}}).raise_for_status()
+        assert httpx.get(f"{url}/health").status_code == 200
+        fleet.eventually(lambda found=found: gone(found["server"]))
+    fleet.finish()
+    fleet.verdict("the server hangs while /health says 200")

@@ -1,0 +1,145 @@
+"""Workers that are killed, stopped and frozen, at every point where it could matter."""
+
+import random
+import signal
+
+import pytest
+from fleet import DONE, LEASED, Fleet
+from proxy import CLAIM, COMPLETION, Action
+
+# Where in its work a worker is killed: at which transaction's COMMIT, and on which side of it.
+POINTS: dict[str, tuple[bytes, Action]] = {
+    "before claim-commit": (CLAIM, "hold"),
+    "after claim-commit": (CLAIM, "hold_reply"),
+    "before completion-commit": (COMPLETION, "hold"),
+    "after completion-commit": (COMPLETION, "hold_reply"),
+}
+KILLS = 8
+LOST = "SELECT count(*) FROM job_event WHERE event = 'lost'"
+RELEASED = "SELECT count(*) FROM job_event WHERE event = 'released'"
+LEASE_OF = "SELECT max(id) FROM lease WHERE worker LIKE '%:' || CAST(:pid AS text)"
+REVOKED = "SELECT count(*) FROM lease WHERE id = :id AND revoked_at IS NOT NULL"
+
+
+def kill_at(fleet: Fleet, point: str) -> None:
+    trap = fleet.postgres.trap(*POINTS[point])
+    worker = fleet.start()
+    fleet.eventually(trap.sprung.is_set)
+    fleet.fault()
+    fleet.kill(worker)
+
+
+def begin_beside_a_healthy_worker(fleet: Fleet) -> None:
+    """Slow answers, so that the work lasts; a worker that nothing befalls takes over what the others lose."""
+    fleet.configure_stub(latency_s=1.0)
+    fleet.load(KILLS * 90)
+    fleet.start(healthy=True)
+    fleet.working()
+
+
+def finish(fleet: Fleet) -> None:
+    fleet.configure_stub(latency_s=0.0)
+    fleet.finish()
+    fleet.revive_dead()
+    fleet.finish()
+
+
+def test_workers_killed_on_either_side_of_each_commit_lose_and_double_nothing(fleet: Fleet) -> None:
+    """Four workers at once, one stuck at each of the points; a worker that is stuck springs no second trap."""
+    fleet.load(160)
+    traps = [fleet.postgres.trap(*point) for point in POINTS.values()]
+    stuck = [fleet.start() for _ in POINTS]
+    fleet.eventually(lambda: all(trap.sprung.is_set() for trap in traps))
+    for worker in stuck:
+        fleet.fault()
+        fleet.kill(worker)
+    fleet.start()
+    fleet.finish()
+    fleet.verdict("kill -9 of a worker at each commit at once")
+
+
+@pytest.mark.chaos_long
+@pytest.mark.parametrize("point", POINTS)
+def test_a_worker_killed_again_and_again_at_a_commit(fleet: Fleet, point: str) -> None:
+    begin_beside_a_healthy_worker(fleet)
+    for _ in range(KILLS):
+        kill_at(fleet, point)
+    finish(fleet)
+    fleet.verdict(f"kill -9 of a worker {point}")
+
+
+@pytest.mark.chaos_long
+def test_a_worker_killed_in_mid_generation(fleet: Fleet) -> None:
+    begin_beside_a_healthy_worker(fleet)
+    for _ in range(KILLS):
+        worker = fleet.start()
+        fleet.holding(worker)
+        fleet.fault()
+        fleet.kill(worker)
+    finish(fleet)
+    fleet.verdict("kill -9 of a worker in mid-generation")
+
+
+@pytest.mark.parametrize(("kills", "alive"), [(5, 2), pytest.param(200, 3, marks=pytest.mark.chaos_long)])
+@pytest.mark.timeout(1200)
+def test_workers_killed_at_random(fleet: Fleet, kills: int, alive: int) -> None:
+    draws = random.Random(kills)
+    fleet.configure_stub(latency_s=0.15, latency_sigma=0.5)
+    fleet.load(kills * 45 + 60, in_flight=8)
+    workers = [fleet.start() for _ in range(alive)]
+    for _ in range(kills):
+        wanted = fleet.scalar(DONE) + draws.randrange(5, 80)
+        fleet.eventually(lambda wanted=wanted: fleet.scalar(DONE) >= wanted or fleet.scalar(LEASED) == 0)
+        victim = draws.randrange(alive)
+        fleet.fault()
+        fleet.kill(workers[victim])
+        workers[victim] = fleet.start()
+    fleet.finish(600)
+    fleet.revive_dead()
+    fleet.finish(600)
+    fleet.verdict("kill -9 of a worker at random")
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.chaos_long)])
+def test_a_worker_frozen_past_its_lease_writes_nothing_when_it_wakes(fleet: Fleet, times: int) -> None:
+    fleet.load(150 * times)
+    frozen, other = fleet.start(), fleet.start()
+    for _ in range(times):
+        fleet.holding(frozen)
+        fleet.fault()
+        frozen.send_signal(signal.SIGSTOP)
+        lease = fleet.scalar(LEASE_OF, pid=frozen.pid)
+        fleet.eventually(lambda lease=lease: fleet.scalar(REVOKED, id=lease) == 1)
+        frozen.send_signal(signal.SIGCONT)
+    fleet.finish()
+    assert frozen.poll() is None
+    assert other.poll() is None
+    fleet.verdict("SIGSTOP past the TTL, then SIGCONT")
+
+
+@pytest.mark.chaos_long
+def test_a_worker_told_to_stop_hands_back_at_once(fleet: Fleet) -> None:
+    begin_beside_a_healthy_worker(fleet)
+    for _ in range(KILLS):
+        worker = fleet.start()
+        fleet.holding(worker)
+        fleet.fault()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=60) == 0
+    finish(fleet)
+    assert fleet.scalar(LOST) == 0
+    assert fleet.scalar(RELEASED) > 0
+    fleet.verdict("SIGTERM")
+
+
+@pytest.mark.chaos_long
+def test_a_worker_whose_clock_is_wrong_keeps_its_leases(fleet: Fleet) -> None:
+    """Another worker, with the right time, reaps meanwhile: it must find nothing to reap."""
+    fleet.load(600)
+    fleet.fault()
+    fleet.start("--clock-off-s", "3600")
+    fleet.start("--clock-off-s", "-3600")
+    fleet.start()
+    fleet.finish()
+    assert fleet.scalar(LOST) == 0
+    fleet.verdict("a worker's clock an hour ahead, another's an hour behind", times=2)
