@@ -90,7 +90,7 @@ def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace,
     embedding = time.perf_counter() - started
     rewards = np.concatenate([learn.rewards, test.rewards]) if test else learn.rewards
     tables, seconds, chosen = [], [], []
-    for seed in range(args.seeds if config.freeze_backbone else 1):
+    for seed in range(args.first_seed, args.first_seed + (args.seeds if config.freeze_backbone else 1)):
         order = np.random.default_rng(seed).permutation(len(learn.rewards))
         aside = max(min(500, len(order) // 5), len(order) // 10)
         val = np.arange(len(learn.rewards), len(rewards)) if test else order[:aside]
@@ -108,7 +108,7 @@ def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace,
         choices = evaluation.baselines(vectors[own], rewards[own], vectors[val], rewards[val], seed=seed)
         choices["router"] = trained.head.coefficients(seen[val])
         tables.append(evaluation.table(choices, rewards[val], teachers, seed=seed))
-        chosen.append({key: trained.metrics.get(key) for key in ("kernel", "shrinkage", "best_epoch")})
+        chosen.append({key: trained.metrics.get(key) for key in ("kernel", "shrinkage", "blended", "best_epoch")})
         show(name, tables, seconds)
     return {"tables": tables, "training_seconds": seconds, "embedding_seconds": embedding, "chosen": chosen}
 
@@ -136,6 +136,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--backbones", default="minilm-frozen", help=f"comma-separated, of {', '.join(BACKBONES)}")
     parser.add_argument("--home", type=Path, default=Path(".persyn"), help="where converted models are kept")
     parser.add_argument("--cache", type=Path, help="a folder that keeps embeddings between calls")

@@ -72,36 +72,41 @@ def train(
     learnt_from, tested = np.asarray(train_idx, dtype=np.intp), np.asarray(val_idx, dtype=np.intp)
     wish = preferences or _PREFERENCES
     known = pairs(rewards[learnt_from], **wish.model_dump())
+    static = head.static(known, rewards.shape[1])
     model: RouterModel | None = None
     epochs: list[Epoch] = []
-    extra: dict[str, Any] = {}
     if vectors is None:
-        place = choose_device(device)
         backbone = load_backbone(backbone_path, revision=config.revision)
         rows = tokenise(backbone, prompts, config.max_length)
-        model = _model(backbone, config, head.static(known, rewards.shape[1])).to(place)
+        model = _model(backbone, config, static).to(choose_device(device))
         if not config.freeze_backbone:
             own = [rows[index] for index in learnt_from]
             epochs = finetune(
                 model, own, rewards[learnt_from], config, wish, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch,
                 on_step=on_step,
             )  # fmt: skip
-            best = min(epochs, key=lambda epoch: epoch.held_out_loss)
-            extra = {"best_epoch": float(best.number), "held_out_loss": best.held_out_loss}
         vectors = embed(model, rows, config.batch_size)
-    seen, learnt = vectors[learnt_from], rewards[learnt_from]
-    if model is not None and not config.freeze_backbone:
-        made = head.Head(unchanged(vectors.shape[1]), *_linear(model))
-    elif config.head == "plain":
-        made = head.plain(seen, learnt, wish, seed=seed)
-    else:
-        made, choice = head.select(seen, learnt, wish, folds=config.folds, seed=seed)
-        extra = choice.as_metrics()
-    static = head.static(known, rewards.shape[1])
+    seen = vectors[learnt_from]
+    made, extra = _head(model, epochs, seen, rewards[learnt_from], config, wish, seed)
     measured = evaluate(made.coefficients(vectors[tested]), rewards[tested], static=static)
     metrics = {**measured, **known.counts(), **extra}
     ids = [int((prompt_ids or range(len(rewards)))[index]) for index in learnt_from]
     return Trained(model, made, seen, ids, metrics, epochs, config, seed)
+
+
+def _head(
+    model: RouterModel | None, epochs: list[Epoch], seen: Floats, rewards: Floats, config: config.Router,
+    wish: config.Preferences, seed: int,
+) -> tuple[head.Head, dict[str, Any]]:  # fmt: skip
+    """The head and how it was found: learnt together with its backbone, or fitted to a frozen one's vectors."""
+    if model is not None and not config.freeze_backbone:
+        best = min(epochs, key=lambda epoch: epoch.held_out_loss)
+        found = {"best_epoch": float(best.number), "held_out_loss": best.held_out_loss}
+        return head.Head(unchanged(seen.shape[1]), *_linear(model)), found
+    if config.head == "plain":
+        return head.plain(seen, rewards, wish, seed=seed), {}
+    made, choice = head.select(seen, rewards, wish, folds=config.folds, seed=seed)
+    return made, choice.as_metrics()
 
 
 def embed(model: RouterModel, rows: Sequence[list[int]], batch_size: int = 64) -> Floats:

@@ -111,7 +111,17 @@ def ground(hosts: Hosts, tmp_path: Path) -> Iterator[Ground]:
             file.write(f"host all all {NET}.0.0/16 scram-sha-256\n")
         services.stop(settings)
         up()
-        broker = [str(valkey._server()), "--bind", CONTROL, "--port", str(BROKER_PORT), "--requirepass", secret, "--save", ""]
+        broker = [
+            str(valkey._server()),
+            "--bind",
+            CONTROL,
+            "--port",
+            str(BROKER_PORT),
+            "--requirepass",
+            secret,
+            "--save",
+            "",
+        ]
         stub = [sys.executable, "-m", "persyn.inference.stub", "--host", CONTROL, "--port", str(STUB_PORT)]
         with (tmp_path / "control.log").open("ab") as log:
             for command in (broker, [*stub, "--model", "stub-model"]):
