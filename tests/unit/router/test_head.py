@@ -28,10 +28,23 @@ def test_a_signal_is_found_and_worth_more_than_the_static_best() -> None:
 
 @pytest.mark.parametrize("kernel", ["linear", "rbf-1"])
 def test_less_shrinkage_moves_further_from_the_static_best(kernel: str) -> None:
-    known = pairs(NOISE + VECTORS[:, :4], weight="margin")
-    sizes = [float((head.weights**2).sum()) for _, head in path(VECTORS, known, 4, kernel, seed=0)]
+    rewards = NOISE + VECTORS[:, :4]
+    heads = dict(path(VECTORS, pairs(rewards, weight="margin"), rewards, kernel, seed=0))
+    sizes = [float((head.weights**2).sum()) for candidate, head in heads.items() if not candidate.blended]
     assert sizes[0] == 0
     assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf-1"])
+def test_a_blend_keeps_the_scale_of_the_preferences_and_the_static_bias(kernel: str) -> None:
+    rewards = NOISE + VECTORS[:, :4]
+    heads = dict(path(VECTORS, pairs(rewards, weight="margin"), rewards, kernel, seed=0))
+    for candidate, head in heads.items():
+        if candidate.blended:
+            alone = heads[candidate._replace(blended=False)]
+            np.testing.assert_array_equal(head.bias, alone.bias)
+            seen = alone.features.of(VECTORS)
+            assert (seen @ head.weights).std() <= (seen @ alone.weights).std() * (1 + 1e-9)
 
 
 @pytest.mark.parametrize("kernel", ["linear", "rbf-1"])
