@@ -132,7 +132,7 @@ async def _apply_schema(url: str) -> None:
 
 
 def _procrastinate(url: str) -> Any:
-    from procrastinate import App, PsycopgConnector  # noqa: PLC0415 - only the benchmark of the queue needs it
+    from procrastinate import App, PsycopgConnector
 
     made = App(connector=PsycopgConnector(conninfo=url))
 

@@ -285,7 +285,13 @@ def _scorer(conn: Connection, kind: str, scorer: QualityScorer | LearnabilitySco
         INSERT INTO scorer (kind, method, student_id, config_sha256, config)
         VALUES (:kind, :method, :student_id, :sha256, :config) ON CONFLICT DO NOTHING
         """).bindparams(*_json("config")),
-        {"kind": kind, "method": scorer.kind, "student_id": student_id, "sha256": sha256, "config": config},
+        {
+            "kind": kind,
+            "method": scorer.kind,
+            "student_id": student_id,
+            "sha256": sha256,
+            "config": scorer.model_dump(mode="json", exclude={"weight"}),
+        },
     )
     found = conn.execute(
         text("SELECT id FROM scorer WHERE kind = :kind AND config_sha256 = :sha256"), {"kind": kind, "sha256": sha256}

@@ -4,11 +4,15 @@ By default the embedded pair, started once for the session in a folder of its ow
 With PERSYN_DATABASE_URL and PERSYN_BROKER_URL set, the same tests run against those servers, in databases of their own.
 """
 
+import json
 import os
 import tempfile
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import hypothesis
 import pytest
@@ -81,3 +85,68 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is not at {folder}")
     return folder
+
+
+class Reply(NamedTuple):
+    status: int
+    body: Any  # JSON, or bytes as they are
+    headers: dict[str, str]
+
+
+class Asked(NamedTuple):
+    path: str
+    headers: dict[str, str]
+    body: Any
+
+
+class ScriptedServer:
+    """A real HTTP server on the loopback device; `reply` decides what a request gets."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+        self.reply: Callable[[Asked], tuple[int, Any, dict[str, str]]] = lambda asked: (500, {}, {})
+        script = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                asked = Asked(self.path, headers, json.loads(self.rfile.read(length)))
+                script.asked.append(asked)
+                reply = Reply(*script.reply(asked))
+                body = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
+                self.send_response(reply.status)
+                for name, value in reply.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def says(self, content: str) -> None:
+        """Answer every chat with this text."""
+        choice = {"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 70, "completion_tokens": 9}
+        self.reply = lambda asked: (200, {"choices": [choice], "usage": usage}, {})
+
+    def refuses(self, status: int, message: str = "no", **headers: str) -> None:
+        self.reply = lambda asked: (status, {"error": {"message": message}}, headers)
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def scripted() -> Iterator[ScriptedServer]:
+    server = ScriptedServer()
+    yield server
+    server.close()

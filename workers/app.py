@@ -13,6 +13,7 @@ from celery import Celery, signals
 from celery.worker.consumer import Consumer
 
 from persyn import metrics, queue
+from persyn.db.session import DatabaseError
 from persyn.errors import LeaseLost, PersynError
 from workers.generating import drain_teacher
 from workers.host import Host
@@ -43,6 +44,8 @@ def drain(host: Host, name: str) -> None:
         log.warning("action=drain queue=%s %s", name, exc)
     except PersynError as exc:
         log.error("action=drain queue=%s %s", name, exc)
+    except DatabaseError as exc:
+        log.warning("action=drain queue=%s the database went away; what was held goes back: %s", name, exc)
 
 
 def drain_next(host: Host, presence: Presence) -> None:

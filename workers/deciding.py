@@ -19,7 +19,7 @@ from persyn.inference import load
 from persyn.leases import LeaseKeeper
 from persyn.rewards import matrix
 from persyn.router import store as routers
-from persyn.routing import budget, decisions, nearby, policies
+from persyn.routing import budget, decisions, policies
 from workers.failures import Failed
 from workers.host import Host
 
@@ -39,7 +39,7 @@ def route(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> N
     if run.config.calibration_answers == "best":
         with host.engine.begin() as conn:
             decisions.store(conn, lease.id, run.id, run.config.policy, list(_best_measured(run, measured)))
-    asker = Asker(host, lease, run, measured) if run.config.needs_router else None
+    asker = Asker(host, run) if run.config.needs_router else None
     if asker is not None and run.config.policy == "budgeted":
         _route_within_budget(host, lease, run, claim, asker)
         return
@@ -87,9 +87,9 @@ class Asked(NamedTuple):
 
 
 class Asker:
-    """The run's router, loaded to be asked, and the prompts that taught it."""
+    """The run's router, loaded to be asked."""
 
-    def __init__(self, host: Host, lease: LeaseKeeper, run: runs.Run, measured: matrix.Measured) -> None:
+    def __init__(self, host: Host, run: runs.Run) -> None:
         from persyn.router import predict
 
         with host.engine.connect() as conn:
@@ -99,20 +99,10 @@ class Asker:
         backbone = load.model_path(run.config.router.backbone, run.config.router.revision, host.home)
         self._router = predict.Router(Path(stored.artifact_path), stored.artifact_sha256, backbone)
         self.id = stored.id
-        taught = [row for row in measured.train if np.isfinite(measured.reward[row]).sum() >= 2]
-        self._taught_ids = [measured.prompt_ids[row] for row in taught]
-        known = []
-        for start in range(0, len(taught), BATCH):
-            lease.beat()
-            known.append(self._router.look([measured.messages[row] for row in taught[start : start + BATCH]]).vectors)
-        self._known = nearby.directions(np.concatenate(known)) if known else None
 
     def ask(self, batch: Sequence[decisions.Undecided]) -> Asked:
-        seen = self._router.look([prompt.messages for prompt in batch])
-        if self._known is None:
-            return Asked(seen.coefficients, [None] * len(batch))
-        rows = nearby.nearest(nearby.directions(seen.vectors), self._known, NEIGHBOURS)
-        return Asked(seen.coefficients, [[self._taught_ids[row] for row in found] for found in rows])
+        seen = self._router.look([prompt.messages for prompt in batch], NEIGHBOURS)
+        return Asked(seen.coefficients, [*seen.neighbour_ids])
 
 
 Decide = Callable[[list[decisions.Undecided]], list[decisions.Decision]]

@@ -61,6 +61,11 @@ def _train(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> 
         seed=run.config.seed,
         backbone_path=backbone,
         on_epoch=lambda *_: lease.beat(),
+        preferences=run.config.preferences,
+        prompt_ids=measured.prompt_ids,
+        # A job that is taken up again after a crash has another lease, and goes on from the same place.
+        checkpoint=host.home / "routers" / f"job-{claim.id}.checkpoint",
+        on_step=lambda *_: lease.beat(),
     )
     folder = host.home / "routers" / f"run-{run.id}-lease-{lease.id}"
     sha256 = train.save(

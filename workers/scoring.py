@@ -1,7 +1,7 @@
 """Draining the score queues: the answers that a scorer has not seen yet, in batches."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from persyn import jobs, runs
@@ -11,6 +11,7 @@ from persyn.leases import LeaseKeeper
 from persyn.rewards import scoring
 from workers.failures import failures
 from workers.host import Host
+from workers.quality import Outcome, Scorer, quality_scorer
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH = 64
-
-Outcome = tuple[list[scoring.Value], list[jobs.Failure]]
-Scorer = Callable[[Sequence[scoring.Item]], Outcome]
 
 
 def drain_scores(host: Host, queue: str) -> None:
@@ -35,14 +33,14 @@ def drain_scores(host: Host, queue: str) -> None:
             group = [] if due is None or due[1] is None else _group(conn, due[1])
         if not group:
             return
-        try:
-            model = _student(host, group[0]) if group[0].kind == "learnability" else None
-        except PersynError as exc:
-            host.refuse(queue, exc, scorer_ids=[scorer.id for scorer in group])
-            raise
+        scorer_ids = [scorer.id for scorer in group]
         with host.lease(queue) as lease:
-            score = _quality(lease) if model is None else _learnability(model, group, lease)
-            for items in _batches(host, lease, queue, [scorer.id for scorer in group]):
+            try:
+                score = _scorer(host, group, lease)
+            except PersynError as exc:
+                host.refuse(queue, exc, scorer_ids=scorer_ids)
+                raise
+            for items in _batches(host, lease, queue, scorer_ids):
                 try:
                     values, failed = score(items)
                 except LeaseLost:
@@ -55,6 +53,12 @@ def drain_scores(host: Host, queue: str) -> None:
 def _group(conn: "Connection", scorer_id: int) -> list[runs.ScorerVersion]:
     scorer = runs.load_scorer(conn, scorer_id)
     return [scorer] if scorer.student_id is None else runs.scorers_of_student(conn, scorer.student_id)
+
+
+def _scorer(host: Host, group: Sequence[runs.ScorerVersion], lease: LeaseKeeper) -> Scorer:
+    if group[0].kind == "quality":
+        return quality_scorer(host, group[0], lease)
+    return _learnability(_student(host, group[0]), group, lease)
 
 
 def _batches(host: Host, lease: LeaseKeeper, queue: str, scorer_ids: Sequence[int]) -> Iterator[list[scoring.Item]]:
@@ -76,38 +80,23 @@ def _store(host: Host, lease: LeaseKeeper, values: list[scoring.Value], failed: 
     log.info("action=score lease=%s values=%d failures=%d", lease.id, len(values), len(failed))
 
 
-def _quality(lease: LeaseKeeper) -> Scorer:
-    from persyn.rewards import quality
-
-    def score(items: Sequence[scoring.Item]) -> Outcome:
-        values: list[scoring.Value] = []
-        failed: list[jobs.Failure] = []
-        for item in items:
-            lease.beat()
-            if item.reference_answer is None:
-                message = "the prompt has no reference_answer to check the answer against"
-                failed.append(jobs.Failure(item.claim.id, "no_reference_answer", message, permanent=True))
-                continue
-            verdict = quality.math_verify_score(item.answer, item.reference_answer)
-            values.append(scoring.Value(item, verdict.value, verdict.detail))
-        return values, failed
-
-    return score
-
-
 def _student(host: Host, scorer: runs.ScorerVersion) -> Any:
     """The scorer's student, loaded once and kept while it is asked for. Raises ModelError, MissingExtra."""
     from persyn.rewards import learnability
 
     assert scorer.student_id is not None, "learnability has a student"
-    if host.loaded_scorer is None or host.loaded_scorer[0] != scorer.student_id:
+    number, kept = host.loaded_scorer or (None, None)
+    # A reward model may stand here too, under a scorer's number.
+    if number != scorer.student_id or not isinstance(kept, learnability.Learnability):
+        host.loaded_scorer = None
         host.free_accelerator()
         path = load.model_path(scorer.student_model or "", scorer.student_revision, host.home)
         model = learnability.Learnability(
             path, revision=scorer.student_revision, max_length=scorer.student_max_length or 2048
         )
         host.loaded_scorer = (scorer.student_id, model)
-    return host.loaded_scorer[1]
+        return model
+    return kept
 
 
 def _learnability(model: Any, group: Sequence[runs.ScorerVersion], lease: LeaseKeeper) -> Scorer:

@@ -17,6 +17,7 @@ from persyn.cli import (
     prompts,
     quickstart,
     rewards,
+    router,
     run,
     services,
     worker,
@@ -34,7 +35,7 @@ app.command()(init.init)
 app.command("run")(run.run)
 app.command()(run.calibrate)
 app.command()(run.score)
-app.add_typer(run.router, name="router")
+app.add_typer(router.app, name="router")
 app.command()(run.route)
 app.command()(run.generate)
 app.command()(run.export)

@@ -18,8 +18,6 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="The run's name or n
 WithWorker = Annotated[bool, typer.Option("--with-worker", help="Also run a worker for everything on this host.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
-router = typer.Typer(no_args_is_help=True, help="The router of a run.")
-
 
 def run(
     config: Annotated[Path, typer.Argument(help="The run's YAML; `persyn init` writes one.")],
@@ -41,28 +39,22 @@ def run(
 
 def calibrate(run: RunName, with_worker: WithWorker = False) -> None:
     """Stop once every teacher has answered the calibration prompts. RUN may be a YAML that is new."""
-    _step(run, Stage.CALIBRATE, with_worker)
+    step(run, Stage.CALIBRATE, with_worker)
 
 
 def score(run: RunName, with_worker: WithWorker = False) -> None:
     """Stop once the calibration answers are scored."""
-    _step(run, Stage.SCORE, with_worker)
-
-
-@router.command("train")
-def train(run: RunName, with_worker: WithWorker = False) -> None:
-    """Stop once the router is trained."""
-    _step(run, Stage.TRAIN, with_worker)
+    step(run, Stage.SCORE, with_worker)
 
 
 def route(run: RunName, with_worker: WithWorker = False) -> None:
     """Stop once every prompt has its teacher."""
-    _step(run, Stage.ROUTE, with_worker)
+    step(run, Stage.ROUTE, with_worker)
 
 
 def generate(run: RunName, with_worker: WithWorker = False) -> None:
     """Stop once every teacher has answered its own prompts."""
-    _step(run, Stage.GENERATE, with_worker)
+    step(run, Stage.GENERATE, with_worker)
 
 
 def export(
@@ -201,7 +193,7 @@ def find_or_create(engine: "Engine", run: str) -> int:
         return runs_table.find(conn, run)
 
 
-def _step(run: str, stage: Stage, with_worker: bool) -> None:
+def step(run: str, stage: Stage, with_worker: bool) -> None:
     from persyn.cli import context, show
 
     engine = context.engine()

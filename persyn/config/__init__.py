@@ -5,7 +5,8 @@ Addresses and secrets are in the environment and are stored nowhere.
 """
 
 from persyn.config.policies import Budget, Policy, PolicyOptions
-from persyn.config.run import Calibration, Export, Router, RunConfig
+from persyn.config.router import Preferences, Router
+from persyn.config.run import Calibration, Export, RunConfig
 from persyn.config.scorers import (
     Ifd,
     Imported,
@@ -28,7 +29,7 @@ from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
     "Budget", "Calibration", "Endpoint", "Export", "Ifd", "Imported", "Judge", "LearnabilityScorer", "LogLik",
-    "MathVerify", "Message", "Name", "Policy", "PolicyOptions", "Price", "QualityScorer", "RankSurprisal",
-    "RewardModel", "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings", "Student", "Teacher",
-    "fingerprint", "load_run", "parse_run", "parse_scorer", "scorer_identity",
+    "MathVerify", "Message", "Name", "Policy", "PolicyOptions", "Preferences", "Price", "QualityScorer",
+    "RankSurprisal", "RewardModel", "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings",
+    "Student", "Teacher", "fingerprint", "load_run", "parse_run", "parse_scorer", "scorer_identity",
 ]  # fmt: skip

@@ -1,10 +1,11 @@
 """One run's whole configuration, and the rules that tie its sections together."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from persyn.config.policies import READ_BY, Policy, PolicyOptions, check_budget
+from persyn.config.router import Preferences, Router
 from persyn.config.scorers import Scorers
 from persyn.config.strict import Name, Share, Strict, fingerprint
 from persyn.config.teachers import Student, Teacher
@@ -13,19 +14,6 @@ from persyn.config.teachers import Student, Teacher
 class Calibration(Strict):
     size: int = Field(default=2500, ge=2)
     validation: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of it that the router never trains on")
-
-
-class Router(Strict):
-    backbone: str = Field(default="bundled:all-minilm-l6-v2", min_length=1)
-    revision: str | None = None
-    pooling: Literal["mean", "last"] = "mean"
-    freeze_backbone: bool = True
-    max_length: int = Field(default=512, ge=8)
-    epochs: int = Field(default=30, ge=1)
-    patience: int = Field(default=5, ge=1, description="epochs without a better validation loss before it stops")
-    batch_size: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0.0)
-    weight_decay: float = Field(default=0.01, ge=0.0)
 
 
 class Export(Strict):
@@ -44,12 +32,21 @@ class RunConfig(Strict):
     alpha: Share = 0.4
     normalisation: Literal["minmax", "zscore", "rank"] = "minmax"
     calibration: Calibration = Calibration()
+    preferences: Preferences = Preferences()
     router: Router = Router()
     policy: Policy = "persyn"
     policy_options: PolicyOptions = PolicyOptions()
     calibration_answers: Literal["best", "routed", "exclude"] = "best"
     export: Export = Export()
     seed: int = Field(default=0, ge=0, lt=2**31)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _papers_pairs_count_alike(cls, given: Any) -> Any:
+        router = given.get("router") if isinstance(given, dict) else None
+        if isinstance(router, dict) and router.get("preset") == "paper":
+            return {**given, "preferences": {"weight": "none", **(given.get("preferences") or {})}}
+        return given
 
     @model_validator(mode="after")
     def _names_differ(self) -> "RunConfig":

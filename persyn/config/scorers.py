@@ -124,5 +124,7 @@ def parse_scorer(kind: str, config: dict[str, Any]) -> QualityScorer | Learnabil
 
 
 def scorer_identity(scorer: Strict) -> dict[str, Any]:
-    """What makes a scorer the same one in another run: everything but its weight."""
-    return scorer.model_dump(mode="json", exclude={"weight"})
+    """What makes a scorer the same one in another run: not its weight, nor what its endpoint costs and allows."""
+    config = scorer.model_dump(mode="json", exclude={"weight"})
+    endpoint = getattr(scorer, "endpoint", None)
+    return config if endpoint is None else config | {"endpoint": endpoint.identity()}

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from persyn.errors import ConfigError
 
@@ -29,3 +29,6 @@ def connect(url: str, *, pool_size: int = 5) -> Engine:
         pool_pre_ping=True,
         connect_args={"application_name": "persyn", "connect_timeout": 10, **SILENCE},
     )
+
+
+DatabaseError = SQLAlchemyError  # what any statement may raise, for callers that hold no SQL

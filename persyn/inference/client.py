@@ -91,18 +91,21 @@ class TeacherClient:
             http_client=openai.DefaultAsyncHttpxClient(timeout=timeout, trust_env=url.hostname not in LOOPBACK),
         )
 
-    async def generate(self, messages: list[dict[str, str]], sampling: Sampling, seed: int) -> Answer:
+    async def generate(
+        self, messages: list[dict[str, str]], sampling: Sampling, seed: int, response_format: Any | None = None
+    ) -> Answer:
         """One answer to one conversation. An empty text is an answer too.
 
         Raises GenerationFailed, permanent with the codes `context_too_long`, `bad_request`, `refused_auth` and
         `model_not_found`; transient with `rate_limited`, `server_error`, `timeout`, `connection` and `garbage`.
         """
+        request = self._request(messages, sampling, seed)
+        if response_format is not None:
+            request["response_format"] = response_format
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._client.chat.completions.with_raw_response.create(
-                    **self._request(messages, sampling, seed)
-                )
+                response = await self._client.chat.completions.with_raw_response.create(**request)
         except (TimeoutError, openai.APITimeoutError) as exc:
             raise self._failed("timeout", f"no answer within {self._timeout_s:g} s") from exc
         except openai.APIConnectionError as exc:
@@ -157,7 +160,7 @@ class TeacherClient:
 
     def _refused(self, exc: openai.APIStatusError) -> GenerationFailed:
         said = exc.body.get("message") if isinstance(exc.body, dict) else None
-        code, permanent = _classify(exc.status_code, f"{exc.code} {said}")
+        code, permanent = classify(exc.status_code, f"{exc.code} {said}")
         retry_after = None if permanent else retry_after_s(exc.response.headers, time.time())
         what = f"HTTP {exc.status_code}: {said or exc.response.text}"
         return self._failed(code, what, permanent=permanent, retry_after=retry_after)
@@ -171,7 +174,7 @@ class TeacherClient:
         return GenerationFailed(code, message[:MESSAGE_LIMIT], permanent=permanent, retry_after=retry_after)
 
 
-def _classify(status: int, said: str) -> tuple[str, bool]:
+def classify(status: int, said: str) -> tuple[str, bool]:
     """The failure's code, and whether it is permanent, for an HTTP status and the server's own words."""
     if status in (400, 413, 422):
         # vLLM has no code of its own for this, only a sentence.

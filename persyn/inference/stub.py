@@ -254,6 +254,13 @@ def create_app(stub: Stub) -> FastAPI:
         labels = f'{{engine="0",model_name="{stub.model}"}}'
         return PlainTextResponse("".join(f"{name}{labels} {value:.1f}\n" for name, value in counters.items()))
 
+    _add_controls(app, stub)
+    return app
+
+
+def _add_controls(app: FastAPI, stub: Stub) -> None:
+    """What a test asks of the stub beside the protocol."""
+
     @app.get("/stub/config")
     async def read_config() -> StubConfig:
         return stub.config
@@ -273,8 +280,6 @@ def create_app(stub: Stub) -> FastAPI:
     @app.get("/stub/requests")
     async def requests(after: int = 0, limit: int = 10_000) -> list[Seen]:
         return [seen for seen in stub.requests if seen.number > after][:limit]
-
-    return app
 
 
 def parse_arguments(argv: list[str] | None = None) -> tuple[argparse.Namespace, StubConfig]:

@@ -1,34 +1,65 @@
-"""Rewards into preferences: on each prompt, of every two teachers, the one with the higher reward is preferred."""
+"""Rewards into preferences: on each prompt, of every two teachers, the one with the higher reward is preferred.
 
-from typing import NamedTuple
+Small differences are often noise of the measure. So a margin can call them ties, ties can be left out or count half
+for each teacher, and a pair can weigh as much as its rewards differ: then what the router minimises stays close to
+the reward that a wrong choice loses.
+"""
+
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.float64]
+
 
 class Pairs(NamedTuple):
-    """Three arrays of equal length, in the order of the prompts, and what was left out.
+    """All pairs i < j of M teachers on P prompts, in the order of `numpy.triu_indices`: K = M(M-1)/2 of them.
 
-    A tie prefers neither teacher and is no preference; a pair with a missing reward is unknown.
+    target: (P, K), 1 where the first teacher is preferred, 0 where the second is, 0.5 where neither is.
+    weight: (P, K), 0 where the pair does not count: a missing reward, or a tie that is left out.
     """
 
-    prompt: NDArray[np.intp]
-    winner: NDArray[np.intp]
-    loser: NDArray[np.intp]
+    target: Floats
+    weight: Floats
+    preferences: int
     ties: int
     missing: int
 
+    def counts(self) -> dict[str, float]:
+        return {"preferences": float(self.preferences), "ties": float(self.ties), "missing": float(self.missing)}
 
-def pairs(rewards: NDArray[np.float64]) -> Pairs:
-    """All preferences in rewards (P, M), with NaN for a missing reward: at most P·M(M-1)/2 of them."""
+
+def pairs(
+    rewards: Floats,
+    *,
+    ties: Literal["skip", "half"] = "skip",
+    margin: float = 0.0,
+    weight: Literal["margin", "none"] = "none",
+) -> Pairs:
+    """The pairs in rewards (P, M), with NaN for a missing reward.
+
+    Rewards that differ by no more than `margin` tie. Under the weight `margin` a preference weighs |Δr|, and a tie as
+    much as a preference does on average, since |Δr| would count it for nothing.
+    """
     first, second = np.triu_indices(rewards.shape[1], k=1)
-    left, right = rewards[:, first], rewards[:, second]
-    prompt, pair = np.nonzero((left > right) | (left < right))
-    first_wins = left[prompt, pair] > right[prompt, pair]
+    gap = rewards[:, first] - rewards[:, second]
+    known, size = ~np.isnan(gap), np.abs(np.nan_to_num(gap))
+    preferred, tied = known & (size > margin), known & (size <= margin)
+    counted = size if weight == "margin" else np.ones_like(size)
+    typical = counted[preferred].mean() if preferred.any() else 1.0
     return Pairs(
-        prompt=prompt,
-        winner=np.where(first_wins, first[pair], second[pair]),
-        loser=np.where(first_wins, second[pair], first[pair]),
-        ties=int((left == right).sum()),
-        missing=int((np.isnan(left) | np.isnan(right)).sum()),
+        target=np.where(preferred, (np.nan_to_num(gap) > 0).astype(np.float64), 0.5),
+        weight=np.where(preferred, counted, 0.0) + (typical * tied if ties == "half" else 0.0),
+        preferences=int(preferred.sum()),
+        ties=int(tied.sum()),
+        missing=int((~known).sum()),
     )
+
+
+def incidence(teachers: int) -> Floats:
+    """(K, M): the vectors z, +1 at a pair's first teacher and -1 at its second."""
+    first, second = np.triu_indices(teachers, k=1)
+    z = np.zeros((len(first), teachers))
+    z[np.arange(len(first)), first], z[np.arange(len(first)), second] = 1.0, -1.0
+    return z

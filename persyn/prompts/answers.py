@@ -82,7 +82,7 @@ def _answer(teacher: str, response: Any, pool: Pool) -> Answer | str:
     unknown = [key for key, value in given.items() if key not in _KEYS and value is not None]
     if unknown:
         return f"the answer has the unknown key {str(unknown[0])[:40]!r}; expected {', '.join(_KEYS)}"
-    if not isinstance(given.get("text"), str) or not given["text"].strip():
+    if not isinstance(given.get("text"), str):  # an empty answer is one too
         return "the answer has no text"
     wrong = [key for key in _TEXTS if not isinstance(given.get(key), str | None)]
     wrong += [key for key in _COUNTS if not _is_count(given.get(key))]

@@ -3,8 +3,9 @@
 Figures are made without pyplot, which keeps global state and looks for a display.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -41,6 +42,25 @@ def alpha_sweep(
     right = other.plot(alphas, learnability, "s--", color="tab:orange", label="mean learnability")
     other.set(ylabel="mean learnability")
     below.legend(handles=[*left, *right], loc="center left", bbox_to_anchor=(1.15, 0.5), fontsize="small")
+    save(figure, path)
+
+
+def learning_curve(path: Path, *, title: str, points: Sequence[Mapping[str, Any]]) -> None:
+    """The router's mean reward with its interval, and the static best's, over the calibration prompts trained on.
+
+    points: those of `router.evaluation.curve`. Raises InputError where the file cannot be written.
+    """
+    figure = Figure(figsize=(7.0, 4.5), layout="constrained")
+    axes = figure.subplots()
+    sizes = [point["prompts"] for point in points]
+    means, low, high = zip(*(point["mean_reward"] for point in points), strict=True)
+    axes.fill_between(sizes, low, high, color="tab:blue", alpha=0.2, label="95%")
+    axes.plot(sizes, means, "o-", color="tab:blue", label="router")
+    axes.plot(sizes, [point["static_mean_reward"] for point in points], "s--", color="tab:gray", label="static best")
+    axes.set(title=title, xlabel="calibration prompts", ylabel="mean reward", xscale="log")
+    axes.set_xticks(sizes, labels=[str(size) for size in sizes])
+    axes.minorticks_off()
+    axes.legend(fontsize="small")
     save(figure, path)
 
 

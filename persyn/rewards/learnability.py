@@ -19,6 +19,8 @@ from persyn.rewards.student import Row, Student, row_of
 
 __all__ = ["Failure", "Learnability", "Measured"]
 
+SAVED_AT_LEAST = 128  # tokens: for less, a pass over one prompt's answers alone is not worth it
+
 Progress = Callable[[int, int], None]
 
 
@@ -96,9 +98,22 @@ class Learnability:
             return Failure("unreadable", f"The tokenizer cannot read this prompt and answer: {_reason(exc)}.")
 
     def _batches(self, encoded: dict[int, Encoded]) -> Iterator[list[int]]:
+        """Answers to one prompt side by side, where reading it once saves enough; the others by length."""
+        by_prompt: dict[tuple[int, ...], list[int]] = {}
+        for index, item in encoded.items():
+            by_prompt.setdefault(tuple(item.ids[: len(item.ids) - sum(item.mask)]), []).append(index)
+        alone: list[int] = []
+        for prompt, indices in by_prompt.items():
+            if (len(indices) - 1) * len(prompt) < SAVED_AT_LEAST:
+                alone += indices
+            else:
+                yield from self._by_length(encoded, indices)
+        yield from self._by_length(encoded, alone)
+
+    def _by_length(self, encoded: dict[int, Encoded], indices: list[int]) -> Iterator[list[int]]:
         """Longest first: what does not fit into memory shows at once, and rows of a batch need little padding."""
         batch: list[int] = []
-        for index in sorted(encoded, key=lambda index: len(encoded[index].ids), reverse=True):
+        for index in sorted(indices, key=lambda index: len(encoded[index].ids), reverse=True):
             longest = len(encoded[batch[0] if batch else index].ids)
             if batch and (len(batch) + 1) * longest > self.tokens_per_batch:
                 yield batch

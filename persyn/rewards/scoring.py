@@ -9,9 +9,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from persyn import jobs
 from persyn.states import Stage
 
-# Every (generation, scorer) of the run without a score; an answer's measures of learnability stand together, so that
-# one forward pass serves them all. Nothing computes an imported score. The first half is the calibration set, every
-# teacher's answer; the second the answers that the decisions name.
+# Every (generation, scorer) of the run without a score. A prompt's answers stand side by side, and an answer's measures
+# of learnability: the student reads the prompt once for them all. Nothing computes an imported score. The first half is
+# the calibration set, every teacher's answer; the second the answers that the decisions name.
 _CALIBRATION = """
 SELECT r.id AS run_id, 'score' AS kind, 'score.' || s.kind AS queue, CAST(:stage AS int) AS priority,
        NULL::bigint AS prompt_id, NULL::bigint AS teacher_id, g.id AS generation_id, s.id AS scorer_id
@@ -22,7 +22,7 @@ JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = rt.teacher_id 
 JOIN run_scorer rs ON rs.run_id = r.id
 JOIN scorer s ON s.id = rs.scorer_id AND s.method <> 'imported'
 WHERE r.id = :run_id AND NOT EXISTS (SELECT FROM score x WHERE x.generation_id = g.id AND x.scorer_id = s.id)
-ORDER BY s.kind, CASE s.kind WHEN 'quality' THEN s.id END, g.id, s.id
+ORDER BY s.kind, CASE s.kind WHEN 'quality' THEN s.id END, g.prompt_id, g.id, s.id
 """
 
 _ROUTED = """
@@ -34,7 +34,7 @@ JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id A
 JOIN run_scorer rs ON rs.run_id = r.id
 JOIN scorer s ON s.id = rs.scorer_id AND s.method <> 'imported'
 WHERE r.id = :run_id AND NOT EXISTS (SELECT FROM score x WHERE x.generation_id = g.id AND x.scorer_id = s.id)
-ORDER BY s.kind, CASE s.kind WHEN 'quality' THEN s.id END, g.id, s.id
+ORDER BY s.kind, CASE s.kind WHEN 'quality' THEN s.id END, g.prompt_id, g.id, s.id
 """
 
 _ITEMS = text("""

@@ -1,8 +1,8 @@
-"""A student, loaded to say what it thinks of prompts and answers: one padded forward pass, token by token.
+"""A student, loaded to say what it thinks of prompts and answers, token by token.
 
-The cost is this pass, so batches are cut by tokens and not by answers, and little else is computed: the vocabulary's
-logits are made only for the tokens that somebody asks about and a few rows at a time, since 6,000 rows of a 49k
-vocabulary would take more than a gigabyte.
+The cost is the forward pass, so it runs over as few tokens as it can: what several answers' prompts have in common is
+read once, and its keys and values serve all of them. Little else is computed: the vocabulary's logits are made for the
+tokens that somebody asks about and a few rows at a time: 6,000 rows of a 49k vocabulary take more than a gigabyte.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +17,7 @@ from persyn.errors import ModelError
 from persyn.rewards.measures import rank_of, unit
 
 ROWS = 256  # of logits at a time
+SHARED_AT_LEAST = 16  # tokens: reading a shorter beginning again costs less than a pass of its own
 
 
 class Row(NamedTuple):
@@ -54,13 +55,14 @@ class Student:
         except (OSError, ValueError, RuntimeError, ImportError, KeyError) as exc:
             raise ModelError(f"The student {model_path} cannot be loaded: {' '.join(str(exc).split())}.") from exc
         self._plain_head = self._head_gives_the_logits()
+        self._reuses_prefixes = self._plain_head and self._continues_from_a_cache()
         self._name = model_path
 
     def read(self, rows: Sequence[Row], *, ranks: bool = False, activations: bool = False) -> list[Said]:
         """One pass over a batch. Raises ModelError where activations are asked of a model without an up-projection."""
         targets = torch.tensor([token for row in rows for token in row.ids[row.start :]], device=self.device)
         with torch.inference_mode(), _Tap(self._up_projection() if activations else None) as tap:
-            logits = self._from_states(rows) if self._plain_head else self._from_rows(rows)
+            logits = self._logits(rows, whole=activations)
             pieces, placed, start = [], [], 0
             for chunk in logits:
                 wanted = targets[start : start + len(chunk)]
@@ -81,16 +83,35 @@ class Student:
     def _special_ids(self) -> Tensor:
         return torch.tensor(self.tokenizer.all_special_ids, dtype=torch.long, device=self.device)
 
+    def _logits(self, rows: Sequence[Row], *, whole: bool) -> Iterator[Tensor]:
+        if not self._plain_head:
+            return self._from_rows(rows)
+        shared = 0 if whole or not self._reuses_prefixes else _common_start(rows)
+        return self._from_states(rows) if shared < SHARED_AT_LEAST else self._from_shared(rows, shared)
+
+    def _from_shared(self, rows: Sequence[Row], shared: int) -> Iterator[Tensor]:
+        """As `_from_states`, where all rows begin with the same `shared` tokens, of which the last predicts."""
+        prefix = torch.tensor([rows[0].ids[:shared]], device=self.device)
+        read = self.model.base_model(input_ids=prefix, use_cache=True)
+        cache = read.past_key_values
+        cache.batch_repeat_interleave(len(rows))
+        ids, attention, asked = _padded([row.ids[shared:] for row in rows], [row.start - shared for row in rows])
+        seen = torch.ones(len(rows), shared, dtype=torch.long)
+        states = self.model.base_model(
+            input_ids=ids.to(self.device),
+            attention_mask=torch.cat([seen, attention], dim=1).to(self.device),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        before = read.last_hidden_state[:, -1:].expand(len(rows), -1, -1)
+        # The state before a token predicts it; that before the first one is the prefix's last.
+        states = torch.cat([before, states[:, :-1]], dim=1)
+        for part in states[asked.to(self.device)].split(ROWS):
+            yield self._head(part)
+
     def _from_states(self, rows: Sequence[Row]) -> Iterator[Tensor]:
         """Logits (≤ ROWS, vocabulary) that predict the tokens asked for, in order, from one padded forward pass."""
-        shape = (len(rows), max(len(row.ids) for row in rows))
-        ids = torch.zeros(shape, dtype=torch.long)
-        attention, asked = torch.zeros_like(ids), torch.zeros(shape, dtype=torch.bool)
-        for number, row in enumerate(rows):
-            ids[number, : len(row.ids)] = torch.tensor(row.ids)
-            attention[number, : len(row.ids)] = 1
-            asked[number, row.start : len(row.ids)] = True
-        # Padding stands on the right, where causal attention never looks.
+        ids, attention, asked = _padded([row.ids for row in rows], [row.start for row in rows])
         states = self._states(ids.to(self.device), attention.to(self.device))
         # The state at t predicts the token at t + 1.
         for part in states[:, :-1][asked[:, 1:].to(self.device)].split(ROWS):
@@ -117,6 +138,18 @@ class Student:
             whole = self.model(input_ids=probe, use_cache=False).logits
             return bool(torch.allclose(self._head(self._states(probe)), whole, rtol=1e-3, atol=1e-4))
 
+    def _continues_from_a_cache(self) -> bool:
+        """Whether a prefix read once gives what reading it again would: not so of recurrent or sliding memories."""
+        vocabulary = self.model.config.get_text_config().vocab_size
+        probes = [Row([(7 * place + number) % vocabulary for place in range(4, 12)], 6) for number in (0, 0, 0)]
+        rows = [row._replace(ids=row.ids[: 7 + number]) for number, row in enumerate(probes)][1:]
+        try:
+            with torch.inference_mode():
+                shared, whole = (torch.cat(list(way)) for way in (self._from_shared(rows, 6), self._from_states(rows)))
+                return bool(torch.allclose(shared, whole, rtol=1e-3, atol=1e-3))
+        except (AttributeError, NotImplementedError, TypeError, ValueError, RuntimeError, IndexError):
+            return False
+
     def _up_projection(self) -> Any:
         found = [module for name, module in self.model.named_modules() if name.endswith(".mlp.up_proj")]
         if not found:
@@ -125,6 +158,29 @@ class Student:
                 " Use another learnability scorer for it."
             )
         return found[-1]
+
+
+def _common_start(rows: Sequence[Row]) -> int:
+    """How many tokens all rows begin with, none of them asked about; 0 for a single row, which shares with nobody."""
+    if len(rows) < 2:
+        return 0
+    first = rows[0].ids
+    shared = min(row.start for row in rows)
+    for row in rows[1:]:
+        shared = next((place for place in range(shared) if row.ids[place] != first[place]), shared)
+    return shared
+
+
+def _padded(ids: Sequence[list[int]], starts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """(rows, longest) ids, attention and what is asked about. Causal attention never looks at padding on the right."""
+    shape = (len(ids), max(len(row) for row in ids))
+    padded = torch.zeros(shape, dtype=torch.long)
+    attention, asked = torch.zeros_like(padded), torch.zeros(shape, dtype=torch.bool)
+    for number, (row, start) in enumerate(zip(ids, starts, strict=True)):
+        padded[number, : len(row)] = torch.tensor(row)
+        attention[number, : len(row)] = 1
+        asked[number, start : len(row)] = True
+    return padded, attention, asked
 
 
 class _Tap:

@@ -5,6 +5,8 @@ Prompts with fewer than two rewards offer no choice and are left out. Of equal c
 A measure over no prompts is None, which JSON can hold and NaN cannot.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -40,6 +42,66 @@ def pairwise_accuracy(coefficients: Floats, rewards: Floats) -> float | None:
     lead = coefficients[:, first] - coefficients[:, second]
     agreement = (np.sign(gap) * np.sign(lead) + 1) / 2
     return _mean(agreement[(gap > 0) | (gap < 0)])
+
+
+class Interval(NamedTuple):
+    """A mean over prompts and its 95% bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap(values: Floats, *, below: Floats | None = None, seed: int = 0, draws: int = 2000) -> Interval | None:
+    """The mean of `values` (P,), or with `below` the ratio of both means, over prompts drawn with replacement.
+
+    A paired difference is one value a prompt. None where there is nothing, or where what is below is 0 on average.
+    """
+    under = np.ones_like(values) if below is None else below
+    if not values.size or under.mean() == 0:
+        return None
+    drawn = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1 / len(values)), draws)
+    lower = drawn @ under
+    ratio = (drawn @ values)[lower != 0] / lower[lower != 0]
+    return Interval(float(values.mean() / under.mean()), *(float(np.quantile(ratio, q)) for q in (0.025, 0.975)))
+
+
+def earned(coefficients: Floats, rewards: Floats) -> Floats:
+    """The reward of the highest coefficient on each prompt that offers a choice: one value a prompt."""
+    return _chosen(*_choices(coefficients, rewards))
+
+
+def shares(coefficients: Floats, rewards: Floats) -> Floats:
+    """(M,) the share of the prompts that each teacher would get."""
+    offered, known = _choices(coefficients, rewards)
+    return np.asarray(np.bincount(offered.argmax(axis=1), minlength=known.shape[1]) / max(len(known), 1))
+
+
+class Bin(NamedTuple):
+    """Pairs whose favourite was said to win with about this chance: what was said, what happened, how many."""
+
+    predicted: float
+    observed: float
+    pairs: int
+
+
+def calibration(coefficients: Floats, rewards: Floats, bins: int = 10) -> tuple[list[Bin], float | None]:
+    """Whether σ(zᵀπ) is the chance it says: reliability from 0.5 to 1, seen from the favourite's side, and its ECE."""
+    first, second = np.triu_indices(rewards.shape[1], k=1)
+    gap = rewards[:, first] - rewards[:, second]
+    lead = coefficients[:, first] - coefficients[:, second]
+    counted = (gap > 0) | (gap < 0)
+    said = 1.0 / (1.0 + np.exp(-np.minimum(np.abs(lead[counted]), 50.0)))
+    won = (np.sign(gap[counted]) * np.sign(lead[counted]) + 1) / 2
+    place = np.minimum(((said - 0.5) * 2 * bins).astype(np.intp), bins - 1)
+    found = [
+        Bin(float(said[place == number].mean()), float(won[place == number].mean()), int((place == number).sum()))
+        for number in range(bins)
+        if (place == number).any()
+    ]
+    if not found:
+        return [], None
+    return found, sum(abs(part.predicted - part.observed) * part.pairs for part in found) / len(said)
 
 
 def evaluate(coefficients: Floats, rewards: Floats, *, static: Floats) -> dict[str, float | None]:

@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from persyn.errors import ModelError
 
-Pooling = Literal["mean", "last"]
+Pooling = Literal["mean", "last", "layers"]
 
 
 class Backbone(NamedTuple):
@@ -28,16 +28,26 @@ class RouterModel(nn.Module):  # type: ignore[misc]  # torch is not followed by 
         self.backbone = backbone
         self.pooling = pooling
         self.frozen = frozen
-        self.head = nn.Linear(backbone.config.get_text_config().hidden_size, n_teachers)
+        width = backbone.config.get_text_config().hidden_size
+        self.head = nn.Linear(width * (3 if pooling == "layers" else 1), n_teachers)
         # From zero weights every prompt gets the bias: what is learnt is what a prompt adds to it.
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.backbone.requires_grad_(not frozen)
 
     def embed(self, ids: Tensor, attention: Tensor) -> Tensor:
-        """(B, T) token ids, padded on the right, and their mask, to (B, H) prompt vectors."""
+        """(B, T) token ids, padded on the right, and their mask, to (B, H) prompt vectors.
+
+        `layers` puts the means of the first, the middle and the last layer's states side by side, (B, 3H): what a
+        prompt is about stands in the last, how it is written and laid out in the earlier ones.
+        """
+        layers = self.pooling == "layers"
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            states = self.backbone(input_ids=ids, attention_mask=attention).last_hidden_state
+            output = self.backbone(input_ids=ids, attention_mask=attention, output_hidden_states=layers)
+        states = output.last_hidden_state
+        if layers:
+            hidden = output.hidden_states
+            states = torch.cat([hidden[0], hidden[len(hidden) // 2], states], dim=2)
         if self.pooling == "last":
             rows = torch.arange(len(ids), device=ids.device)
             return cast(Tensor, states[rows, attention.sum(dim=1) - 1].float())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,13 +10,19 @@ from numpy.typing import NDArray
 
 from persyn.chat import Messages
 from persyn.router import artifact
-from persyn.router.dataset import batches, tokenise
+from persyn.router.dataset import tokenise
+from persyn.router.features import scaled, standard
+from persyn.router.head import Head
 from persyn.router.model import RouterModel, choose_device, load_backbone
+from persyn.router.nearby import nearest
+from persyn.router.train import embed
 
 
 class Look(NamedTuple):
+    """What a router sees and says of P prompts."""
+
     coefficients: NDArray[np.float64]  # (P, M)
-    vectors: NDArray[np.float32]  # (P, H): the prompts as the head sees them
+    neighbour_ids: list[list[int]]  # of each prompt, the nearest calibration training prompts, nearest first
 
 
 class Router:
@@ -26,29 +32,32 @@ class Router:
         """Load an artifact. Raises ModelError if it is not the recorded one or does not fit the backbone."""
         tensors, self.description = artifact.read(folder, expected_sha256)
         self._backbone = load_backbone(backbone_path, revision=self.description["revision"])
-        self._device = choose_device(device)
-        model = RouterModel(
+        self._model = RouterModel(
             self._backbone.network,
             pooling=self.description["pooling"],
             n_teachers=self.description["n_teachers"],
             frozen=self.description["freeze_backbone"],
-        )
-        model.restore({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
-        self._model: Any = model.to(self._device).eval()
+        ).to(choose_device(device))
+        self.head = Head.from_tensors(self.description["kernel"], tensors)
+        calibration = tensors["calibration.vectors"].astype(np.float64)
+        self._place = standard(calibration)
+        self._known = scaled(calibration, *self._place)
+        if not self.description["freeze_backbone"]:
+            own = {name: tensor for name, tensor in tensors.items() if name.startswith(("backbone.", "head."))}
+            self._model.restore({name: torch.from_numpy(tensor) for name, tensor in own.items()})
+        self._model.eval()
 
     def coefficients(self, prompts: Sequence[Messages], batch_size: int = 64) -> NDArray[np.float64]:
         """(P, M) coefficients, in the prompts' order."""
-        return self.look(prompts, batch_size).coefficients
+        return self.head.coefficients(self.vectors(prompts, batch_size))
 
-    def look(self, prompts: Sequence[Messages], batch_size: int = 64) -> Look:
-        """Coefficients and vectors by one forward pass, in the prompts' order."""
-        rows = tokenise(self._backbone, prompts, self.description["max_length"])
-        head = self._model.head
-        coefficients = np.zeros((len(rows), head.out_features))
-        vectors = np.zeros((len(rows), head.in_features), dtype=np.float32)
-        with torch.inference_mode():
-            for batch in batches(rows, batch_size, self._device):
-                embedded = self._model.embed(batch.ids, batch.attention)
-                coefficients[batch.positions] = head(embedded).double().cpu().numpy()
-                vectors[batch.positions] = embedded.cpu().numpy()
-        return Look(coefficients, vectors)
+    def look(self, prompts: Sequence[Messages], neighbours: int, batch_size: int = 64) -> Look:
+        """Coefficients and so many nearest calibration training prompts by cosine, from one forward pass."""
+        vectors = self.vectors(prompts, batch_size)
+        ids = self.description["prompt_ids"]
+        near = nearest(scaled(vectors, *self._place), self._known, neighbours) if ids else [()] * len(vectors)
+        return Look(self.head.coefficients(vectors), [[ids[row] for row in rows] for rows in near])
+
+    def vectors(self, prompts: Sequence[Messages], batch_size: int = 64) -> NDArray[np.float64]:
+        """(P, D): what `look` sees of the prompts."""
+        return embed(self._model, tokenise(self._backbone, prompts, self.description["max_length"]), batch_size)

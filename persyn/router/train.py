@@ -1,9 +1,8 @@
 """Trains the router on calibration rewards: P(B ≻ A | x) = σ(zᵀπ(x)), z = +1 at B and -1 at A; binary cross-entropy.
 
 All pairs of a prompt cost one forward pass, since each is a difference of two of the same M coefficients.
-The head starts with zero weights and the Bradley-Terry strengths as its bias, which is the best router that does not
-look at the prompt, and the state kept is the one with the lowest validation loss, that start included: a prompt set
-without a signal gives the static best, never something worse.
+A frozen backbone is asked once for each prompt's vector, and the head is a convex fit (see `head`); otherwise the
+whole model is trained (see `finetune`). The validation prompts are only measured, never trained on or stopped by.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,55 +13,37 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn.functional import softplus
 
 from persyn import __version__, config
 from persyn.chat import Messages
-from persyn.router import artifact
-from persyn.router.dataset import batches, collate, tokenise
+from persyn.preferences.pairs import pairs
+from persyn.router import artifact, head
+from persyn.router.dataset import batches, tokenise
+from persyn.router.features import unchanged
+from persyn.router.finetune import Epoch, finetune
 from persyn.router.metrics import evaluate
 from persyn.router.model import Backbone, RouterModel, choose_device, load_backbone
-from persyn.router.strengths import preferred, strengths
 
 Floats = NDArray[np.float64]
 Indices = Sequence[int] | NDArray[np.intp]
-Features = Callable[[list[int]], Tensor]
-
-
-class Epoch(NamedTuple):
-    """Mean loss per preference, in nats. Epoch 0 is the start, before any step."""
-
-    number: int
-    train_loss: float
-    validation_loss: float
 
 
 class Trained(NamedTuple):
-    """The best epoch's model, measures on the validation prompts, and every epoch's losses.
+    """The router, its training prompts' vectors (T, D), and measures on the validation prompts.
 
-    metrics: those of `metrics.evaluate`, where `static_` is the start; `best_epoch`, `validation_loss`,
-    `static_validation_loss`, `train_preferences` and `validation_preferences`.
+    metrics: those of `metrics.evaluate`, where `static_` is the bias alone; the counts of preferences, ties and missing
+    pairs among the training prompts; of a cross-validated head `held_out_reward`, `static_held_out_reward` and
+    `shrinkage` (None: the static best), otherwise `best_epoch` and `held_out_loss`.
     """
 
-    model: RouterModel
-    metrics: dict[str, float | None]
+    model: RouterModel | None  # None where vectors were given
+    head: head.Head
+    vectors: Floats
+    prompt_ids: list[int]
+    metrics: dict[str, Any]
     epochs: list[Epoch]
     config: config.Router
     seed: int
-
-
-def bradley_terry_loss(coefficients: Tensor, rewards: Tensor) -> Tensor:
-    """The mean binary cross-entropy over all preferences in a batch, both arguments (B, M); 0 where there are none.
-
-    Ties and missing rewards (NaN) are no preferences.
-    """
-    first, second = torch.triu_indices(rewards.shape[1], rewards.shape[1], offset=1, device=rewards.device)
-    gap = rewards[:, first] - rewards[:, second]
-    sign = torch.sign(gap.nan_to_num(nan=0.0))
-    lead = coefficients[:, first] - coefficients[:, second]
-    counted = sign != 0
-    return torch.where(counted, softplus(-sign * lead), 0.0).sum() / counted.sum().clamp(min=1)
 
 
 def train(
@@ -75,35 +56,68 @@ def train(
     backbone_path: str,
     on_epoch: Callable[[Epoch], None] | None = None,
     *,
+    preferences: config.Preferences | None = None,
+    prompt_ids: Sequence[int] | None = None,
+    checkpoint: Path | None = None,
+    on_step: Callable[[int], None] | None = None,
+    vectors: Floats | None = None,
     device: str = "auto",
 ) -> Trained:
-    """Train on prompts[train_idx], stop and measure by prompts[val_idx].
+    """Train on prompts[train_idx], measure by prompts[val_idx].
 
-    rewards: (P, M) combined rewards, NaN where missing. The same arguments give the same router on the same machine.
-    Raises ModelError if the backbone cannot be loaded.
+    rewards: (P, M) combined rewards, NaN where missing. prompt_ids: (P,) what `Router.neighbours` calls the prompts.
+    vectors: (P, D) of a frozen backbone, where they are known already.
+    The same arguments give the same router on the same machine. Raises ModelError if the backbone cannot be loaded.
     """
-    place = choose_device(device)
-    backbone = load_backbone(backbone_path, revision=config.revision)
-    fixed = strengths(rewards[train_idx])
-    with torch.random.fork_rng():  # dropout draws from the global generator, which is the caller's
-        torch.manual_seed(seed)
-        model = RouterModel(
-            backbone.network, pooling=config.pooling, n_teachers=rewards.shape[1], frozen=config.freeze_backbone
-        ).to(place)
-        with torch.no_grad():
-            model.head.bias.copy_(torch.from_numpy(fixed))
-        run = _Training(model, backbone, prompts, rewards, config, seed, place)
-        epochs, best = run.fit(list(train_idx), list(val_idx), on_epoch)
-        coefficients = run.coefficients(list(val_idx)).double().cpu().numpy()
-    metrics = evaluate(coefficients, rewards[val_idx], static=fixed)
-    metrics |= {
-        "best_epoch": float(best.number),
-        "validation_loss": best.validation_loss,
-        "static_validation_loss": epochs[0].validation_loss,
-        "train_preferences": float(preferred(rewards[train_idx]).sum()),
-        "validation_preferences": float(preferred(rewards[val_idx]).sum()),
-    }
-    return Trained(model.eval(), metrics, epochs, config, seed)
+    learnt_from, tested = np.asarray(train_idx, dtype=np.intp), np.asarray(val_idx, dtype=np.intp)
+    wish = preferences or _PREFERENCES
+    known = pairs(rewards[learnt_from], **wish.model_dump())
+    static = head.static(known, rewards.shape[1])
+    model: RouterModel | None = None
+    epochs: list[Epoch] = []
+    if vectors is None:
+        backbone = load_backbone(backbone_path, revision=config.revision)
+        rows = tokenise(backbone, prompts, config.max_length)
+        model = _model(backbone, config, static).to(choose_device(device))
+        if not config.freeze_backbone:
+            own = [rows[index] for index in learnt_from]
+            epochs = finetune(
+                model, own, rewards[learnt_from], config, wish, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch,
+                on_step=on_step,
+            )  # fmt: skip
+        vectors = embed(model, rows, config.batch_size)
+    seen = vectors[learnt_from]
+    made, extra = _head(model, epochs, seen, rewards[learnt_from], config, wish, seed)
+    measured = evaluate(made.coefficients(vectors[tested]), rewards[tested], static=static)
+    metrics = {**measured, **known.counts(), **extra}
+    ids = [int((prompt_ids or range(len(rewards)))[index]) for index in learnt_from]
+    return Trained(model, made, seen, ids, metrics, epochs, config, seed)
+
+
+def _head(
+    model: RouterModel | None, epochs: list[Epoch], seen: Floats, rewards: Floats, config: config.Router,
+    wish: config.Preferences, seed: int,
+) -> tuple[head.Head, dict[str, Any]]:  # fmt: skip
+    """The head and how it was found: learnt together with its backbone, or fitted to a frozen one's vectors."""
+    if model is not None and not config.freeze_backbone:
+        best = min(epochs, key=lambda epoch: epoch.held_out_loss)
+        found = {"best_epoch": float(best.number), "held_out_loss": best.held_out_loss}
+        return head.Head(unchanged(seen.shape[1]), *_linear(model)), found
+    if config.head == "plain":
+        return head.plain(seen, rewards, wish, seed=seed), {}
+    made, choice = head.select(seen, rewards, wish, folds=config.folds, seed=seed)
+    return made, choice.as_metrics()
+
+
+def embed(model: RouterModel, rows: Sequence[list[int]], batch_size: int = 64) -> Floats:
+    """(P, D) vectors of prompts given as token ids."""
+    device = model.head.weight.device
+    result = np.zeros((len(rows), model.head.in_features))
+    model.eval()
+    with torch.inference_mode():
+        for batch in batches(rows, batch_size, device):
+            result[batch.positions] = model.embed(batch.ids, batch.attention).double().cpu().numpy()
+    return result
 
 
 def save(trained: Trained, folder: Path, meta: dict[str, Any]) -> str:
@@ -112,96 +126,37 @@ def save(trained: Trained, folder: Path, meta: dict[str, Any]) -> str:
     meta: what the caller knows of it and `router.json` should tell: the teachers in coefficient order, α, the
     normalisation.
     """
-    tensors = {name: tensor.float().numpy() for name, tensor in trained.model.trained_state().items()}
+    tuned = trained.model is not None and not trained.config.freeze_backbone
+    state = trained.model.trained_state() if trained.model is not None and tuned else {}
+    tensors: dict[str, Any] = {name: tensor.float().numpy() for name, tensor in state.items()}
+    # safetensors writes memory as it lies, whatever the array's strides say.
+    tensors |= {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in trained.head.tensors().items()}
+    tensors["calibration.vectors"] = trained.vectors.astype(np.float32)
     description = {
         **meta,
         **trained.config.model_dump(mode="json"),
-        "n_teachers": trained.model.head.out_features,
+        "kernel": trained.head.features.kernel,
+        "prompt_ids": trained.prompt_ids,
+        "n_teachers": len(trained.head.bias),
         "seed": trained.seed,
         "versions": {"persyn": __version__, "torch": torch.__version__, "transformers": transformers.__version__},
     }
     return artifact.write(folder, tensors, description)
 
 
-class _Training:
-    """One router in training: the model, its data on the device, and where a batch's vectors come from."""
+_PREFERENCES = config.Preferences()
 
-    def __init__(
-        self,
-        model: RouterModel,
-        backbone: Backbone,
-        prompts: Sequence[Messages],
-        rewards: Floats,
-        config: config.Router,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self.model, self.config, self.device = model, config, device
-        self.rows = tokenise(backbone, prompts, config.max_length)
-        self.rewards = torch.from_numpy(rewards).to(device)
-        self.order = np.random.default_rng(seed)
-        # A frozen backbone says the same every epoch, so it is asked once.
-        self.cache = self._embed_all() if config.freeze_backbone else None
-        bias = [tensor for tensor in model.parameters() if tensor.requires_grad and tensor.ndim < 2]
-        weights = [tensor for tensor in model.parameters() if tensor.requires_grad and tensor.ndim >= 2]
-        # Decay pulls towards the start (weights of zero), not away from it: the bias starts at the strengths.
-        groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": bias, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
 
-    def fit(
-        self, train_idx: list[int], val_idx: list[int], on_epoch: Callable[[Epoch], None] | None
-    ) -> tuple[list[Epoch], Epoch]:
-        """Train until `patience` epochs in a row brought no better validation loss; leaves the best state."""
-        epochs = [Epoch(0, self._loss(train_idx), self._loss(val_idx))]
-        best, state = epochs[0], self.model.trained_state()
-        report = on_epoch or (lambda epoch: None)
-        report(best)
-        while len(epochs) <= self.config.epochs and epochs[-1].number - best.number < self.config.patience:
-            epochs.append(Epoch(len(epochs), self._pass(train_idx), self._loss(val_idx)))
-            if epochs[-1].validation_loss < best.validation_loss:
-                best, state = epochs[-1], self.model.trained_state()
-            report(epochs[-1])
-        self.model.restore(state)
-        return epochs, best
+def _model(backbone: Backbone, config: config.Router, bias: Floats) -> RouterModel:
+    with torch.random.fork_rng():  # the head's numbers are drawn before they are set, from the caller's generator
+        model = RouterModel(
+            backbone.network, pooling=config.pooling, n_teachers=len(bias), frozen=config.freeze_backbone
+        )
+    with torch.no_grad():
+        model.head.bias.copy_(torch.from_numpy(bias))
+    return model
 
-    def coefficients(self, indices: list[int]) -> Tensor:
-        """(len(indices), M), in evaluation mode and without gradients."""
-        self.model.eval()
-        result = torch.zeros(len(indices), self.model.head.out_features, device=self.device)
-        with torch.no_grad():
-            for start in range(0, len(indices), self.config.batch_size):
-                result[start : start + self.config.batch_size] = self._forward(
-                    indices[start : start + self.config.batch_size]
-                )
-        return result
 
-    def _pass(self, indices: list[int]) -> float:
-        """One epoch of steps; the mean of the batches' losses."""
-        self.model.train(not self.config.freeze_backbone)
-        shuffled = self.order.permutation(indices).tolist()
-        losses = []
-        for start in range(0, len(shuffled), self.config.batch_size):
-            part = shuffled[start : start + self.config.batch_size]
-            loss = bradley_terry_loss(self._forward(part), self.rewards[part])
-            self.optimiser.zero_grad()
-            loss.backward()
-            self.optimiser.step()
-            losses.append(float(loss.detach()))
-        return sum(losses) / max(len(losses), 1)
-
-    def _loss(self, indices: list[int]) -> float:
-        return float(bradley_terry_loss(self.coefficients(indices), self.rewards[indices]))
-
-    def _forward(self, part: list[int]) -> Tensor:
-        if self.cache is not None:
-            return torch.nn.functional.linear(self.cache[part], self.model.head.weight, self.model.head.bias)
-        result: Tensor = self.model(*collate([self.rows[index] for index in part], self.device))
-        return result
-
-    def _embed_all(self) -> Tensor:
-        vectors = torch.zeros(len(self.rows), self.model.head.in_features, device=self.device)
-        self.model.eval()
-        with torch.no_grad():
-            for batch in batches(self.rows, self.config.batch_size, self.device):
-                vectors[batch.positions] = self.model.embed(batch.ids, batch.attention)
-        return vectors
+def _linear(model: RouterModel) -> tuple[Floats, Floats]:
+    weight, bias = (tensor.detach().double().cpu().numpy() for tensor in (model.head.weight, model.head.bias))
+    return weight.T, bias

@@ -207,10 +207,17 @@ def servable_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return _random_llama(tmp_path_factory.mktemp("servable-model"), 64)
 
 
-def _random_llama(folder: Path, hidden_size: int) -> str:
+@pytest.fixture(scope="session")
+def tiny_reward_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A reward model that is as random, and that vLLM serves too."""
+    return _random_llama(tmp_path_factory.mktemp("tiny-reward-model"), 64, kind="LlamaForSequenceClassification")
+
+
+def _random_llama(folder: Path, hidden_size: int, *, kind: str = "LlamaForCausalLM") -> str:
     import torch
+    import transformers
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {char: index for index, char in enumerate(["<s>", "</s>", *alphabet])}
@@ -220,9 +227,9 @@ def _random_llama(folder: Path, hidden_size: int) -> str:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=258, hidden_size=hidden_size, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        initializer_range=0.5, max_position_embeddings=512, pad_token_id=None,
+        initializer_range=0.5, max_position_embeddings=512, pad_token_id=None, num_labels=1,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
+    getattr(transformers, kind)(config).save_pretrained(folder)
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>", chat_template=TEMPLATE
     ).save_pretrained(folder)

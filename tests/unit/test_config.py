@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persyn.config import Settings, fingerprint, load_run, parse_run
+from persyn.config import Router, Settings, fingerprint, load_run, parse_run
 from persyn.errors import ConfigError
 
 SMALL: dict[str, Any] = {
@@ -268,3 +268,10 @@ def test_a_teachers_family_is_the_students_whatever_its_case() -> None:
 def test_a_stored_configuration_is_read_back_the_same() -> None:
     run = parse_run(with_policy("budgeted", budget={"terse": {"share": 0.3}}), source="run.yaml")
     assert parse_run(run.model_dump(mode="json"), source="database") == run
+
+
+def test_the_papers_preset_stands_where_nothing_else_is_given() -> None:
+    paper = Router.model_validate({"preset": "paper", "pooling": "mean"})
+    assert (paper.backbone, paper.pooling, paper.freeze_backbone, paper.head) == (
+        "Qwen/Qwen2.5-1.5B", "mean", False, "plain",
+    )  # fmt: skip

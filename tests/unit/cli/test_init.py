@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from persyn.cli.init import write_template
-from persyn.config import Endpoint, RunConfig, Server, Student, Teacher, load_run
+from persyn.config import Endpoint, RunConfig, Scorers, Server, Student, Teacher, load_run
 from persyn.errors import ConfigError
 
 TEMPLATES = Path(__file__).parents[3] / "persyn" / "cli" / "templates"
@@ -46,6 +46,17 @@ def test_every_key_is_in_the_template(model: type[BaseModel], written: Path) -> 
 def test_nested_sections_are_complete(key: str, written: Path) -> None:
     shown: dict[str, Any] = yaml.safe_load(written.read_text())[key]
     assert set(shown) == set(RunConfig.model_fields[key].annotation.model_fields)  # type: ignore[union-attr]
+
+
+def test_the_scorers_that_are_commented_out_are_every_kind_and_valid(written: Path) -> None:
+    shown: dict[str, Any] = {}
+    for key in ("quality", "learnability"):
+        block = re.search(rf"^  # {key}:.*\n(  # .*\n)+", written.read_text(), re.MULTILINE)
+        assert block
+        shown |= yaml.safe_load(re.sub("^  # ", "", block[0], flags=re.MULTILINE))
+    scorers = Scorers.model_validate(shown)
+    assert [scorer.kind for scorer in scorers.quality] == ["math_verify", "reward_model", "judge", "imported"]
+    assert [scorer.kind for scorer in scorers.learnability] == ["loglik", "ifd", "rank_surprisal", "scas"]
 
 
 def test_an_existing_file_is_kept(tmp_path: Path) -> None:

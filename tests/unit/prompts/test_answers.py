@@ -32,7 +32,6 @@ def test_an_answer_brings_its_text_its_counts_and_its_quality() -> None:
         ({"text": "a", "quality": 1.5}, "1.5 is outside of 0 to 1"),
         ({"text": "a", "quality": -0.01}, "outside"),
         ({"text": "a", "quality": 10**400}, "outside"),
-        ({"text": " \n"}, "no text"),
         ({"text": "a", "completion_tokens": -1}, "completion_tokens is not a count"),
         ({"text": "a", "prompt_tokens": 1.5}, "prompt_tokens is not a count"),
         ({"text": "a", "finish_reason": 1}, "finish_reason is not a text"),

@@ -100,6 +100,38 @@ def test_scores_equal_the_formula_whatever_the_batches(family: str, tokens_per_b
         assert result.value == pytest.approx(naive(model, scorer.student.tokenizer, *item, max_length=256), abs=1e-4)
 
 
+SHARED = [
+    (messages, answer * times)
+    for messages in ([{"role": "user", "content": "Tell me all about the two. " * 3}], ITEMS[0][0])
+    for answer, times in (("Yes, ", 1), ("No! ", 3), ("Perhaps ", 2), ("Yes, and ", 2))
+]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+@pytest.mark.parametrize("tokens_per_batch", [400, 10_000])
+def test_answers_to_one_prompt_share_its_reading_and_keep_their_scores(
+    family: str, tokens_per_batch: int, tmp_path: Path
+) -> None:
+    path = saved(family, tmp_path)
+    scorer = Learnability(path, max_length=256, device="cpu", tokens_per_batch=tokens_per_batch)
+    model = AutoModelForCausalLM.from_pretrained(path).eval()
+    read: list[int] = []
+    layer = scorer.student.model.base_model
+    layer.register_forward_hook(
+        lambda _module, _inputs, given, _output: read.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    scored = scorer.score(SHARED, ALL[:3])
+    for item, results in zip(SHARED, scored, strict=True):
+        expected = formulas(model, scorer.student.tokenizer, *item, question_weight=0.5)[:3] if family == "llama" else [
+            naive(model, scorer.student.tokenizer, *item, max_length=256)
+        ]  # fmt: skip
+        found = [result.value for result in results if isinstance(result, Measured)]
+        assert found[: len(expected)] == pytest.approx(expected, abs=1e-4)
+    whole = sum(len(with_answer(scorer.student.tokenizer, *item).ids) for item in SHARED)
+    if family != "gemma2":  # caps its logits after the head, so that it is asked as a whole
+        assert sum(read) < whole
+
+
 def test_a_long_answer_is_cut_at_max_length_and_counted_so(student: str) -> None:
     scorer = Learnability(student, max_length=200, device="cpu")
     messages = ITEMS[0][0]

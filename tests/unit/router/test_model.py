@@ -14,13 +14,15 @@ ROWS = [[5, 9, 23, 42], [7, 8]]
 
 
 def build(
-    path: str, *, pooling: Literal["mean", "last"] = "mean", frozen: bool = True, teachers: int = 3
+    path: str, *, pooling: Literal["mean", "last", "layers"] = "mean", frozen: bool = True, teachers: int = 3
 ) -> RouterModel:
     return RouterModel(load_backbone(path).network, pooling=pooling, n_teachers=teachers, frozen=frozen).eval()
 
 
-@pytest.mark.parametrize("pooling", ["mean", "last"])
-def test_padding_changes_no_prompts_vector(pooling: Literal["mean", "last"], encoder: str, causal: str) -> None:
+@pytest.mark.parametrize("pooling", ["mean", "last", "layers"])
+def test_padding_changes_no_prompts_vector(
+    pooling: Literal["mean", "last", "layers"], encoder: str, causal: str
+) -> None:
     for path in (encoder, causal):
         model = build(path, pooling=pooling)
         together = model.embed(*collate(ROWS, torch.device("cpu")))

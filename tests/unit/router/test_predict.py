@@ -12,14 +12,16 @@ from persyn.router.artifact import WEIGHTS
 from persyn.router.dataset import collate, tokenise
 from persyn.router.model import load_backbone
 from persyn.router.predict import Router
-from persyn.router.train import Trained, save, train
+from persyn.router.train import Trained, embed, save, train
 
 PROMPTS = [[{"role": "user", "content": "ab"[number % 2] * (1 + number)}] for number in range(10)]
 REWARDS = np.array([[0.0, 1.0] if number % 2 else [1.0, 0.0] for number in range(10)])
 
 
 def trained_on(backbone: str, *, frozen: bool = True) -> Trained:
-    config = RouterConfig(epochs=3, learning_rate=0.01, freeze_backbone=frozen, pooling="last", max_length=32)
+    config = RouterConfig(
+        head="plain", epochs=3, learning_rate=0.01, freeze_backbone=frozen, pooling="last", max_length=32
+    )
     return train(PROMPTS, REWARDS, range(8), range(8, 10), config, 3, backbone, device="cpu")
 
 
@@ -30,9 +32,12 @@ def test_a_loaded_router_gives_the_trained_ones_coefficients_in_order(
     trained = trained_on(causal, frozen=frozen)
     sha256 = save(trained, tmp_path, {"teachers": ["a", "b"]})
     router = Router(tmp_path, sha256, causal, device="cpu")
+    assert trained.model is not None
     rows = tokenise(load_backbone(causal), PROMPTS, 32)
-    with torch.inference_mode():
-        expected = trained.model(*collate(rows, torch.device("cpu"))).numpy()
+    expected = trained.head.coefficients(embed(trained.model, rows))
+    if not frozen:
+        with torch.inference_mode():
+            np.testing.assert_allclose(trained.model(*collate(rows, torch.device("cpu"))), expected, atol=1e-5)
     assert np.ptp(expected, axis=0).min() > 0
     for batch_size in (1, 3, 64):
         np.testing.assert_allclose(router.coefficients(PROMPTS, batch_size), expected, atol=1e-5)
@@ -58,3 +63,13 @@ def test_another_file_than_the_recorded_one_is_refused(causal: str, tmp_path: Pa
 def test_no_prompts_give_no_coefficients(causal: str, tmp_path: Path) -> None:
     router = Router(tmp_path, save(trained_on(causal), tmp_path, {}), causal, device="cpu")
     assert router.coefficients([]).shape == (0, 2)
+
+
+def test_the_nearest_calibration_prompt_of_a_training_prompt_is_itself(causal: str, tmp_path: Path) -> None:
+    trained = trained_on(causal)._replace(prompt_ids=[100 + number for number in range(8)])
+    router = Router(tmp_path, save(trained, tmp_path, {}), causal, device="cpu")
+    near = router.look(PROMPTS[:8], 3).neighbour_ids
+    assert [ids[0] for ids in near] == trained.prompt_ids
+    assert all(len(set(ids)) == 3 for ids in near)
+    assert [len(ids) for ids in router.look(PROMPTS[:1], 50).neighbour_ids] == [8]
+    assert router.look([], 3).neighbour_ids == []

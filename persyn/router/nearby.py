@@ -6,19 +6,13 @@ Kept with each decision, so that a person who asks why can read what was measure
 import numpy as np
 from numpy.typing import NDArray
 
-Vectors = NDArray[np.float32]
-
-
-def directions(vectors: Vectors) -> Vectors:
-    """(P, H) vectors at length 1; one of length 0 stays as it is."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.where(length > 0, length, 1.0))
+Vectors = NDArray[np.float64]
 
 
 def nearest(vectors: Vectors, known: Vectors, count: int) -> NDArray[np.intp]:
     """For each of (P, H) the rows of known (T, H) with the highest cosine, (P, min(count, T)), the nearest first.
 
-    Both must be `directions`. One matrix product for all P; of equals the first.
+    All must have length 1. One matrix product for all P; of equals the first.
     """
     likeness = vectors @ known.T
     count = min(count, len(known))

@@ -1,0 +1,159 @@
+"""How well the product's own router chooses among real models, beside everything else that could choose them.
+
+`--train FILE` holds lines `{"messages": [...], "quality": {teacher: score}}`, plain or gzipped. Without `--test` a
+tenth of it, at least 500 prompts where there are enough, is held out once per seed. α is 0: quality alone is routed
+for. Everything that is chosen is chosen on the training prompts. A prompt that stands in the file twice counts once.
+"""
+
+import argparse
+import gzip
+import hashlib
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persyn.config import Preferences, Router
+from persyn.inference import load
+from persyn.router import evaluation, train
+from persyn.router.dataset import tokenise
+from persyn.router.model import RouterModel, choose_device, load_backbone
+
+Floats = NDArray[np.float64]
+
+BACKBONES: dict[str, dict[str, Any]] = {
+    "minilm-frozen": {},
+    "minilm-tuned": {"freeze_backbone": False, "learning_rate": 5e-5, "epochs": 3, "patience": 1, "max_length": 256},
+    "smollm2-frozen": {"backbone": "bundled:smollm2-135m-instruct", "max_length": 256},
+}
+METHODS = ("random", "static", "knn", "kernel_ridge", "mlp", "router", "oracle")
+
+
+class Data(NamedTuple):
+    messages: list[list[dict[str, str]]]
+    rewards: Floats  # (P, M)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The file's prompts that have a score, each once. Stops with one sentence at a line that is none."""
+    kept: dict[str, dict[str, Any]] = {}
+    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                text = "".join(f"{part['role']}\0{part['content']}\0" for part in row["messages"])
+                row["quality"] = {name: float(score) for name, score in row["quality"].items() if score is not None}
+            except (ValueError, TypeError, KeyError, AttributeError) as exc:
+                sys.exit(f"{path}, line {number}: not a prompt with messages and quality ({exc!r}).")
+            if row["quality"]:
+                kept.setdefault(text, row)
+    return list(kept.values())
+
+
+def data(rows: list[dict[str, Any]], teachers: list[str]) -> Data:
+    rewards = np.array([[row["quality"].get(name, np.nan) for name in teachers] for row in rows], dtype=np.float64)
+    rewards[~np.isfinite(rewards)] = np.nan
+    return Data([row["messages"] for row in rows], rewards.reshape(len(rows), len(teachers)))
+
+
+def embedded(messages: list[list[dict[str, str]]], config: Router, path: str, cache: Path | None) -> Floats:
+    """(P, D), from the cache where these very prompts were embedded before."""
+    key = hashlib.sha256(
+        json.dumps([messages, config.backbone, config.pooling, config.max_length]).encode()
+    ).hexdigest()
+    kept = None if cache is None else cache / f"{key[:32]}.npy"
+    if kept is not None and kept.exists():
+        return np.asarray(np.load(kept), dtype=np.float64)
+    backbone = load_backbone(path)
+    model = RouterModel(backbone.network, pooling=config.pooling, n_teachers=2, frozen=True).to(choose_device("auto"))
+    vectors = train.embed(model, tokenise(backbone, messages, config.max_length), 32)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.save(kept, vectors.astype(np.float32))
+    return vectors
+
+
+def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace, teachers: list[str]) -> dict[str, Any]:
+    """One backbone: a table per seed; without test prompts each seed has its own split, with them the same."""
+    config = Router(**BACKBONES[name])
+    path = load.model_path(config.backbone, config.revision, args.home)
+    everything = Data(learn.messages + (test.messages if test else []), learn.rewards)
+    started = time.perf_counter()
+    vectors = embedded(everything.messages, Router(**{**BACKBONES[name], "freeze_backbone": True}), path, args.cache)
+    embedding = time.perf_counter() - started
+    rewards = np.concatenate([learn.rewards, test.rewards]) if test else learn.rewards
+    tables, seconds, chosen = [], [], []
+    for seed in range(args.first_seed, args.first_seed + (args.seeds if config.freeze_backbone else 1)):
+        order = np.random.default_rng(seed).permutation(len(learn.rewards))
+        aside = max(min(500, len(order) // 5), len(order) // 10)
+        val = np.arange(len(learn.rewards), len(rewards)) if test else order[:aside]
+        own = order if test else order[aside:]
+        started = time.perf_counter()
+        trained = train.train(
+            everything.messages, rewards, own, val, config, seed, path, preferences=Preferences(),
+            vectors=vectors if config.freeze_backbone else None,
+        )  # fmt: skip
+        seconds.append(time.perf_counter() - started)
+        seen = vectors
+        if trained.model is not None:
+            rows = tokenise(load_backbone(path), everything.messages, config.max_length)
+            seen = train.embed(trained.model, rows, 32)
+        choices = evaluation.baselines(vectors[own], rewards[own], vectors[val], rewards[val], seed=seed)
+        choices["router"] = trained.head.coefficients(seen[val])
+        tables.append(evaluation.table(choices, rewards[val], teachers, seed=seed))
+        chosen.append({key: trained.metrics.get(key) for key in ("kernel", "shrinkage", "blended", "best_epoch")})
+        show(name, tables, seconds)
+    return {"tables": tables, "training_seconds": seconds, "embedding_seconds": embedding, "chosen": chosen}
+
+
+def show(name: str, tables: list[dict[str, Any]], seconds: list[float]) -> None:
+    print(f"\n{name}: {len(tables)} seeds, training {statistics.median(seconds):.1f} s (median)")
+    print(f"{'':14}{'reward':>8}{'of gap':>8}{'hit@1':>8}{'hit@3':>8}{'pairs':>8}   router minus it, 95%, last seed")
+    for method in METHODS:
+        rows = [table["methods"][method] for table in tables]
+        gap = [row["gap_recovered"][0] if row["gap_recovered"] else float("nan") for row in rows]
+        numbers = [
+            statistics.fmean(row["mean_reward"][0] for row in rows), statistics.fmean(gap),
+            *(statistics.fmean(row[key] for row in rows) for key in ("hit_at_1", "hit_at_3", "pairwise_accuracy")),
+        ]  # fmt: skip
+        difference = tables[-1]["differences"].get(f"router_minus_{method}")
+        text = "" if difference is None else "{:+.4f} [{:+.4f}, {:+.4f}]".format(*difference)
+        print(f"{method:14}" + "".join(f"{number:8.3f}" for number in numbers) + f"   {text}", flush=True)
+    if not tables[-1]["beats_static"]:
+        print(tables[-1]["advice"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--train", type=Path, required=True)
+    parser.add_argument("--test", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--backbones", default="minilm-frozen", help=f"comma-separated, of {', '.join(BACKBONES)}")
+    parser.add_argument("--home", type=Path, default=Path(".persyn"), help="where converted models are kept")
+    parser.add_argument("--cache", type=Path, help="a folder that keeps embeddings between calls")
+    args = parser.parse_args()
+    unknown = set(args.backbones.split(",")) - BACKBONES.keys()
+    if unknown:
+        parser.error(f"no backbone is called {', '.join(sorted(unknown))}; there are {', '.join(BACKBONES)}")
+    rows, tests = read(args.train), read(args.test) if args.test else []
+    teachers = sorted({name for row in rows for name in row["quality"]})
+    if len(teachers) < 2 or len(rows) < 20:
+        parser.error(f"{args.train}: {len(rows)} prompts and {len(teachers)} teachers; at least 20 and 2 are needed")
+    learn, test = data(rows, teachers), data(tests, teachers) if tests else None
+    report = {"teachers": teachers, "prompts": len(rows), "test_prompts": len(tests)}
+    report["backbones"] = {name: measure(name, learn, test, args, teachers) for name in args.backbones.split(",")}
+    if args.out:
+        args.out.write_text(json.dumps(report, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Learnability in tokens per second, against a bare batched forward pass over the same tokens and against one by one.
+
+The bare pass is what the machine gives to whoever reads every prompt with every answer: the model over padded batches
+of the same token budget, without any logits. PerSyn reads a prompt once for all its answers so it may be faster;
+`apart` says how it fares where no two answers share a prompt. `one by one` is the loop that one would write first: one
+answer a call, all logits, a softmax over the vocabulary.
+
+    python -m benchmarks.scoring --prompts 12 --repeat 5
+"""
+
+import argparse
+import gzip
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from persyn.chat import Encoded, with_answer
+from persyn.config import Ifd, LearnabilityScorer, LogLik, RankSurprisal, Scas
+from persyn.inference import load
+from persyn.rewards.learnability import Learnability
+
+MAX_LENGTH = 1024
+Item = tuple[list[dict[str, str]], str]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring")
+    parser.add_argument("--model", default="bundled:smollm2-135m-instruct")
+    parser.add_argument("--data", type=Path, help="parallel answers, as `persyn generations import` reads them")
+    parser.add_argument("--prompts", type=int, default=12, help="of which every answer is scored")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    home = Path(os.environ.get("PERSYN_HOME", ".persyn")).resolve()
+    scorer = Learnability(load.model_path(options.model, None, home), max_length=MAX_LENGTH)
+    items = _items(options.data, options.prompts)
+    apart = [item for number, item in enumerate(items) if item[0] not in [other[0] for other in items[:number]]]
+    report = _report(scorer, items, apart, options.repeat)
+    print(json.dumps(report, indent=2) if options.json else _table(report))
+
+
+def _items(data: Path | None, prompts: int) -> list[Item]:
+    """(messages, answer) pairs: of a file, or made up in the lengths of word problems."""
+    if data is None:
+        return [
+            ([{"role": "user", "content": f"A shop has {n} lamps and sells half. " * 4}], "It sells half of them. " * m)
+            for n in range(prompts)
+            for m in (2, 4, 6, 8, 10, 12)
+        ]
+    with gzip.open(data, "rt", encoding="utf-8") if data.suffix == ".gz" else data.open(encoding="utf-8") as lines:
+        records = [json.loads(line) for _, line in zip(range(prompts), lines, strict=False)]
+    return [
+        (record.get("messages") or [{"role": "user", "content": record["prompt"]}], response["text"])
+        for record in records
+        for response in record["responses"].values()
+        if response["text"].strip()
+    ]
+
+
+def _report(scorer: Learnability, items: Sequence[Item], apart: Sequence[Item], repeat: int) -> dict[str, Any]:
+    measures: list[LearnabilityScorer] = [
+        LogLik(), RankSurprisal(kind="rank_surprisal"), Ifd(kind="ifd"), Scas(kind="scas")
+    ]  # fmt: skip
+    tokenizer = scorer.student.tokenizer
+    whole = [with_answer(tokenizer, *item, max_length=MAX_LENGTH) for item in items]
+    single = [with_answer(tokenizer, *item, max_length=MAX_LENGTH) for item in apart]
+    ways: dict[str, tuple[Callable[[], object], int]] = {
+        "bare forward": (lambda: _bare(scorer, whole), _tokens(whole)),
+        "loglik": (lambda: scorer.score(items, measures[:1]), _tokens(whole)),
+        "bare forward, apart": (lambda: _bare(scorer, single), _tokens(single)),
+        "loglik, apart": (lambda: scorer.score(apart, measures[:1]), _tokens(single)),
+        "one by one, apart": (lambda: _one_by_one(scorer, single), _tokens(single)),
+        "loglik + rank_surprisal": (lambda: scorer.score(items, measures[:2]), _tokens(whole)),
+        "loglik + ifd": (lambda: scorer.score(items, [measures[0], measures[2]]), _tokens(whole)),
+        "loglik + scas": (lambda: scorer.score(items, [measures[0], measures[3]]), _tokens(whole)),
+        "all four": (lambda: scorer.score(items, measures), _tokens(whole)),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeat):  # side by side in each round, so that a busy minute hurts all alike
+        for name, (run, _tokens_read) in ways.items():
+            began = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - began)
+    speed = {name: ways[name][1] / statistics.median(times) for name, times in seconds.items()}
+    ratio = lambda name, base: statistics.median(  # noqa: E731
+        (ways[name][1] / mine) / (ways[base][1] / theirs)
+        for mine, theirs in zip(seconds[name], seconds[base], strict=True)
+    )
+    return {
+        "answers": len(items), "prompts": len(apart), "tokens": _tokens(whole), "tokens_apart": _tokens(single),
+        "threads": torch.get_num_threads(), "repeat": repeat,
+        "tokens_per_s": {name: round(value, 1) for name, value in speed.items()},
+        "of_bare_forward": {
+            name: round(ratio(name, "bare forward, apart" if "apart" in name else "bare forward"), 3) for name in ways
+        },
+    }  # fmt: skip
+
+
+def _tokens(encoded: Sequence[Encoded]) -> int:
+    return sum(len(item.ids) for item in encoded)
+
+
+def _bare(scorer: Learnability, encoded: Sequence[Encoded]) -> None:
+    """The base model over padded batches of the scorer's own budget, the longest first."""
+    order = sorted(encoded, key=lambda item: len(item.ids), reverse=True)
+    start = 0
+    while start < len(order):
+        longest = len(order[start].ids)
+        batch = order[start : start + max(1, scorer.tokens_per_batch // longest)]
+        ids = torch.tensor([item.ids + [0] * (longest - len(item.ids)) for item in batch])
+        attention = torch.tensor([[1] * len(item.ids) + [0] * (longest - len(item.ids)) for item in batch])
+        with torch.inference_mode():
+            device = scorer.student.device
+            scorer.student.model.base_model(
+                input_ids=ids.to(device), attention_mask=attention.to(device), use_cache=False
+            )
+        start += len(batch)
+
+
+def _one_by_one(scorer: Learnability, encoded: Sequence[Encoded]) -> None:
+    for item in encoded:
+        ids = torch.tensor([item.ids], device=scorer.student.device)
+        with torch.inference_mode():
+            logprobs = scorer.student.model(ids).logits[0].float().log_softmax(dim=-1)
+        sum(float(logprobs[t - 1, item.ids[t]]) for t in range(1, len(item.ids)) if item.mask[t])
+
+
+def _table(report: dict[str, Any]) -> str:
+    lines = [
+        f"{report['answers']} answers to {report['prompts']} prompts, {report['tokens']} tokens with each prompt read"
+        f" with each answer; {report['threads']} threads; medians of {report['repeat']}",
+        f"{'':<26}{'tokens/s':>10}{'of bare forward':>18}",
+    ]
+    for name, speed in report["tokens_per_s"].items():
+        lines.append(f"{name:<26}{speed:>10.1f}{report['of_bare_forward'][name]:>18.3f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

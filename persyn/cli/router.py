@@ -1,0 +1,147 @@
+"""`persyn router`: train a run's router, and say what it is worth."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from persyn.cli.run import Json, RunName, WithWorker, step
+from persyn.errors import NotFound
+from persyn.states import Stage
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+app = typer.Typer(no_args_is_help=True, help="The router of a run.")
+
+
+@app.command("train")
+def train(run: RunName, with_worker: WithWorker = False) -> None:
+    """Stop once the router is trained."""
+    step(run, Stage.TRAIN, with_worker)
+
+
+@app.command("eval")
+def evaluate(
+    run: RunName,
+    as_json: Json = False,
+    curve: Annotated[
+        bool, typer.Option("--curve", help="Also train on ever fewer of the calibration prompts.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curve: a .svg, .png or .pdf file.")] = None,
+) -> None:
+    """Compare the router with everything else that could choose, on the validation prompts."""
+    from persyn.cli import show
+
+    with show.err.status("Embedding the calibration prompts"):
+        found = _measure(run, with_curve=curve or plot is not None)
+    if plot is not None:
+        from persyn.reporting import plots
+
+        plots.learning_curve(plot, title=f"{found['run']}: reward by calibration prompts", points=found["curve"])
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    show.console.print(_methods(found), _shares(found))
+    if found.get("curve"):
+        show.console.print(_curve(found["curve"]))
+    if found["advice"]:
+        show.console.print(found["advice"], soft_wrap=True, highlight=False)
+
+
+def _measure(name: str, *, with_curve: bool) -> dict[str, Any]:
+    """`evaluation.table` of the run. Raises NotFound without a router or a prompt that offers a choice."""
+    import numpy as np
+
+    from persyn import runs
+    from persyn.cli import context
+    from persyn.config import Settings
+    from persyn.inference import load
+    from persyn.rewards import matrix
+    from persyn.router import evaluation, predict, store
+
+    with context.engine().connect() as conn:
+        run = runs.load(conn, runs.find(conn, name))
+        stored, measured = store.find(conn, run.id), matrix.load(conn, run.id, run.config)
+    if stored is None:
+        raise NotFound(f"Run {run.name} has no router yet. `persyn router train {run.name}` trains it.")
+    train, test = measured.train, measured.validation
+    if not ((~np.isnan(measured.reward[test])).sum(axis=1) >= 2).any():
+        raise NotFound(f"Run {run.name} has no validation prompt with scored answers of two teachers.")
+    backbone = load.model_path(run.config.router.backbone, run.config.router.revision, Settings.from_environment().home)
+    router = predict.Router(Path(stored.artifact_path), stored.artifact_sha256, backbone)
+    vectors, rewards = router.vectors(measured.messages), measured.reward
+    teachers, seed = [teacher.name for teacher in run.config.teachers], run.config.seed
+    choices = {
+        "router": router.head.coefficients(vectors[test]),
+        **evaluation.baselines(vectors[train], rewards[train], vectors[test], rewards[test], seed=seed),
+    }
+    found = {"run": run.name, "teachers": teachers, **evaluation.table(choices, rewards[test], teachers, seed=seed)}
+    if with_curve:
+        found["curve"] = evaluation.curve(
+            vectors[train], rewards[train], vectors[test], rewards[test], run.config.router, run.config.preferences,
+            seed=seed,
+        )  # fmt: skip
+    return found
+
+
+def _methods(found: dict[str, Any]) -> "Table":
+    from rich.table import Table
+
+    from persyn.cli import show
+
+    table = Table(title=f"{show.safe(found['run'])}: {found['prompts']} validation prompts", pad_edge=False)
+    table.add_column("chosen by")
+    for column in ("reward", "95%", "of the gap", "Hit@1", "Hit@3", "pairs", "regret", "router minus it, 95%"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, row in found["methods"].items():
+        reward, difference = row["mean_reward"], found["differences"].get(f"router_minus_{name}")
+        table.add_row(
+            name.replace("_", " "),
+            show.number(reward and reward[0]),
+            _interval(reward),
+            show.number(row["gap_recovered"] and row["gap_recovered"][0]),
+            *(show.number(row[key]) for key in ("hit_at_1", "hit_at_3", "pairwise_accuracy", "regret")),
+            f"{difference[0]:+.3f} {_interval(difference)}" if difference else "",
+        )
+    error = found["calibration"]["expected_calibration_error"]
+    table.caption = (
+        "of the gap: from the static best's reward to the oracle's. The chances that the router gives to pairs are off"
+        f" by {show.number(error)} on average."
+    )
+    return table
+
+
+def _shares(found: dict[str, Any]) -> "Table":
+    from rich.table import Table
+
+    from persyn.cli import show
+
+    table = Table(title="Shares of the validation prompts", pad_edge=False)
+    table.add_column("teacher")
+    names = ("router", "static", "oracle")
+    for column in names:
+        table.add_column(column, justify="right")
+    for teacher in found["teachers"]:
+        table.add_row(show.safe(teacher), *(f"{found['methods'][name]['shares'][teacher]:.1%}" for name in names))
+    return table
+
+
+def _curve(points: list[dict[str, Any]]) -> "Table":
+    from rich.table import Table
+
+    from persyn.cli import show
+
+    table = Table(title="Learning curve", pad_edge=False)
+    for column in ("calibration prompts", "reward", "95%", "static best", "Hit@1", "Hit@3"):
+        table.add_column(column, justify="right")
+    for point in points:
+        reward = point["mean_reward"]
+        cells = [show.number(reward and reward[0]), _interval(reward), show.number(point["static_mean_reward"])]
+        table.add_row(str(point["prompts"]), *cells, show.number(point["hit_at_1"]), show.number(point["hit_at_3"]))
+    return table
+
+
+def _interval(found: list[float] | None) -> str:
+    return f"{found[1]:.3f} to {found[2]:.3f}" if found else "–"

@@ -1,0 +1,54 @@
+"""How calibration rewards become preferences, and how the router learns from them."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from persyn.config.strict import Strict
+
+# The paper's router: every pair counts alike and nothing is shrunk or selected. arXiv 2510.10925, section 4.
+PAPER: dict[str, Any] = {
+    "backbone": "Qwen/Qwen2.5-1.5B",
+    "pooling": "last",
+    "freeze_backbone": False,
+    "head": "plain",
+    "learning_rate": 1e-5,
+    "dtype": "bfloat16",
+    "gradient_checkpointing": True,
+}
+
+
+class Preferences(Strict):
+    ties: Literal["skip", "half"] = Field(default="skip", description="leave ties out, or let each teacher win half")
+    margin: float = Field(default=0.0, ge=0.0, description="rewards that differ by no more than this are a tie")
+    weight: Literal["margin", "none"] = Field(default="margin", description="a pair counts by its rewards' difference")
+
+
+class Router(Strict):
+    preset: Literal["default", "paper"] = Field(default="default", description="whose values stand where none is given")
+    backbone: str = Field(default="bundled:all-minilm-l6-v2", min_length=1)
+    revision: str | None = None
+    pooling: Literal["mean", "last", "layers"] = "layers"
+    freeze_backbone: bool = True
+    max_length: int = Field(default=512, ge=8)
+    head: Literal["cross_validated", "plain"] = Field(
+        default="cross_validated", description="of a frozen backbone: shrunk as held-out reward asks, or as it is"
+    )
+    folds: int = Field(default=5, ge=2, le=20, description="of that cross-validation")
+    held_out: float = Field(
+        default=0.1, gt=0.0, lt=1.0, description="share of the training prompts that stops training in time"
+    )
+    epochs: int = Field(default=30, ge=1)
+    patience: int = Field(default=5, ge=1, description="epochs without a better held-out loss before it stops")
+    batch_size: int = Field(default=16, ge=1)
+    accumulation: int = Field(default=1, ge=1, description="batches that make one step")
+    learning_rate: float = Field(default=1e-3, gt=0.0)
+    weight_decay: float = Field(default=0.01, ge=0.0)
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    gradient_checkpointing: bool = False
+    checkpoint_steps: int = Field(default=200, ge=1, description="steps after which training can go on when killed")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        return {**PAPER, **given} if isinstance(given, dict) and given.get("preset") == "paper" else given

@@ -1,0 +1,102 @@
+"""How a router does on prompts it never saw, beside what else could have chosen the teachers, and what that advises."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persyn.config import Preferences, Router
+from persyn.router import head
+from persyn.router.baselines import guesses, means
+from persyn.router.metrics import (
+    Interval,
+    bootstrap,
+    calibration,
+    earned,
+    hit_at_k,
+    pairwise_accuracy,
+    regret,
+    shares,
+)
+
+Floats = NDArray[np.float64]
+
+ADVICE = (
+    "The router does not beat the static best on the validation prompts. More calibration prompts may help, or another"
+    " backbone; if neither does, `policy: strong` is as good and needs no router."
+)
+
+
+def baselines(vectors: Floats, rewards: Floats, new: Floats, new_rewards: Floats, *, seed: int) -> dict[str, Floats]:
+    """Coefficients (Q, M) of everything the router is compared with; `oracle` looks at the answers' rewards."""
+    shape = new_rewards.shape
+    return {
+        "static": np.broadcast_to(means(rewards), shape),
+        "random": np.random.default_rng(seed).random(shape),
+        **guesses(vectors, rewards, new, seed=seed),
+        "oracle": np.nan_to_num(new_rewards, nan=-1e9),
+    }
+
+
+def table(choices: Mapping[str, Floats], rewards: Floats, teachers: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
+    """Every measure of every way to choose, JSON-ready. `choices` has `router`, `static` and `oracle` among others.
+
+    `gap_recovered` is the share of the way from the static best's mean reward to the oracle's; `router_minus_*` are
+    paired differences. Intervals are [mean, low, high], 95%, bootstrapped over prompts.
+    """
+    got = {name: earned(values, rewards) for name, values in choices.items()}
+    gap = got["oracle"] - got["static"]
+    methods = {}
+    for name, values in choices.items():
+        methods[name] = {
+            "mean_reward": _plain(bootstrap(got[name], seed=seed)),
+            "gap_recovered": _plain(bootstrap(got[name] - got["static"], below=gap, seed=seed)),
+            "hit_at_1": hit_at_k(values, rewards, 1),
+            "hit_at_3": hit_at_k(values, rewards, 3),
+            "pairwise_accuracy": pairwise_accuracy(values, rewards),
+            "regret": regret(values, rewards),
+            "shares": dict(zip(teachers, shares(values, rewards).tolist(), strict=True)),
+        }
+    bins, error = calibration(choices["router"], rewards)
+    differences = {
+        f"router_minus_{name}": _plain(bootstrap(got["router"] - values, seed=seed))
+        for name, values in got.items()
+        if name != "router"
+    }
+    beats = bool(got["router"].size and got["router"].mean() > got["static"].mean())
+    return {
+        "prompts": len(gap),
+        "methods": methods,
+        "differences": differences,
+        "calibration": {"bins": [part._asdict() for part in bins], "expected_calibration_error": error},
+        "beats_static": beats,
+        "advice": None if beats else ADVICE,
+    }
+
+
+def curve(
+    vectors: Floats, rewards: Floats, new: Floats, new_rewards: Floats, config: Router, preferences: Preferences,
+    *, seed: int, points: int = 6,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The router's mean reward after the first n of the shuffled training prompts, n doubling up to all of them."""
+    order = np.random.default_rng(seed).permutation(len(vectors))
+    sizes = sorted({len(order) // 2**halvings for halvings in range(points)} - {0, 1, 2, 3})
+    result = []
+    for size in sizes:
+        part = order[:size]
+        made, _ = head.select(vectors[part], rewards[part], preferences, folds=config.folds, seed=seed)
+        got = earned(made.coefficients(new), new_rewards)
+        static = earned(np.broadcast_to(means(rewards[part]), new_rewards.shape), new_rewards)
+        result.append({
+            "prompts": size,
+            "mean_reward": _plain(bootstrap(got, seed=seed)),
+            "static_mean_reward": float(static.mean()) if static.size else None,
+            "hit_at_1": hit_at_k(made.coefficients(new), new_rewards, 1),
+            "hit_at_3": hit_at_k(made.coefficients(new), new_rewards, 3),
+        })  # fmt: skip
+    return result
+
+
+def _plain(interval: Interval | None) -> list[float] | None:
+    return None if interval is None else list(interval)
