@@ -5,7 +5,7 @@ import random
 import signal
 
 import pytest
-from fleet import DONE, LEASED, Fleet
+from fleet import DONE, Fleet
 from proxy import CLAIM, COMPLETION, Action
 
 # Where in its work a worker is killed: at which transaction's COMMIT, and on which side of it.
@@ -87,11 +87,11 @@ def test_a_worker_killed_in_mid_generation(fleet: Fleet) -> None:
 def test_workers_killed_at_random(fleet: Fleet, kills: int, alive: int) -> None:
     draws = random.Random(kills)
     fleet.configure_stub(latency_s=0.15, latency_sigma=0.5)
-    fleet.load(kills * 45 + 60, in_flight=8)
+    fleet.load(kills * 40 + 60, in_flight=8)
     workers = [fleet.start() for _ in range(alive)]
     for _ in range(kills):
-        wanted = fleet.scalar(DONE) + draws.randrange(5, 80)
-        fleet.eventually(lambda wanted=wanted: fleet.scalar(DONE) >= wanted or fleet.scalar(LEASED) == 0)
+        wanted = fleet.scalar(DONE) + draws.randrange(5, 40)
+        fleet.eventually(lambda wanted=wanted: fleet.scalar(DONE) >= wanted)
         victim = draws.randrange(alive)
         fleet.fault()
         fleet.kill(workers[victim])
