@@ -43,11 +43,11 @@ def test_two_dispatchers_and_two_reapers_at_once_do_nothing_twice(fleet: Fleet) 
     ended = threading.Event()
 
     def dispatch() -> None:
-        while not ended.is_set():
+        while not ended.wait(0.02):
             pipeline.advance(fleet.engine, fleet.run_id)
 
     def reap() -> None:
-        while not ended.is_set():
+        while not ended.wait(0.02):
             with fleet.engine.begin() as conn:
                 jobs.reap(conn)
 
