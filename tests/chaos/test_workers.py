@@ -15,7 +15,7 @@ POINTS: dict[str, tuple[bytes, Action]] = {
     "before completion-commit": (COMPLETION, "hold"),
     "after completion-commit": (COMPLETION, "hold_reply"),
 }
-KILLS = 8
+KILLS = int(os.environ.get("PERSYN_CHAOS_KILLS_EACH", "8"))
 RANDOM_KILLS = int(os.environ.get("PERSYN_CHAOS_KILLS", "200"))
 LOST = "SELECT count(*) FROM job_event WHERE event = 'lost'"
 RELEASED = "SELECT count(*) FROM job_event WHERE event = 'released'"
