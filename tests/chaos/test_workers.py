@@ -19,6 +19,9 @@ KILLS = int(os.environ.get("PERSYN_CHAOS_KILLS_EACH", "8"))
 RANDOM_KILLS = int(os.environ.get("PERSYN_CHAOS_KILLS", "200"))
 LOST = "SELECT count(*) FROM job_event WHERE event = 'lost'"
 RELEASED = "SELECT count(*) FROM job_event WHERE event = 'released'"
+STORED_BY = """
+SELECT count(*) FROM generation JOIN lease ON lease.id = lease_id WHERE worker LIKE '%:' || CAST(:pid AS text)
+"""
 LEASE_OF = "SELECT max(id) FROM lease WHERE worker LIKE '%:' || CAST(:pid AS text)"
 REVOKED = "SELECT count(*) FROM lease WHERE id = :id AND revoked_at IS NOT NULL"
 
@@ -75,6 +78,7 @@ def test_a_worker_killed_in_mid_generation(fleet: Fleet) -> None:
     begin_beside_a_healthy_worker(fleet)
     for _ in range(KILLS):
         worker = fleet.start()
+        fleet.eventually(lambda worker=worker: fleet.scalar(STORED_BY, pid=worker.pid) > 0)
         fleet.holding(worker)
         fleet.fault()
         fleet.kill(worker)
