@@ -91,9 +91,9 @@ def test_a_dispatcher_killed_in_mid_enqueue_leaves_all_or_nothing(fleet: Fleet, 
 def test_a_reader_that_holds_its_snapshot_for_minutes_slows_the_queue_little(fleet: Fleet) -> None:
     """A ratio for the table, within one run; vacuum can remove nothing while the reader reads."""
     fleet.configure_stub(latency_s=0.0)
-    fleet.load(24_000, in_flight=64)
+    fleet.load(8_000, in_flight=64)
     fleet.start()
-    quarter = 6_000
+    quarter = 2_000
     at = f"""
     SELECT extract(epoch FROM max(at) - min(at))::float8 FROM (
         SELECT at FROM job_event WHERE event = 'completed' ORDER BY at, id OFFSET :skip LIMIT {quarter}) AS part
@@ -102,7 +102,7 @@ def test_a_reader_that_holds_its_snapshot_for_minutes_slows_the_queue_little(fle
     fleet.fault()
     with fleet.engine.connect().execution_options(isolation_level="REPEATABLE READ") as reader:
         reader.execute(text("SELECT count(*) FROM job"))
-        fleet.eventually(lambda: fleet.scalar("SELECT count(*) FROM job WHERE state = 'done'") >= 24_000, 400)
+        fleet.eventually(lambda: fleet.scalar("SELECT count(*) FROM job WHERE state = 'done'") >= 8_000, 400)
     fleet.finish()
     before, during = (fleet.scalar(at, skip=skip) for skip in (quarter, 3 * quarter))
     fleet.verdict(
