@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import stat
@@ -182,7 +183,9 @@ def test_a_cluster_of_another_version_is_left_alone_and_named(fresh: Settings) -
 def test_neither_server_listens_on_a_network(settings: Settings) -> None:
     for pid in pids(settings):
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-        assert [connection for process in family for connection in process.net_connections("inet")] == []
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):  # Postgres starts and ends children of its own all the time
+                assert process.net_connections("inet") == []
     assert sql(settings, "SHOW listen_addresses") == [("",)]
     with broker(settings) as client:
         assert client.config_get("port") == {"port": "0"}
