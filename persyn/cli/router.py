@@ -43,7 +43,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
-    show.console.print(_methods(found), _shares(found))
+    show.console.print(_methods(found), _intervals(found), _shares(found))
     if found.get("curve"):
         show.console.print(_curve(found["curve"]))
     if found["advice"]:
@@ -92,24 +92,37 @@ def _methods(found: dict[str, Any]) -> "Table":
     from persyn.cli import show
 
     table = Table(title=f"{show.safe(found['run'])}: {found['prompts']} validation prompts", pad_edge=False)
-    table.add_column("chosen by")
-    for column in ("reward", "95%", "of the gap", "Hit@1", "Hit@3", "pairs", "regret", "router minus it, 95%"):
+    table.add_column("chosen by", no_wrap=True)
+    for column in ("reward", "of gap", "Hit@1", "Hit@3", "pairs", "regret"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, row in found["methods"].items():
-        reward, difference = row["mean_reward"], found["differences"].get(f"router_minus_{name}")
         table.add_row(
             name.replace("_", " "),
-            show.number(reward and reward[0]),
-            _interval(reward),
-            show.number(row["gap_recovered"] and row["gap_recovered"][0]),
+            *(show.number(row[key] and row[key][0]) for key in ("mean_reward", "gap_recovered")),
             *(show.number(row[key]) for key in ("hit_at_1", "hit_at_3", "pairwise_accuracy", "regret")),
-            f"{difference[0]:+.3f} {_interval(difference)}" if difference else "",
         )
     error = found["calibration"]["expected_calibration_error"]
     table.caption = (
-        "of the gap: from the static best's reward to the oracle's. The chances that the router gives to pairs are off"
-        f" by {show.number(error)} on average."
+        "of gap: of the way from the static best's reward to the oracle's. The chances that the router gives to pairs"
+        f" are off by {show.number(error)} on average."
     )
+    return table
+
+
+def _intervals(found: dict[str, Any]) -> "Table":
+    from rich.table import Table
+
+    from persyn.cli import show
+
+    table = Table(title="Bootstrap intervals, 95%", pad_edge=False)
+    table.add_column("chosen by", no_wrap=True)
+    for column in ("reward", "router's reward minus it"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, row in found["methods"].items():
+        difference = found["differences"].get(f"router_minus_{name}")
+        shown = f"{difference[0]:+.3f} ({_interval(difference)})" if difference else ""
+        reward = row["mean_reward"]
+        table.add_row(name.replace("_", " "), f"{show.number(reward and reward[0])} ({_interval(reward)})", shown)
     return table
 
 

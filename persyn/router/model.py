@@ -7,6 +7,7 @@ every prompt; its weights hold what the prompt changes.
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
@@ -72,6 +73,9 @@ class RouterModel(nn.Module):  # type: ignore[misc]  # torch is not followed by 
 
     def _is_trained(self, name: str) -> bool:
         return name.startswith("head.") or not self.frozen
+
+
+transformers.utils.logging.disable_progress_bar()  # the commands draw bars of their own
 
 
 def load_backbone(path: str, *, revision: str | None = None) -> Backbone:
