@@ -139,13 +139,20 @@ class Student:
             return bool(torch.allclose(self._head(self._states(probe)), whole, rtol=1e-3, atol=1e-4))
 
     def _continues_from_a_cache(self) -> bool:
-        """Whether a prefix read once gives what reading it again would: not so of recurrent or sliding memories."""
+        """Whether a prefix read once gives what reading it again would, shown on two short answers of unequal length.
+
+        Recurrent memories, and caches that cannot be repeated, fail here.
+        """
         vocabulary = self.model.config.get_text_config().vocab_size
-        probes = [Row([(7 * place + number) % vocabulary for place in range(4, 12)], 6) for number in (0, 0, 0)]
-        rows = [row._replace(ids=row.ids[: 7 + number]) for number, row in enumerate(probes)][1:]
+        prefix = [7 * place % vocabulary for place in range(4, 10)]
+        rows = [
+            Row(prefix + [token % vocabulary for token in answer], len(prefix)) for answer in ([11, 23], [31, 5, 17])
+        ]
         try:
             with torch.inference_mode():
-                shared, whole = (torch.cat(list(way)) for way in (self._from_shared(rows, 6), self._from_states(rows)))
+                shared, whole = (
+                    torch.cat(list(way)) for way in (self._from_shared(rows, len(prefix)), self._from_states(rows))
+                )
                 return bool(torch.allclose(shared, whole, rtol=1e-3, atol=1e-3))
         except (AttributeError, NotImplementedError, TypeError, ValueError, RuntimeError, IndexError):
             return False
