@@ -52,6 +52,8 @@ def _train(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> 
         message = "no calibration prompt has scored answers of two teachers; audit.failures says what went wrong"
         raise Failed("no_preferences", message, permanent=True)
     backbone = load.model_path(run.config.router.backbone, run.config.router.revision, host.home)
+    # A job that is taken up again after a crash has another lease, and goes on from the same place.
+    checkpoint = host.home / "routers" / f"job-{claim.id}.checkpoint"
     trained = train.train(
         measured.messages,
         measured.reward,
@@ -63,8 +65,7 @@ def _train(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> 
         on_epoch=lambda *_: lease.beat(),
         preferences=run.config.preferences,
         prompt_ids=measured.prompt_ids,
-        # A job that is taken up again after a crash has another lease, and goes on from the same place.
-        checkpoint=host.home / "routers" / f"job-{claim.id}.checkpoint",
+        checkpoint=checkpoint,
         on_step=lambda *_: lease.beat(),
     )
     folder = host.home / "routers" / f"run-{run.id}-lease-{lease.id}"
@@ -85,4 +86,5 @@ def _train(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> 
             teacher_ids=run.teacher_ids, path=str(folder), sha256=sha256,
             metrics=trained.metrics | {f"degenerate_{name}": value for name, value in flat.items()},
         )  # fmt: skip
+    checkpoint.unlink(missing_ok=True)  # with the optimiser's state it is several times the router
     log.info("action=train_router run=%s lease=%s", run.id, lease.id)

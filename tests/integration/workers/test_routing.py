@@ -323,6 +323,27 @@ def test_without_a_binding_budget_the_decisions_are_persyns(engine: Engine, tmp_
         assert row.margin > 0
 
 
+def test_a_trained_backbones_checkpoint_goes_once_its_router_is_stored_and_not_before(
+    engine: Engine, tmp_path: Path, tiny_model: str
+) -> None:
+    router = {"backbone": tiny_model, "epochs": 1, "max_length": 64, "freeze_backbone": False}
+    run_id = scored_run(engine, router=router)
+    with engine.begin() as conn:
+        runs.aim(conn, run_id, Stage.TRAIN)
+        conn.exec_driver_sql("ALTER TABLE router ADD CONSTRAINT full_disk CHECK (false)")
+    pipeline.advance(engine, run_id)
+    drain_router(Host(engine, tmp_path))
+    assert len([*tmp_path.glob("routers/*.checkpoint")]) == 1, "the next attempt needs it"
+    with engine.begin() as conn:
+        conn.exec_driver_sql("ALTER TABLE router DROP CONSTRAINT full_disk")
+        conn.execute(text("UPDATE job SET not_before = clock_timestamp() WHERE queue = :queue"), {"queue": ROUTER})
+    drain_router(Host(engine, tmp_path))
+    with engine.connect() as conn:
+        [path] = conn.execute(text("SELECT artifact_path FROM router")).scalars()
+    assert [*tmp_path.glob("routers/*.checkpoint")] == []
+    assert {file.name for file in Path(path).iterdir()} >= {"router.json"}
+
+
 STALL = """
 CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
