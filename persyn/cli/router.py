@@ -1,17 +1,22 @@
 """`persyn router`: train a run's router, and say what it is worth."""
 
 import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from persyn.cli.run import Json, RunName, WithWorker, step
-from persyn.errors import NotFound
+from persyn.errors import ConfigError, NotFound
 from persyn.states import Stage
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+EMBEDDED_AT_ONCE = 64  # prompts between two steps of the progress bar
 
 app = typer.Typer(no_args_is_help=True, help="The router of a run.")
 
@@ -34,11 +39,14 @@ def evaluate(
     """Compare the router with everything else that could choose, on the validation prompts."""
     from persyn.cli import show
 
-    with show.err.status("Embedding the calibration prompts"):
-        found = _measure(run, with_curve=curve or plot is not None)
+    # Of matrices this small one thread is the fastest, and on a busy machine several wait for each other without end.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if plot is not None:
         from persyn.reporting import plots
 
+        plots.kind_of(plot)  # refused now, and not after all the work
+    found = _measure(run, with_curve=curve or plot is not None)
+    if plot is not None:
         plots.learning_curve(plot, title=f"{found['run']}: reward by calibration prompts", points=found["curve"])
     if as_json:
         typer.echo(json.dumps(found, indent=2))
@@ -48,10 +56,15 @@ def evaluate(
         show.console.print(_curve(found["curve"]))
     if found["advice"]:
         show.console.print(found["advice"], soft_wrap=True, highlight=False)
+    if plot is not None:
+        show.console.print(f"The plot is in {show.safe(str(plot))}", soft_wrap=True, highlight=False)
 
 
 def _measure(name: str, *, with_curve: bool) -> dict[str, Any]:
-    """`evaluation.table` of the run. Raises NotFound without a router or a prompt that offers a choice."""
+    """`evaluation.table` of the run.
+
+    Raises NotFound without a router or a prompt that offers a choice, ConfigError for a curve that would be untrue.
+    """
     import numpy as np
 
     from persyn import runs
@@ -69,9 +82,19 @@ def _measure(name: str, *, with_curve: bool) -> dict[str, Any]:
     train, test = measured.train, measured.validation
     if not ((~np.isnan(measured.reward[test])).sum(axis=1) >= 2).any():
         raise NotFound(f"Run {run.name} has no validation prompt with scored answers of two teachers.")
+    if with_curve and not run.config.router.freeze_backbone:
+        raise ConfigError(
+            f"Run {run.name} trained its backbone on all training prompts, so a curve over fewer of them would not be"
+            " true. Leave out --curve and --plot, or set router.freeze_backbone: true in a run of another name."
+        )
     backbone = load.model_path(run.config.router.backbone, run.config.router.revision, Settings.from_environment().home)
     router = predict.Router(Path(stored.artifact_path), stored.artifact_sha256, backbone)
-    vectors, rewards = router.vectors(measured.messages), measured.reward
+    with _bar("Embedding", len(measured.messages)) as done:
+        parts = []
+        for start in range(0, len(measured.messages), EMBEDDED_AT_ONCE):
+            parts.append(router.vectors(measured.messages[start : start + EMBEDDED_AT_ONCE]))
+            done(len(parts[-1]))
+    vectors, rewards = np.vstack(parts), measured.reward
     teachers, seed = [teacher.name for teacher in run.config.teachers], run.config.seed
     choices = {
         "router": router.head.coefficients(vectors[test]),
@@ -79,11 +102,35 @@ def _measure(name: str, *, with_curve: bool) -> dict[str, Any]:
     }
     found = {"run": run.name, "teachers": teachers, **evaluation.table(choices, rewards[test], teachers, seed=seed)}
     if with_curve:
-        found["curve"] = evaluation.curve(
-            vectors[train], rewards[train], vectors[test], rewards[test], run.config.router, run.config.preferences,
-            seed=seed,
-        )  # fmt: skip
+        with _bar("Training on fewer", sum(evaluation.curve_sizes(len(train)))) as done:
+            found["curve"] = evaluation.curve(
+                vectors[train], rewards[train], vectors[test], rewards[test], run.config.router,
+                run.config.preferences, seed=seed, on_point=done,
+            )  # fmt: skip
     return found
+
+
+@contextmanager
+def _bar(what: str, prompts: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error, where that is a terminal; takes how many prompts more are done."""
+    from rich import progress
+
+    from persyn.cli import show
+
+    class Rate(progress.ProgressColumn):
+        def render(self, task: progress.Task) -> str:
+            return f"{task.speed:,.1f}/s" if task.speed else ""
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.TextColumn("{task.completed:,.0f} of {task.total:,.0f} prompts"),
+        Rate(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=show.err, disable=not show.err.is_terminal) as bar:
+        task = bar.add_task(what, total=prompts)
+        yield lambda count: bar.advance(task, count)
 
 
 def _methods(found: dict[str, Any]) -> "Table":

@@ -64,14 +64,20 @@ def learning_curve(path: Path, *, title: str, points: Sequence[Mapping[str, Any]
     save(figure, path)
 
 
+def kind_of(path: Path) -> str:
+    """The format that the file's name ends in. Raises InputError for a name that ends in none of FORMATS."""
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise InputError(f"{path}: plots are written as {', '.join(FORMATS)}. Give the file a name that ends in one.")
+    return kind
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write the figure in the format that the file's name ends in; the same figure gives the same SVG.
 
     Raises InputError.
     """
-    kind = path.suffix.removeprefix(".").lower()
-    if kind not in FORMATS:
-        raise InputError(f"{path}: plots are written as {', '.join(FORMATS)}. Give the file a name that ends in one.")
+    kind = kind_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with matplotlib.rc_context({"svg.hashsalt": "persyn", "text.parse_math": False}):

@@ -1,6 +1,6 @@
 """How a router does on prompts it never saw, beside what else could have chosen the teachers, and what that advises."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -75,17 +75,24 @@ def table(choices: Mapping[str, Floats], rewards: Floats, teachers: Sequence[str
     }
 
 
+def curve_sizes(prompts: int, points: int = 6) -> list[int]:
+    """How many training prompts each point of `curve` takes: doubling up to all of them."""
+    return sorted({prompts // 2**halvings for halvings in range(points)} - {0, 1, 2, 3})
+
+
 def curve(
     vectors: Floats, rewards: Floats, new: Floats, new_rewards: Floats, config: Router, preferences: Preferences,
-    *, seed: int, points: int = 6,
+    *, seed: int, on_point: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """The router's mean reward after the first n of the shuffled training prompts, n doubling up to all of them."""
+    """The router's mean reward after the first n of the shuffled training prompts, for each n of `curve_sizes`.
+
+    Each head is chosen and fitted anew, on a frozen backbone's vectors. `on_point` gets each n when it is done.
+    """
     order = np.random.default_rng(seed).permutation(len(vectors))
-    sizes = sorted({len(order) // 2**halvings for halvings in range(points)} - {0, 1, 2, 3})
     result = []
-    for size in sizes:
+    for size in curve_sizes(len(order)):
         part = order[:size]
-        made, _ = head.select(vectors[part], rewards[part], preferences, folds=config.folds, seed=seed)
+        made = _head(vectors[part], rewards[part], config, preferences, seed)
         got = earned(made.coefficients(new), new_rewards)
         static = earned(np.broadcast_to(means(rewards[part]), new_rewards.shape), new_rewards)
         result.append({
@@ -95,7 +102,15 @@ def curve(
             "hit_at_1": hit_at_k(made.coefficients(new), new_rewards, 1),
             "hit_at_3": hit_at_k(made.coefficients(new), new_rewards, 3),
         })  # fmt: skip
+        if on_point is not None:
+            on_point(size)
     return result
+
+
+def _head(vectors: Floats, rewards: Floats, config: Router, preferences: Preferences, seed: int) -> head.Head:
+    if config.head == "plain":
+        return head.plain(vectors, rewards, preferences, seed=seed)
+    return head.select(vectors, rewards, preferences, folds=config.folds, seed=seed)[0]
 
 
 def _plain(interval: Interval | None) -> list[float] | None:
