@@ -4,13 +4,19 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from persyn.errors import ConfigError
+
 
 class Settings(NamedTuple):
-    """Where this process stands. An address that is None means the embedded service under `home`."""
+    """Where this process stands. An address that is None means the embedded service under `home`.
+
+    `train_processes` is over how many a router's backbone is trained; None means one for each GPU.
+    """
 
     home: Path
     database_url: str | None
     broker_url: str | None
+    train_processes: int | None = None
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -18,4 +24,14 @@ class Settings(NamedTuple):
             home=Path(os.environ.get("PERSYN_HOME") or ".persyn").resolve(),
             database_url=os.environ.get("PERSYN_DATABASE_URL") or None,
             broker_url=os.environ.get("PERSYN_BROKER_URL") or None,
+            train_processes=_count("PERSYN_TRAIN_PROCESSES"),
         )
+
+
+def _count(name: str) -> int | None:
+    value = os.environ.get(name)
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit() and 1 <= int(value) <= 1024):
+        raise ConfigError(f"The environment variable {name} is {value!r}: expected a whole number from 1 to 1024.")
+    return int(value)

@@ -3,25 +3,35 @@
 The head starts with zero weights and the Bradley-Terry strengths as its bias, the best router that does not look at
 the prompt. Prompts kept aside from the training ones say when to stop, and the state kept is the one with their
 lowest loss, that start included: a prompt set without a signal gives the static best, never something worse.
+
+Several GPUs share each step's prompts: every process reads its part, and the gradients are added up before the step, so
+that a training takes the same steps on any number of them. The processes train into the checkpoint; whoever asked for
+the training then goes on from it, and finds it at its end.
 """
 
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import accelerate
 import numpy as np
 import torch
+import torch.multiprocessing
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from persyn import config
+from persyn.config import Settings
+from persyn.errors import ModelError
 from persyn.preferences.pairs import Pairs, pairs
 from persyn.router.dataset import collate
-from persyn.router.model import RouterModel
+from persyn.router.model import Pooling, RouterModel, untrained
 
 Floats = NDArray[np.float64]
 
@@ -59,18 +69,42 @@ def finetune(
 
     With `checkpoint` its state is written there every `checkpoint_steps` steps and every epoch, and what is there is
     gone on from. On one machine a training that was killed ends in the very state of one that was not.
+    `on_step` is called from this process, also where others train. Raises ModelError where those fail.
     """
-    with torch.random.fork_rng():  # dropout draws from the global generator, which is the caller's
+    known = pairs(rewards, **preferences.model_dump())
+    device = model.head.weight.device
+    gpus = torch.cuda.device_count() if device.type == "cuda" else 1
+    processes = Settings.from_environment().train_processes or gpus
+    with contextlib.ExitStack() as stack:
+        # Dropout draws from the global generator, which is the caller's.
+        stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         torch.manual_seed(seed)
-        run = _Training(model, rows, pairs(rewards, **preferences.model_dump()), config, seed, checkpoint)
-        return run.fit(on_epoch or (lambda epoch: None), on_step or (lambda step: None))
+        run = _Training(model, rows, known, config, seed, checkpoint)
+        if processes > 1:
+            run.checkpoint = met = checkpoint or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "checkpoint"
+            if not met.exists():
+                run.save()
+            asked = _Asked(
+                model.backbone.config, model.pooling, rewards.shape[1], rows, known, config, seed, met, device.type
+            )
+            with run.elsewhere():
+                _train_together(processes, asked, on_step or _ignore)
+        return run.fit(on_epoch or _ignore, on_step or _ignore)
+
+
+def _ignore(_: object) -> None:
+    pass
 
 
 class _Training:
+    """`state`: of the processes that train together; None where there is one."""
+
     def __init__(
         self, model: RouterModel, rows: Sequence[list[int]], known: Pairs, config: config.Router, seed: int,
-        checkpoint: Path | None,
+        checkpoint: Path | None, state: accelerate.PartialState | None = None,
     ) -> None:  # fmt: skip
+        self.rank: int = state.process_index if state else 0
+        self.processes: int = state.num_processes if state else 1
         self.model, self.rows, self.config, self.seed, self.checkpoint = model, rows, config, seed, checkpoint
         self.device = model.head.weight.device
         self.target = torch.from_numpy(known.target).float().to(self.device)
@@ -87,23 +121,34 @@ class _Training:
         self.optimiser = torch.optim.AdamW(groups, lr=config.learning_rate)
         self.epochs: list[Epoch] = []
         self.step, self.running = 0, 0.0  # within the epoch: steps done, and the weighted loss so far
-        self.best = model.trained_state()
+        self.best = model.trained_state() if self.rank == 0 else {}
 
     def fit(self, on_epoch: Callable[[Epoch], None], on_step: Callable[[int], None]) -> list[Epoch]:
-        if not self._resume():
+        self._resume()
+        if not self.epochs:
             self.epochs = [Epoch(0, self._loss(self.training), self._loss(self.held_out))]
         for epoch in self.epochs:
             on_epoch(epoch)
         while len(self.epochs) <= self.config.epochs and len(self.epochs) - 1 - self._best() < self.config.patience:
             train_loss = self._pass(on_step)
             self.epochs.append(Epoch(len(self.epochs), train_loss, self._loss(self.held_out)))
-            if self._best() == len(self.epochs) - 1:
+            if self._best() == len(self.epochs) - 1 and self.rank == 0:
                 self.best = self.model.trained_state()
             self.step, self.running = 0, 0.0
-            self._save()
+            self.save()
             on_epoch(self.epochs[-1])
-        self.model.restore({name: tensor.to(self.device) for name, tensor in self.best.items()})
+        if self.rank == 0:
+            self.model.restore({name: tensor.to(self.device) for name, tensor in self.best.items()})
         return self.epochs
+
+    @contextlib.contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """The GPU is other processes' meanwhile."""
+        self.model.cpu()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        yield
+        self.model.to(self.device)
 
     def _best(self) -> int:
         return min(self.epochs, key=lambda epoch: epoch.held_out_loss).number  # of equals the first
@@ -116,29 +161,47 @@ class _Training:
         for number, start in enumerate(range(0, len(shuffled), size)):
             if number < self.step:
                 continue
-            part = shuffled[start : start + size]
-            total = self.weight[part].sum().clamp(min=1e-12)
-            self.optimiser.zero_grad()
-            for at in range(0, len(part), self.config.batch_size):
-                batch = part[at : at + self.config.batch_size]
-                loss = bradley_terry_loss(self._forward(batch), self.target[batch], self.weight[batch])
-                (loss / total).backward()
-                self.running += float(loss.detach())
-            self.optimiser.step()
+            self.running += self._step(shuffled[start : start + size])
             self.step = number + 1
             if self.step % self.config.checkpoint_steps == 0:
-                self._save()
+                self.save()
             on_step(self.step)
         return self.running / max(float(self.weight[shuffled].sum()), 1e-12)
 
+    def _step(self, part: list[int]) -> float:
+        """One step of the optimiser by these prompts, of which each process reads its own; their loss, summed."""
+        total = self.weight[part].sum().clamp(min=1e-12)
+        own = part[self.rank :: self.processes]
+        # A process without a prompt reads one for nothing, as each must have a gradient to add.
+        counted, own = (1.0, own) if own else (0.0, part[:1])
+        done = 0.0
+        self.optimiser.zero_grad()
+        for at in range(0, len(own), self.config.batch_size):
+            batch = own[at : at + self.config.batch_size]
+            loss = counted * bradley_terry_loss(self._forward(batch), self.target[batch], self.weight[batch])
+            (loss / total).backward()
+            done += float(loss.detach())
+        if self.processes > 1:
+            for tensor in self.model.parameters():
+                if tensor.grad is not None:
+                    tensor.grad = accelerate.utils.reduce(tensor.grad, "sum")
+        self.optimiser.step()
+        return self._sum(done)
+
     def _loss(self, indices: list[int]) -> float:
         self.model.eval()
-        loss = 0.0
+        loss, size = 0.0, self.config.batch_size
         with torch.no_grad():
-            for start in range(0, len(indices), self.config.batch_size):
-                part = indices[start : start + self.config.batch_size]
+            for start in range(self.rank * size, len(indices), self.processes * size):
+                part = indices[start : start + size]
                 loss += float(bradley_terry_loss(self._forward(part), self.target[part], self.weight[part]))
-        return loss / max(float(self.weight[indices].sum()), 1e-12)
+        return self._sum(loss) / max(float(self.weight[indices].sum()), 1e-12)
+
+    def _sum(self, value: float) -> float:
+        """The same number in every process, so that all of them stop at the same epoch."""
+        if self.processes == 1:
+            return value
+        return float(accelerate.utils.reduce(torch.tensor(value, dtype=torch.float64, device=self.device), "sum"))
 
     def _forward(self, part: list[int]) -> Tensor:
         half = self.config.dtype == "bfloat16" or (self.config.dtype == "auto" and self.device.type == "cuda")
@@ -148,8 +211,15 @@ class _Training:
         result: Tensor = self.model.head(vectors.float())  # the head's margins are finer than bfloat16
         return result
 
-    def _save(self) -> None:
+    def _random(self) -> list[Tensor]:
+        return [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.device)] if self.device.type == "cuda" else [])]
+
+    def save(self) -> None:
         if self.checkpoint is None:
+            return
+        # Each process has drawn numbers of its own.
+        random = accelerate.utils.gather_object([self._random()]) if self.processes > 1 else [self._random()]
+        if self.rank > 0:
             return
         state = {
             "model": self.model.trained_state(),
@@ -158,7 +228,7 @@ class _Training:
             "epochs": [list(epoch) for epoch in self.epochs],
             "step": self.step,
             "running": self.running,
-            "random": torch.get_rng_state(),
+            "generators": random,
         }
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self.checkpoint.parent, prefix=".checkpoint.", delete=False) as file:
@@ -167,13 +237,69 @@ class _Training:
             os.fsync(file.fileno())
         os.replace(file.name, self.checkpoint)
 
-    def _resume(self) -> bool:
+    def _resume(self) -> None:
         if self.checkpoint is None or not self.checkpoint.exists():
-            return False
+            return
         state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         self.model.restore(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.best, self.step, self.running = state["best"], state["step"], state["running"]
+        self.best = state["best"] if self.rank == 0 else {}
+        self.step, self.running = state["step"], state["running"]
         self.epochs = [Epoch(*epoch) for epoch in state["epochs"]]
-        torch.set_rng_state(state["random"])
-        return True
+        for own in state["generators"][self.rank : self.rank + 1]:  # none, where there were fewer processes
+            torch.set_rng_state(own[0])
+            if len(own) > 1 and self.device.type == "cuda":
+                torch.cuda.set_rng_state(own[1], self.device)
+
+
+class _Asked(NamedTuple):
+    """What a process needs to take part in a training; the weights are in the checkpoint."""
+
+    backbone: Any  # its configuration
+    pooling: Pooling
+    teachers: int
+    rows: Sequence[list[int]]
+    known: Pairs
+    config: config.Router
+    seed: int
+    checkpoint: Path
+    device: str
+
+
+def _train_together(processes: int, asked: _Asked, on_step: Callable[[int], None]) -> None:
+    """Train in so many processes to the end. Raises ModelError where one fails, and whatever `on_step` raises."""
+    context = torch.multiprocessing.get_context("spawn")  # a forked one may not use the GPU
+    steps = context.SimpleQueue()
+    with tempfile.TemporaryDirectory() as folder:
+        given = (processes, f"file://{folder}/processes", asked, steps, os.getpid())
+        started = torch.multiprocessing.spawn(_take_part, given, processes, join=False)
+        try:
+            while not started.join(timeout=0.2):
+                while not steps.empty():
+                    on_step(steps.get())
+        except (torch.multiprocessing.ProcessRaisedException, torch.multiprocessing.ProcessExitedException) as exc:
+            raise ModelError(f"One of {processes} processes that train the router failed: {exc}") from exc
+        finally:
+            for process in started.processes:
+                process.kill()
+                process.join()
+
+
+def _take_part(rank: int, processes: int, place: str, asked: _Asked, steps: Any, parent: int) -> None:
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    os.environ |= {name: str(number) for name, number in own.items()}
+    os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
+    state = accelerate.PartialState(cpu=asked.device == "cpu", init_method=place, rank=rank, world_size=processes)
+    torch.manual_seed(asked.seed + rank)
+    model = untrained(asked.backbone, pooling=asked.pooling, n_teachers=asked.teachers).to(state.device)
+    run = _Training(model, asked.rows, asked.known, asked.config, asked.seed, asked.checkpoint, state)
+    run.fit(_ignore, steps.put if rank == 0 else _ignore)
+    state.destroy_process_group()
+
+
+def _end_with(parent: int) -> None:
+    """A process that waits for the others of a dead training would hold its GPU for minutes."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

@@ -91,5 +91,11 @@ def load_backbone(path: str, *, revision: str | None = None) -> Backbone:
     return Backbone(network.eval(), tokenizer)
 
 
+def untrained(backbone: Any, *, pooling: Pooling, n_teachers: int) -> RouterModel:
+    """A whole model of a backbone's configuration, for `restore` to give it its weights."""
+    network = AutoModel.from_config(backbone, dtype=torch.float32)
+    return RouterModel(network, pooling=pooling, n_teachers=n_teachers, frozen=False)
+
+
 def choose_device(wish: str) -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if wish == "auto" else wish)

@@ -275,3 +275,20 @@ def test_the_papers_preset_stands_where_nothing_else_is_given() -> None:
     assert (paper.backbone, paper.pooling, paper.freeze_backbone, paper.head) == (
         "Qwen/Qwen2.5-1.5B", "mean", False, "plain",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, None), ("", None), ("1", 1), ("8", 8)])
+def test_the_number_of_training_processes_is_the_environments(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, expected: int | None
+) -> None:
+    monkeypatch.delenv("PERSYN_TRAIN_PROCESSES", raising=False)
+    if given is not None:
+        monkeypatch.setenv("PERSYN_TRAIN_PROCESSES", given)
+    assert Settings.from_environment().train_processes == expected
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "two", "1.5", "²", "99999"])
+def test_a_number_of_training_processes_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("PERSYN_TRAIN_PROCESSES", given)
+    with pytest.raises(ConfigError, match="PERSYN_TRAIN_PROCESSES is .*: expected a whole number from 1"):
+        Settings.from_environment()

@@ -20,7 +20,7 @@ def main(backbone: str, checkpoint: str, out: str) -> None:
     torch.set_num_threads(1)
     trained = train(
         PROMPTS, REWARDS, range(32), range(32, 40), CONFIG, 7, backbone, checkpoint=Path(checkpoint), device="cpu",
-        on_step=lambda step: print("step", step, flush=True),
+        on_step=lambda step: print("step", step, flush=True), on_epoch=lambda epoch: print("epoch", *epoch, flush=True),
     )  # fmt: skip
     print("sha256", save(trained, Path(out), {}), flush=True)
 
