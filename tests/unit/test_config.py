@@ -217,14 +217,14 @@ def test_without_addresses_the_services_are_the_embedded_ones(
     monkeypatch.chdir(tmp_path)
     for name in ("PERSYN_HOME", "PERSYN_DATABASE_URL", "PERSYN_BROKER_URL"):
         monkeypatch.delenv(name, raising=False) if empty is None else monkeypatch.setenv(name, empty)
-    assert Settings.from_environment() == (tmp_path / ".persyn", None, None)
+    assert Settings.from_environment() == Settings(tmp_path / ".persyn", None, None)
 
 
 def test_the_environment_says_where_the_services_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PERSYN_HOME", str(tmp_path))
     monkeypatch.setenv("PERSYN_DATABASE_URL", "postgresql://db")
     monkeypatch.setenv("PERSYN_BROKER_URL", "redis://broker")
-    assert Settings.from_environment() == (tmp_path, "postgresql://db", "redis://broker")
+    assert Settings.from_environment() == Settings(tmp_path, "postgresql://db", "redis://broker")
 
 
 def with_policy(policy: str, **options: Any) -> dict[str, Any]:
@@ -290,5 +290,5 @@ def test_the_number_of_training_processes_is_the_environments(
 @pytest.mark.parametrize("given", ["0", "-1", "two", "1.5", "²", "99999"])
 def test_a_number_of_training_processes_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("PERSYN_TRAIN_PROCESSES", given)
-    with pytest.raises(ConfigError, match="PERSYN_TRAIN_PROCESSES is .*: expected a whole number from 1"):
+    with pytest.raises(ConfigError, match=r"PERSYN_TRAIN_PROCESSES is .*: expected a whole number from 1"):
         Settings.from_environment()
