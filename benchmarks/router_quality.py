@@ -23,6 +23,7 @@ from persyn.inference import load
 from persyn.router import evaluation, train
 from persyn.router.dataset import tokenise
 from persyn.router.model import RouterModel, choose_device, load_backbone
+from persyn.router.surface import surface
 
 Floats = NDArray[np.float64]
 
@@ -89,6 +90,9 @@ def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace,
     vectors = embedded(everything.messages, Router(**{**BACKBONES[name], "freeze_backbone": True}), path, args.cache)
     embedding = time.perf_counter() - started
     rewards = np.concatenate([learn.rewards, test.rewards]) if test else learn.rewards
+    # What the router is given beside the backbone's vectors; the baselines have those alone.
+    beside = surface(everything.messages) if config.sees_surface else np.empty((len(vectors), 0))
+    seen = np.hstack([vectors, beside])
     tables, seconds, chosen = [], [], []
     for seed in range(args.first_seed, args.first_seed + (args.seeds if config.freeze_backbone else 1)):
         order = np.random.default_rng(seed).permutation(len(learn.rewards))
@@ -98,17 +102,16 @@ def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace,
         started = time.perf_counter()
         trained = train.train(
             everything.messages, rewards, own, val, config, seed, path, preferences=Preferences(),
-            vectors=vectors if config.freeze_backbone else None,
+            vectors=seen if config.freeze_backbone else None,
         )  # fmt: skip
         seconds.append(time.perf_counter() - started)
-        seen = vectors
         if trained.model is not None:
             rows = tokenise(load_backbone(path), everything.messages, config.max_length)
             seen = train.embed(trained.model, rows, 32)
         choices = evaluation.baselines(vectors[own], rewards[own], vectors[val], rewards[val], seed=seed)
         choices["router"] = trained.head.coefficients(seen[val])
         tables.append(evaluation.table(choices, rewards[val], teachers, seed=seed))
-        chosen.append({key: trained.metrics.get(key) for key in ("kernel", "shrinkage", "blended", "best_epoch")})
+        chosen.append({key: trained.metrics.get(key) for key in ("shrinkage", "best_epoch")})
         show(name, tables, seconds)
     return {"tables": tables, "training_seconds": seconds, "embedding_seconds": embedding, "chosen": chosen}
 

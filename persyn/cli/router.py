@@ -96,9 +96,10 @@ def _measure(name: str, *, with_curve: bool) -> dict[str, Any]:
             done(len(parts[-1]))
     vectors, rewards = np.vstack(parts), measured.reward
     teachers, seed = [teacher.name for teacher in run.config.teachers], run.config.seed
+    pooled = router.pooled(vectors)
     choices = {
         "router": router.head.coefficients(vectors[test]),
-        **evaluation.baselines(vectors[train], rewards[train], vectors[test], rewards[test], seed=seed),
+        **evaluation.baselines(pooled[train], rewards[train], pooled[test], rewards[test], seed=seed),
     }
     found = {"run": run.name, "teachers": teachers, **evaluation.table(choices, rewards[test], teachers, seed=seed)}
     if with_curve:

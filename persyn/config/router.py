@@ -30,6 +30,7 @@ class Router(Strict):
     revision: str | None = None
     pooling: Literal["mean", "last", "layers"] = "layers"
     freeze_backbone: bool = True
+    surface: bool = Field(default=True, description="a frozen backbone's head also sees how a prompt is written")
     max_length: int = Field(default=512, ge=8)
     head: Literal["cross_validated", "plain"] = Field(
         default="cross_validated", description="of a frozen backbone: shrunk as held-out reward asks, or as it is"
@@ -47,6 +48,10 @@ class Router(Strict):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     gradient_checkpointing: bool = False
     checkpoint_steps: int = Field(default=200, ge=1, description="steps after which training can go on when killed")
+
+    @property
+    def sees_surface(self) -> bool:
+        return self.surface and self.freeze_backbone
 
     @model_validator(mode="before")
     @classmethod

@@ -29,7 +29,10 @@ ADVICE = (
 
 
 def baselines(vectors: Floats, rewards: Floats, new: Floats, new_rewards: Floats, *, seed: int) -> dict[str, Floats]:
-    """Coefficients (Q, M) of everything the router is compared with; `oracle` looks at the answers' rewards."""
+    """Coefficients (Q, M) of everything the router is compared with; `oracle` looks at the answers' rewards.
+
+    vectors, new: (P, D) and (Q, D) of the backbone alone.
+    """
     shape = new_rewards.shape
     return {
         "static": np.broadcast_to(means(rewards), shape),
@@ -92,7 +95,7 @@ def curve(
     result = []
     for size in curve_sizes(len(order)):
         part = order[:size]
-        made = _head(vectors[part], rewards[part], config, preferences, seed)
+        made, _ = head.fit(vectors[part], rewards[part], config, preferences, seed=seed)
         got = earned(made.coefficients(new), new_rewards)
         static = earned(np.broadcast_to(means(rewards[part]), new_rewards.shape), new_rewards)
         result.append({
@@ -105,12 +108,6 @@ def curve(
         if on_point is not None:
             on_point(size)
     return result
-
-
-def _head(vectors: Floats, rewards: Floats, config: Router, preferences: Preferences, seed: int) -> head.Head:
-    if config.head == "plain":
-        return head.plain(vectors, rewards, preferences, seed=seed)
-    return head.select(vectors, rewards, preferences, folds=config.folds, seed=seed)[0]
 
 
 def _plain(interval: Interval | None) -> list[float] | None:

@@ -1,11 +1,11 @@
 """The router's head on a frozen backbone: Bradley-Terry coefficients π(x) = b + W·φ(e(x)), fitted as a convex problem.
 
 The bias b holds what is true of the teachers on every prompt. How much a prompt may add to it is not ours to guess:
-shrinkage and feature map are chosen by cross-validation on held-out *reward*, which is what routing is for, and
-nothing at all is always one of the choices. Where the prompts say nothing, the router is the static best.
+the shrinkage is chosen by cross-validation on held-out *reward*, which is what routing is for, and nothing at all is
+always one of the choices. Where the prompts say nothing, the router is the static best.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from persyn.config import Preferences
+from persyn.config import Preferences, Router
 from persyn.preferences.pairs import Pairs, incidence, pairs
-from persyn.router.features import KERNELS, Features, features
+from persyn.router.features import KERNEL, Features, features
+from persyn.router.surface import WIDTH
 
 Floats = NDArray[np.float64]
 
 SHRINKAGE = (1e-2, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # from nearly nothing to nearly free
 PRIOR = 1e-4  # on the bias: a teacher that never loses stays finite
-RIDGE = 3.0  # of the regression that `blended` adds; its scale is the preferences' own
 STEPS, STEPS_IN_TRIALS = 200, 40  # of L-BFGS: a trial's held-out reward is known long before its last digit
 
 
@@ -35,72 +35,72 @@ class Head(NamedTuple):
         return np.asarray(self.features.of(vectors) @ self.weights + self.bias)
 
     def tensors(self) -> dict[str, Floats]:
-        """What an artifact keeps besides the kernel's name."""
-        made = self.features
-        kept = {**made._asdict(), "weights": self.weights, "bias": self.bias}
-        return {f"map.{name}": value for name, value in kept.items() if name != "kernel"}
+        """What an artifact keeps besides the kernel's name and the width of the backbone's part."""
+        kept = {**self.features._asdict(), "weights": self.weights, "bias": self.bias}
+        return {f"map.{name}": value for name, value in kept.items() if name not in ("kernel", "pooled")}
 
     @classmethod
-    def from_tensors(cls, kernel: str, tensors: Mapping[str, NDArray[np.float32]]) -> "Head":
+    def from_tensors(cls, kernel: str, pooled: int | None, tensors: Mapping[str, NDArray[np.float32]]) -> "Head":
+        """pooled: all of the vector where it is None."""
         names = ("centre", "spread", "landmarks", "projection", "mean", "weights", "bias")
         kept = [tensors[f"map.{name}"].astype(np.float64) for name in names]
-        return cls(Features(kernel, *kept[:5]), *kept[5:])
-
-
-class Candidate(NamedTuple):
-    kernel: str
-    shrinkage: float  # infinite: the static best
-    blended: bool  # with a regression on the rewards themselves
+        return cls(Features(kernel, len(kept[0]) if pooled is None else pooled, *kept[:5]), *kept[5:])
 
 
 class Choice(NamedTuple):
     """What the cross-validation chose, and its mean reward on prompts left out beside the static best's."""
 
-    kernel: str
     shrinkage: float
-    blended: bool
     reward: float
     static_reward: float
 
-    def as_metrics(self) -> dict[str, float | str | None]:
+    def as_metrics(self) -> dict[str, float | None]:
         return {
-            "kernel": self.kernel,
             "shrinkage": None if np.isinf(self.shrinkage) else self.shrinkage,
-            "blended": float(self.blended),
             "held_out_reward": self.reward,
             "static_held_out_reward": self.static_reward,
         }
 
 
-STATIC = Candidate("static", np.inf, False)
+CAUTION = (
+    0.5  # standard errors by which held-out prompts must speak for routing; 1 lost more on what there was to learn
+)
+STATIC = np.inf  # the shrinkage that leaves nothing but the bias
+
+
+def fit(
+    vectors: Floats, rewards: Floats, config: Router, preferences: Preferences, *, seed: int
+) -> tuple[Head, dict[str, float | None]]:
+    """The head that the configuration asks for, and how it was found. vectors (P, D) as `train.see` gives them."""
+    pooled = vectors.shape[1] - (WIDTH if config.sees_surface else 0)
+    if config.head == "plain":
+        return plain(vectors, rewards, preferences, seed=seed, pooled=pooled), {}
+    made, choice = select(vectors, rewards, preferences, folds=config.folds, seed=seed, pooled=pooled)
+    return made, choice.as_metrics()
 
 
 def select(
-    vectors: Floats, rewards: Floats, preferences: Preferences, *, folds: int, seed: int,
-    kernels: Sequence[str] = KERNELS,
-) -> tuple[Head, Choice]:  # fmt: skip
-    """Choose kernel and shrinkage on the prompts given, and fit on all of them. vectors (P, D), rewards (P, M)."""
-    usable = np.flatnonzero((~np.isnan(rewards)).sum(axis=1) >= 2)
+    vectors: Floats, rewards: Floats, preferences: Preferences, *, folds: int, seed: int, pooled: int | None = None
+) -> tuple[Head, Choice]:
+    """Choose the shrinkage on the prompts given, and fit on all of them. vectors (P, D), rewards (P, M)."""
+    usable, teachers = np.flatnonzero((~np.isnan(rewards)).sum(axis=1) >= 2), rewards.shape[1]
     if usable.size == 0:
-        known = pairs(rewards, **preferences.model_dump())
-        return next(path(vectors, known, rewards, "linear", seed=seed))[1], Choice(*STATIC, 0.0, 0.0)
+        made = features(vectors, "linear", seed=seed, pooled=pooled)
+        return Head(made, np.zeros((len(made.mean), teachers)), np.zeros(teachers)), Choice(STATIC, 0.0, 0.0)
     vectors, rewards = vectors[usable], rewards[usable]
     part = np.random.default_rng(seed).permutation(len(rewards)) % folds
-    earned: dict[Candidate, Floats] = {}
+    earned: dict[float, Floats] = {}
     for fold in range(min(folds, len(rewards))):
         train, test = np.flatnonzero(part != fold), np.flatnonzero(part == fold)
         known = pairs(rewards[train], **preferences.model_dump())
-        for kernel in kernels:
-            trials = path(vectors[train], known, rewards[train], kernel, seed=seed, steps=STEPS_IN_TRIALS)
-            for candidate, head in trials:
-                held = earned.setdefault(candidate, np.zeros(len(rewards)))
-                held[test] = chosen_reward(head.coefficients(vectors[test]), rewards[test])
+        made = features(vectors[train], KERNEL, seed=seed, pooled=pooled)
+        for shrinkage, head in path(made, vectors[train], known, teachers, steps=STEPS_IN_TRIALS):
+            held = earned.setdefault(shrinkage, np.zeros(len(rewards)))
+            held[test] = chosen_reward(head.coefficients(vectors[test]), rewards[test])
     chosen = _decide(earned)
-    known = pairs(rewards, **preferences.model_dump())
-    fitted = kernels[0] if chosen == STATIC else chosen.kernel
-    heads = dict(path(vectors, known, rewards, fitted, seed=seed, until=chosen.shrinkage))
-    means = {key: float(values.mean()) if values.size else 0.0 for key, values in earned.items()}
-    return heads[chosen], Choice(*chosen, means.get(chosen, 0.0), means.get(STATIC, 0.0))
+    made = features(vectors, KERNEL, seed=seed, pooled=pooled)
+    heads = dict(path(made, vectors, pairs(rewards, **preferences.model_dump()), teachers, until=chosen))
+    return heads[chosen], Choice(chosen, float(earned[chosen].mean()), float(earned[STATIC].mean()))
 
 
 def static(known: Pairs, teachers: int) -> Floats:
@@ -108,44 +108,25 @@ def static(known: Pairs, teachers: int) -> Floats:
     return _fit(np.empty((len(known.weight), 0)), known, teachers, np.inf)[1]
 
 
-def plain(vectors: Floats, rewards: Floats, preferences: Preferences, *, seed: int) -> Head:
+def plain(vectors: Floats, rewards: Floats, preferences: Preferences, *, seed: int, pooled: int | None = None) -> Head:
     """The paper's head on a frozen backbone: linear, as good as free, nothing selected."""
     known = pairs(rewards, **preferences.model_dump())
-    made = features(vectors, "linear", seed=seed)
+    made = features(vectors, "linear", seed=seed, pooled=pooled)
     return Head(made, *_fit(made.of(vectors), known, rewards.shape[1], 1e-6))
 
 
 def path(
-    vectors: Floats, known: Pairs, rewards: Floats, kernel: str, *, seed: int, until: float = 0.0, steps: int = STEPS
-) -> Iterator[tuple[Candidate, Head]]:
-    """Heads from the static best to the freest one, each fit starting from the one before, alone and blended."""
-    made = features(vectors, kernel, seed=seed)
-    seen, teachers = made.of(vectors), rewards.shape[1]
-    bias = static(known, teachers)
-    weights = np.zeros((seen.shape[1], teachers))
+    made: Features, vectors: Floats, known: Pairs, teachers: int, *, until: float = 0.0, steps: int = STEPS
+) -> Iterator[tuple[float, Head]]:
+    """Shrinkage and head, from the static best to the freest one, each fit starting from the one before."""
+    seen = made.of(vectors)
+    weights, bias = np.zeros((seen.shape[1], teachers)), static(known, teachers)
     yield STATIC, Head(made, weights, bias)
-    regressed = _regress(seen, rewards)
     for shrinkage in SHRINKAGE:
         if shrinkage < until:
             return
         weights, bias = _fit(seen, known, teachers, shrinkage, (weights, bias), steps)
-        yield Candidate(kernel, shrinkage, False), Head(made, weights, bias)
-        yield Candidate(kernel, shrinkage, True), Head(made, _blend(seen, weights, regressed), bias)
-
-
-def _regress(seen: Floats, rewards: Floats) -> Floats:
-    """(F, M) ridge regression of each teacher's lead over its prompt's mean reward; a missing one is no lead."""
-    known = ~np.isnan(rewards)
-    mean = np.where(known, rewards, 0.0).sum(axis=1, keepdims=True) / np.maximum(known.sum(axis=1, keepdims=True), 1)
-    lead = np.where(known, rewards - mean, 0.0)
-    lead = np.where(known, lead - lead.sum(axis=0) / np.maximum(known.sum(axis=0), 1), 0.0)
-    return np.asarray(np.linalg.solve(seen.T @ seen + RIDGE * np.eye(seen.shape[1]), seen.T @ lead))
-
-
-def _blend(seen: Floats, weights: Floats, regressed: Floats) -> Floats:
-    """Half the preferences' weights and half the regression's, at the preferences' scale: log-odds stay log-odds."""
-    spread, other = float((seen @ weights).std()), float((seen @ regressed).std())
-    return (weights + regressed * (spread / other)) / 2 if other > 0 else weights
+        yield shrinkage, Head(made, weights, bias)
 
 
 def _fit(
@@ -181,21 +162,9 @@ def chosen_reward(coefficients: Floats, rewards: Floats) -> Floats:
     return np.asarray(rewards[np.arange(len(rewards)), offered.argmax(axis=1)])
 
 
-def _decide(earned: dict[Candidate, Floats]) -> Candidate:
-    """The best mean, or the most shrunken one that no more than half its standard error separates from it.
-
-    Against nothing at all a whole standard error is asked: routing must earn its keep.
-    """
-    if STATIC not in earned or len(earned) < 2:
-        return STATIC
-    best = max(earned, key=lambda key: float(earned[key].mean()))
-
-    def behind(key: Candidate) -> float:
-        gap = earned[best] - earned[key]
-        error = float(gap.std(ddof=1)) / np.sqrt(len(gap)) if len(gap) > 1 else np.inf
-        return float(gap.mean()) / error if error > 0 else 0.0
-
-    if behind(STATIC) <= 1.0:
-        return STATIC
-    alike = [key for key in earned if key != STATIC and key._replace(shrinkage=best.shrinkage) == best]
-    return max((key for key in alike if behind(key) <= 0.5), key=lambda key: key.shrinkage)
+def _decide(earned: Mapping[float, Floats]) -> float:
+    """The shrinkage of the best mean, or the static best where no more than half a standard error separates the two."""
+    best = max(earned, key=lambda shrinkage: float(earned[shrinkage].mean()))
+    gap = earned[best] - earned[STATIC]
+    error = float(gap.std(ddof=1)) / np.sqrt(len(gap)) if len(gap) > 1 else np.inf
+    return best if gap.mean() > CAUTION * error else STATIC

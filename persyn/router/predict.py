@@ -15,7 +15,7 @@ from persyn.router.features import scaled, standard
 from persyn.router.head import Head
 from persyn.router.model import RouterModel, choose_device, load_backbone
 from persyn.router.nearby import nearest
-from persyn.router.train import embed
+from persyn.router.train import see
 
 
 class Look(NamedTuple):
@@ -38,8 +38,8 @@ class Router:
             n_teachers=self.description["n_teachers"],
             frozen=self.description["freeze_backbone"],
         ).to(choose_device(device))
-        self.head = Head.from_tensors(self.description["kernel"], tensors)
-        calibration = tensors["calibration.vectors"].astype(np.float64)
+        self.head = Head.from_tensors(self.description["kernel"], self.description.get("pooled"), tensors)
+        calibration = self.pooled(tensors["calibration.vectors"].astype(np.float64))
         self._place = standard(calibration)
         self._known = scaled(calibration, *self._place)
         if not self.description["freeze_backbone"]:
@@ -55,9 +55,17 @@ class Router:
         """Coefficients and so many nearest calibration training prompts by cosine, from one forward pass."""
         vectors = self.vectors(prompts, batch_size)
         ids = self.description["prompt_ids"]
-        near = nearest(scaled(vectors, *self._place), self._known, neighbours) if ids else [()] * len(vectors)
+        near = (
+            nearest(scaled(self.pooled(vectors), *self._place), self._known, neighbours) if ids else [()] * len(vectors)
+        )
         return Look(self.head.coefficients(vectors), [[ids[row] for row in rows] for rows in near])
 
     def vectors(self, prompts: Sequence[Messages], batch_size: int = 64) -> NDArray[np.float64]:
         """(P, D): what `look` sees of the prompts."""
-        return embed(self._model, tokenise(self._backbone, prompts, self.description["max_length"]), batch_size)
+        rows = tokenise(self._backbone, prompts, self.description["max_length"])
+        made = self.head.features
+        return see(self._model, rows, prompts, beside=made.pooled < len(made.centre), batch_size=batch_size)
+
+    def pooled(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The part of `vectors` that the backbone made."""
+        return vectors[:, : self.head.features.pooled]

@@ -1,8 +1,9 @@
 """Trains the router on calibration rewards: P(B ≻ A | x) = σ(zᵀπ(x)), z = +1 at B and -1 at A; binary cross-entropy.
 
 All pairs of a prompt cost one forward pass, since each is a difference of two of the same M coefficients.
-A frozen backbone is asked once for each prompt's vector, and the head is a convex fit (see `head`); otherwise the
-whole model is trained (see `finetune`). The validation prompts are only measured, never trained on or stopped by.
+A frozen backbone is asked once for each prompt's vector, and the head is a convex fit (see `head`) to that and to how
+the prompt is written (see `surface`); otherwise the whole model is trained (see `finetune`). The validation prompts are
+only measured, never trained on or stopped by.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from persyn.router.features import unchanged
 from persyn.router.finetune import Epoch, finetune
 from persyn.router.metrics import evaluate
 from persyn.router.model import Backbone, RouterModel, choose_device, load_backbone
+from persyn.router.surface import surface
 
 Floats = NDArray[np.float64]
 Indices = Sequence[int] | NDArray[np.intp]
@@ -66,7 +68,7 @@ def train(
     """Train on prompts[train_idx], measure by prompts[val_idx].
 
     rewards: (P, M) combined rewards, NaN where missing. prompt_ids: (P,) what `Router.neighbours` calls the prompts.
-    vectors: (P, D) of a frozen backbone, where they are known already.
+    vectors: (P, D) that `see` gave, where they are known already.
     The same arguments give the same router on the same machine. Raises ModelError if the backbone cannot be loaded.
     """
     learnt_from, tested = np.asarray(train_idx, dtype=np.intp), np.asarray(val_idx, dtype=np.intp)
@@ -85,7 +87,7 @@ def train(
                 model, own, rewards[learnt_from], config, wish, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch,
                 on_step=on_step,
             )  # fmt: skip
-        vectors = embed(model, rows, config.batch_size)
+        vectors = see(model, rows, prompts, beside=config.sees_surface, batch_size=config.batch_size)
     seen = vectors[learnt_from]
     made, extra = _head(model, epochs, seen, rewards[learnt_from], config, wish, seed)
     measured = evaluate(made.coefficients(vectors[tested]), rewards[tested], static=static)
@@ -103,10 +105,18 @@ def _head(
         best = min(epochs, key=lambda epoch: epoch.held_out_loss)
         found = {"best_epoch": float(best.number), "held_out_loss": best.held_out_loss}
         return head.Head(unchanged(seen.shape[1]), *_linear(model)), found
-    if config.head == "plain":
-        return head.plain(seen, rewards, wish, seed=seed), {}
-    made, choice = head.select(seen, rewards, wish, folds=config.folds, seed=seed)
-    return made, choice.as_metrics()
+    return head.fit(seen, rewards, config, wish, seed=seed)
+
+
+def see(
+    model: RouterModel, rows: Sequence[list[int]], prompts: Sequence[Messages], *, beside: bool, batch_size: int = 64
+) -> Floats:
+    """(P, D): what the head is given of the prompts, whose token ids are `rows`.
+
+    The backbone's vectors, and `beside` them the measures of their surface.
+    """
+    vectors = embed(model, rows, batch_size)
+    return np.hstack([vectors, surface(prompts)]) if beside else vectors
 
 
 def embed(model: RouterModel, rows: Sequence[list[int]], batch_size: int = 64) -> Floats:
@@ -136,6 +146,7 @@ def save(trained: Trained, folder: Path, meta: dict[str, Any]) -> str:
         **meta,
         **trained.config.model_dump(mode="json"),
         "kernel": trained.head.features.kernel,
+        "pooled": trained.head.features.pooled,
         "prompt_ids": trained.prompt_ids,
         "n_teachers": len(trained.head.bias),
         "seed": trained.seed,

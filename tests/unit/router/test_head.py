@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from persyn.config import Preferences
+from persyn.config import Preferences, Router
 from persyn.preferences.pairs import pairs
-from persyn.router.features import features
-from persyn.router.head import path, select, static
+from persyn.router.features import FARTHEST, features
+from persyn.router.head import STATIC, fit, path, select, static
+from persyn.router.surface import surface
 
 DRAW = np.random.default_rng(0)
 VECTORS = DRAW.normal(size=(200, 8))
@@ -15,7 +16,7 @@ NOISE = DRAW.normal(size=(200, 4)) + np.arange(4) * 0.4
 
 def test_without_a_signal_the_router_is_the_static_best() -> None:
     head, choice = select(VECTORS, NOISE, Preferences(), folds=5, seed=0)
-    assert choice.kernel == "static"
+    assert choice.shrinkage == STATIC
     assert not head.weights.any()
     np.testing.assert_allclose(head.bias, static(pairs(NOISE, weight="margin"), 4), atol=1e-6)
 
@@ -28,25 +29,33 @@ def test_a_signal_is_found_and_worth_more_than_the_static_best() -> None:
 
 @pytest.mark.parametrize("kernel", ["linear", "rbf-1"])
 def test_less_shrinkage_moves_further_from_the_static_best(kernel: str) -> None:
-    rewards = NOISE + VECTORS[:, :4]
-    heads = dict(path(VECTORS, pairs(rewards, weight="margin"), rewards, kernel, seed=0))
-    sizes = [float((head.weights**2).sum()) for candidate, head in heads.items() if not candidate.blended]
+    known = pairs(NOISE + VECTORS[:, :4], weight="margin")
+    heads = dict(path(features(VECTORS, kernel, seed=0), VECTORS, known, 4))
+    sizes = [float((head.weights**2).sum()) for head in heads.values()]
     assert sizes[0] == 0
     assert sizes == sorted(sizes)
 
 
 @pytest.mark.parametrize("kernel", ["linear", "rbf-1"])
-def test_a_blend_keeps_the_scale_of_the_preferences_and_the_static_bias(kernel: str) -> None:
-    rewards = NOISE + VECTORS[:, :4]
-    heads = dict(path(VECTORS, pairs(rewards, weight="margin"), rewards, kernel, seed=0))
-    for candidate, head in heads.items():
-        if candidate.blended:
-            alone = heads[candidate._replace(blended=False)]
-            np.testing.assert_array_equal(head.bias, alone.bias)
-            seen = alone.features.of(VECTORS)
-            assert (seen @ head.weights).std() <= (seen @ alone.weights).std() * (1 + 1e-9)
-
-
-@pytest.mark.parametrize("kernel", ["linear", "rbf-1"])
 def test_features_are_centred_on_the_training_prompts(kernel: str) -> None:
     np.testing.assert_allclose(features(VECTORS, kernel, seed=0).of(VECTORS).mean(axis=0), 0, atol=1e-9)
+
+
+def test_only_the_backbones_part_loses_its_length() -> None:
+    longer = np.hstack([7 * VECTORS[:, :6], VECTORS[:, 6:]])
+    kernels = [features(vectors, "linear", seed=0, pooled=6).of(vectors) for vectors in (VECTORS, longer)]
+    np.testing.assert_allclose(*kernels, atol=1e-9)
+    made = features(VECTORS, "linear", seed=0, pooled=6)
+    np.testing.assert_allclose(np.linalg.norm(made.of(VECTORS)[:, :6] + made.mean[:6], axis=1), 1)
+    outlier = VECTORS[:1].copy()
+    outlier[0, 6:] = 1e6
+    np.testing.assert_allclose(made.of(outlier)[0, 6:] + made.mean[6:], FARTHEST / np.sqrt(2))
+
+
+def test_what_the_surface_tells_is_learnt() -> None:
+    messages = [[{"role": "user", "content": ("WHO IS IT" if number % 2 else "who is it?")}] for number in range(80)]
+    rewards = np.array([[1.0, 0.0] if number % 2 else [0.0, 1.0] for number in range(80)])
+    vectors = np.hstack([np.zeros((80, 3)), surface(messages)])
+    head, _ = fit(vectors, rewards, Router(), Preferences(), seed=0)
+    assert head.features.pooled == 3
+    np.testing.assert_array_equal(head.coefficients(vectors).argmax(axis=1), rewards.argmax(axis=1))

@@ -12,7 +12,7 @@ from persyn.router.artifact import WEIGHTS
 from persyn.router.dataset import collate, tokenise
 from persyn.router.model import load_backbone
 from persyn.router.predict import Router
-from persyn.router.train import Trained, embed, save, train
+from persyn.router.train import Trained, save, see, train
 
 PROMPTS = [[{"role": "user", "content": "ab"[number % 2] * (1 + number)}] for number in range(10)]
 REWARDS = np.array([[0.0, 1.0] if number % 2 else [1.0, 0.0] for number in range(10)])
@@ -34,7 +34,7 @@ def test_a_loaded_router_gives_the_trained_ones_coefficients_in_order(
     router = Router(tmp_path, sha256, causal, device="cpu")
     assert trained.model is not None
     rows = tokenise(load_backbone(causal), PROMPTS, 32)
-    expected = trained.head.coefficients(embed(trained.model, rows))
+    expected = trained.head.coefficients(see(trained.model, rows, PROMPTS, beside=frozen))
     if not frozen:
         with torch.inference_mode():
             np.testing.assert_allclose(trained.model(*collate(rows, torch.device("cpu"))), expected, atol=1e-5)
