@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
 from api.app import app
@@ -85,3 +86,13 @@ def test_what_does_not_exist_is_404_and_a_sentence(client: TestClient, run_id: i
 def test_nothing_can_be_changed(client: TestClient, run_id: int) -> None:
     for method in ("POST", "PUT", "PATCH", "DELETE"):
         assert client.request(method, "/runs/first").status_code == 405
+
+
+def test_a_scrape_finds_the_jobs_of_the_fleet(client: TestClient, run_id: int) -> None:
+    response = client.get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/plain; version=")
+    families = {family.name: family for family in text_string_to_metric_families(response.text)}
+    due = {sample.labels["queue"]: sample.value for sample in families["persyn_jobs_due"].samples}
+    assert sum(due.values()) == 8
+    assert sum(sample.value for sample in families["persyn_jobs"].samples if sample.labels["state"] == "ready") == 8

@@ -1,5 +1,6 @@
 """The audit views: each invariant can be seen broken, and each view answers its question."""
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -226,6 +227,21 @@ def test_a_second_run_is_told_that_its_answers_were_another_runs_work(world: "Wo
         )  # fmt: skip
         rows = story.sql("SELECT run, teacher, generated, reused, prompt_tokens FROM audit.cost").all()
     assert [tuple(row) for row in rows] == [("run", "small", 1, 0, 1), ("second", "small", 0, 1, 0)]
+
+
+def test_what_answers_cost_is_their_tokens_at_the_runs_price(world: "World") -> None:
+    price = {"teachers": [{"endpoint": {"price": {"input": 2.5, "output": 10}}}, {}]}
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        story.sql("UPDATE run SET config = CAST(:config AS jsonb)", config=json.dumps(price))
+        story.sql("UPDATE generation SET prompt_tokens = 3000000, completion_tokens = 200000")
+        second = world.add_run(conn, "second")
+        story.sql(
+            "INSERT INTO calibration_prompt (run_id, prompt_id, split) VALUES (:r, :p, 'train')",
+            r=second, p=world.prompts[0],
+        )  # fmt: skip
+        rows = story.sql("SELECT run, cost FROM audit.cost").all()
+    assert [tuple(row) for row in rows] == [("run", 9.5), ("second", None)]
 
 
 def test_teacher_shares_of_a_run_add_up_to_one(world: "World") -> None:
