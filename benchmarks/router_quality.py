@@ -1,8 +1,9 @@
 """How well the product's own router chooses among real models, beside everything else that could choose them.
 
-`--train FILE` holds lines `{"messages": [...], "quality": {teacher: score}}`, plain or gzipped. Without `--test` a
-tenth of it, at least 500 prompts where there are enough, is held out once per seed. α is 0: quality alone is routed
-for. Everything that is chosen is chosen on the training prompts. A prompt that stands in the file twice counts once.
+`--train FILE` holds lines `{"messages": [...], "quality": {teacher: score}}`, plain or gzipped. With `--test FILE` each
+seed trains on all of it and is measured on those. Without, it is shuffled and cut into as many parts as there are
+seeds; each part is held out once, and the last table is of all prompts together. α is 0: quality alone is routed for.
+Everything that is chosen is chosen on the training prompts. A prompt that stands in the file twice counts once.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +28,7 @@ from persyn.router.model import RouterModel, choose_device, load_backbone
 from persyn.router.surface import surface
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 
 BACKBONES: dict[str, dict[str, Any]] = {
     "minilm-frozen": {},
@@ -82,7 +85,7 @@ def embedded(messages: list[list[dict[str, str]]], config: Router, path: str, ca
 
 
 def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace, teachers: list[str]) -> dict[str, Any]:
-    """One backbone: a table per seed; without test prompts each seed has its own split, with them the same."""
+    """One backbone: a table per seed, and without test prompts one of all parts together."""
     config = Router(**BACKBONES[name])
     path = load.model_path(config.backbone, config.revision, args.home)
     everything = Data(learn.messages + (test.messages if test else []), learn.rewards)
@@ -93,12 +96,8 @@ def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace,
     # What the router is given beside the backbone's vectors; the baselines have those alone.
     beside = surface(everything.messages) if config.sees_surface else np.empty((len(vectors), 0))
     seen = np.hstack([vectors, beside])
-    tables, seconds, chosen = [], [], []
-    for seed in range(args.first_seed, args.first_seed + (args.seeds if config.freeze_backbone else 1)):
-        order = np.random.default_rng(seed).permutation(len(learn.rewards))
-        aside = max(min(500, len(order) // 5), len(order) // 10)
-        val = np.arange(len(learn.rewards), len(rewards)) if test else order[:aside]
-        own = order if test else order[aside:]
+    tables, seconds, chosen, held_out = [], [], [], []
+    for seed, (own, val) in enumerate(splits(len(learn.rewards), len(rewards), args.seeds)):
         started = time.perf_counter()
         trained = train.train(
             everything.messages, rewards, own, val, config, seed, path, preferences=Preferences(),
@@ -110,27 +109,40 @@ def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace,
             seen = train.embed(trained.model, rows, 32)
         choices = evaluation.baselines(vectors[own], rewards[own], vectors[val], rewards[val], seed=seed)
         choices["router"] = trained.head.coefficients(seen[val])
+        held_out.append((choices, rewards[val]))
         tables.append(evaluation.table(choices, rewards[val], teachers, seed=seed))
         chosen.append({key: trained.metrics.get(key) for key in ("shrinkage", "best_epoch")})
-        show(name, tables, seconds)
-    return {"tables": tables, "training_seconds": seconds, "embedding_seconds": embedding, "chosen": chosen}
+        show(f"{name}, seed {seed}: trained in {seconds[-1]:.1f} s", tables[-1])
+    report = {"tables": tables, "training_seconds": seconds, "embedding_seconds": embedding, "chosen": chosen}
+    if test is None and len(tables) > 1:
+        all_of = {method: np.concatenate([choices[method] for choices, _ in held_out]) for method in METHODS}
+        report["together"] = evaluation.table(all_of, np.concatenate([part for _, part in held_out]), teachers)
+        show(f"{name}, every prompt held out once: trained in {statistics.median(seconds):.1f} s", report["together"])
+    return report
 
 
-def show(name: str, tables: list[dict[str, Any]], seconds: list[float]) -> None:
-    print(f"\n{name}: {len(tables)} seeds, training {statistics.median(seconds):.1f} s (median)")
-    print(f"{'':14}{'reward':>8}{'of gap':>8}{'hit@1':>8}{'hit@3':>8}{'pairs':>8}   router minus it, 95%, last seed")
+def splits(train: int, everything: int, seeds: int) -> Iterator[tuple[Indices, Indices]]:
+    """(training, held-out) rows for each seed; the rows from `train` on are the test file's."""
+    order = np.random.default_rng(0).permutation(train)
+    for part in np.array_split(order, max(seeds, 2))[:seeds]:
+        if everything > train:
+            yield order, np.arange(train, everything)
+        else:
+            yield np.setdiff1d(order, part), part
+
+
+def show(title: str, table: dict[str, Any]) -> None:
+    print(f"\n{title}")
+    print(f"{'':14}{'reward':>8}{'of gap':>8}{'hit@1':>8}{'hit@3':>8}{'pairs':>8}   router minus it, 95%")
     for method in METHODS:
-        rows = [table["methods"][method] for table in tables]
-        gap = [row["gap_recovered"][0] if row["gap_recovered"] else float("nan") for row in rows]
-        numbers = [
-            statistics.fmean(row["mean_reward"][0] for row in rows), statistics.fmean(gap),
-            *(statistics.fmean(row[key] for row in rows) for key in ("hit_at_1", "hit_at_3", "pairwise_accuracy")),
-        ]  # fmt: skip
-        difference = tables[-1]["differences"].get(f"router_minus_{method}")
+        row = table["methods"][method]
+        numbers = [row["mean_reward"][0], row["gap_recovered"][0] if row["gap_recovered"] else float("nan")]
+        numbers += [row[key] for key in ("hit_at_1", "hit_at_3", "pairwise_accuracy")]
+        difference = table["differences"].get(f"router_minus_{method}")
         text = "" if difference is None else "{:+.4f} [{:+.4f}, {:+.4f}]".format(*difference)
         print(f"{method:14}" + "".join(f"{number:8.3f}" for number in numbers) + f"   {text}", flush=True)
-    if not tables[-1]["beats_static"]:
-        print(tables[-1]["advice"])
+    if not table["beats_static"]:
+        print(table["advice"])
 
 
 def main() -> None:
@@ -139,7 +151,6 @@ def main() -> None:
     parser.add_argument("--test", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--backbones", default="minilm-frozen", help=f"comma-separated, of {', '.join(BACKBONES)}")
     parser.add_argument("--home", type=Path, default=Path(".persyn"), help="where converted models are kept")
     parser.add_argument("--cache", type=Path, help="a folder that keeps embeddings between calls")

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from persyn.router import nearby
 from persyn.router.features import features, scaled, standard
 from persyn.router.metrics import earned
+from persyn.router.nearby import typical
 
 Floats = NDArray[np.float64]
 Method = Callable[[Floats, Floats, Floats, float], Floats]
@@ -19,18 +21,14 @@ Method = Callable[[Floats, Floats, Floats, float], Floats]
 
 def nearest(vectors: Floats, rewards: Floats, new: Floats, k: float) -> Floats:
     """The mean reward on the k nearest prompts by cosine; of a teacher without any there, its mean on all."""
-    place, count = standard(vectors), min(int(k), len(vectors))
-    near = scaled(new, *place) @ scaled(vectors, *place).T
-    found = rewards[np.argpartition(-near, count - 1, axis=1)[:, :count]]  # (Q, k, M)
-    known = ~np.isnan(found)
-    counts = known.sum(axis=1)
-    return np.where(counts, np.where(known, found, 0.0).sum(axis=1) / np.maximum(counts, 1), means(rewards))
+    place = standard(vectors)
+    return nearby.mean_of_nearest(scaled(new, *place), scaled(vectors, *place), rewards, int(k))
 
 
 def kernel_ridge(vectors: Floats, rewards: Floats, new: Floats, ridge: float) -> Floats:
     """Kernel ridge regression on each teacher's reward; a missing one counts as the teacher's mean."""
     made = features(vectors, "rbf-1", seed=0)
-    seen, base = made.of(vectors), means(rewards)
+    seen, base = made.of(vectors), typical(rewards)
     target = np.where(np.isnan(rewards), 0.0, rewards - base)
     weights = np.linalg.solve(seen.T @ seen + ridge * np.eye(seen.shape[1]), seen.T @ target)
     return np.asarray(made.of(new) @ weights + base)
@@ -38,7 +36,7 @@ def kernel_ridge(vectors: Floats, rewards: Floats, new: Floats, ridge: float) ->
 
 def perceptron(vectors: Floats, rewards: Floats, new: Floats, decay: float, hidden: int = 32) -> Floats:
     """One hidden layer of tanh on the scaled vector, squared error on each teacher's reward."""
-    place, base, width = standard(vectors), means(rewards), rewards.shape[1]
+    place, base, width = standard(vectors), typical(rewards), rewards.shape[1]
     seen, known = scaled(vectors, *place), ~np.isnan(rewards)
     target = np.where(known, rewards - base, 0.0)
     shape = (seen.shape[1], hidden)
@@ -80,11 +78,3 @@ def guesses(vectors: Floats, rewards: Floats, new: Floats, *, seed: int) -> dict
         best = max(range(len(values)), key=lambda at: float(found[at].sum()))
         result[name] = method(vectors, rewards, new, values[best])
     return result
-
-
-def means(rewards: Floats) -> Floats:
-    """(M,) each teacher's mean reward; of one without any, the lowest reward of all."""
-    known = ~np.isnan(rewards)
-    lowest = rewards[known].min() if known.any() else 0.0
-    total = np.where(known, rewards, 0.0).sum(axis=0)
-    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), lowest)

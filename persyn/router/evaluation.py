@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from persyn.config import Preferences, Router
 from persyn.router import head
-from persyn.router.baselines import guesses, means
+from persyn.router.baselines import guesses
 from persyn.router.metrics import (
     Interval,
     bootstrap,
@@ -19,6 +19,7 @@ from persyn.router.metrics import (
     regret,
     shares,
 )
+from persyn.router.nearby import typical
 
 Floats = NDArray[np.float64]
 
@@ -35,7 +36,7 @@ def baselines(vectors: Floats, rewards: Floats, new: Floats, new_rewards: Floats
     """
     shape = new_rewards.shape
     return {
-        "static": np.broadcast_to(means(rewards), shape),
+        "static": np.broadcast_to(typical(rewards), shape),
         "random": np.random.default_rng(seed).random(shape),
         **guesses(vectors, rewards, new, seed=seed),
         "oracle": np.nan_to_num(new_rewards, nan=-1e9),
@@ -97,7 +98,7 @@ def curve(
         part = order[:size]
         made, _ = head.fit(vectors[part], rewards[part], config, preferences, seed=seed)
         got = earned(made.coefficients(new), new_rewards)
-        static = earned(np.broadcast_to(means(rewards[part]), new_rewards.shape), new_rewards)
+        static = earned(np.broadcast_to(typical(rewards[part]), new_rewards.shape), new_rewards)
         result.append({
             "prompts": size,
             "mean_reward": _plain(bootstrap(got, seed=seed)),

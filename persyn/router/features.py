@@ -34,6 +34,11 @@ class Features(NamedTuple):
             return vectors
         return np.asarray(_raw(self, _scaled(self, vectors)) - self.mean)
 
+    def unit(self, vectors: Floats) -> Floats:
+        """(P, pooled): the backbone's part alone, scaled to length 1."""
+        own = self.pooled
+        return scaled(vectors[:, :own], self.centre[:own], self.spread[:own])
+
 
 def features(vectors: Floats, kernel: str, *, seed: int, pooled: int | None = None) -> Features:
     """Fit to the training prompts' vectors (P, D), of which the backbone made the first `pooled`; all of them: None.
@@ -79,11 +84,10 @@ def _plain(kernel: str, pooled: int, centre: Floats, spread: Floats) -> Features
 
 def _scaled(made: Features, vectors: Floats) -> Floats:
     """(P, D): the backbone's part at length 1, the surface's about as long on average."""
-    own, centre, spread = made.pooled, made.centre, made.spread
-    unit = scaled(vectors[:, :own], centre[:own], spread[:own])
+    own, unit = made.pooled, made.unit(vectors)
     if own == vectors.shape[1]:
         return unit
-    surface = np.clip((vectors[:, own:] - centre[own:]) / spread[own:], -FARTHEST, FARTHEST)
+    surface = np.clip((vectors[:, own:] - made.centre[own:]) / made.spread[own:], -FARTHEST, FARTHEST)
     return np.hstack([unit, surface / np.sqrt(surface.shape[1])])
 
 

@@ -1,4 +1,7 @@
-"""The router's head on a frozen backbone: Bradley-Terry coefficients π(x) = b + W·φ(e(x)), fitted as a convex problem.
+"""The router's head on a frozen backbone: π(x) = b + W·φ(e(x)) + n(x), Bradley-Terry coefficients and what lies near.
+
+b and W solve a convex problem: the cross-entropy of the preferences. n(x) is how much more than usual each teacher's
+answers were worth on the nearest training prompts, which no smooth map of few prompts tells as well.
 
 The bias b holds what is true of the teachers on every prompt. How much a prompt may add to it is not ours to guess:
 the shrinkage is chosen by cross-validation on held-out *reward*, which is what routing is for, and nothing at all is
@@ -16,6 +19,7 @@ from scipy.special import expit
 from persyn.config import Preferences, Router
 from persyn.preferences.pairs import Pairs, incidence, pairs
 from persyn.router.features import KERNEL, Features, features
+from persyn.router.nearby import mean_of_nearest, typical
 from persyn.router.surface import WIDTH
 
 Floats = NDArray[np.float64]
@@ -25,26 +29,48 @@ PRIOR = 1e-4  # on the bias: a teacher that never loses stays finite
 STEPS, STEPS_IN_TRIALS = 200, 40  # of L-BFGS: a trial's held-out reward is known long before its last digit
 
 
+class Neighbours(NamedTuple):
+    vectors: Floats  # (T, D) of the training prompts
+    rewards: Floats  # (T, M), NaN where missing, in units of the typical difference between two teachers
+
+    def gain(self, made: Features, vectors: Floats) -> Floats:
+        """(P, M): each teacher's mean reward on the nearest training prompts, less that on all of them."""
+        count = min(NEAREST, max(1, len(self.vectors) // 3))
+        near = mean_of_nearest(made.unit(vectors), made.unit(self.vectors), self.rewards, count)
+        return np.asarray(near - typical(self.rewards))
+
+
 class Head(NamedTuple):
     features: Features
     weights: Floats  # (F, M); zero where the static best is best
     bias: Floats  # (M,)
+    neighbours: Neighbours | None = None  # none where the static best is best
 
     def coefficients(self, vectors: Floats) -> Floats:
         """(P, M) for prompt vectors (P, D)."""
-        return np.asarray(self.features.of(vectors) @ self.weights + self.bias)
+        fitted = self.features.of(vectors) @ self.weights + self.bias
+        if self.neighbours is not None:
+            fitted = fitted + NEARBY * self.neighbours.gain(self.features, vectors)
+        return np.asarray(fitted)
 
     def tensors(self) -> dict[str, Floats]:
-        """What an artifact keeps besides the kernel's name and the width of the backbone's part."""
+        """What an artifact keeps besides the kernel's name, the width of the backbone's part and training vectors."""
         kept = {**self.features._asdict(), "weights": self.weights, "bias": self.bias}
+        if self.neighbours is not None:
+            kept["rewards"] = self.neighbours.rewards
         return {f"map.{name}": value for name, value in kept.items() if name not in ("kernel", "pooled")}
 
     @classmethod
-    def from_tensors(cls, kernel: str, pooled: int | None, tensors: Mapping[str, NDArray[np.float32]]) -> "Head":
-        """pooled: all of the vector where it is None."""
-        names = ("centre", "spread", "landmarks", "projection", "mean", "weights", "bias")
-        kept = [tensors[f"map.{name}"].astype(np.float64) for name in names]
-        return cls(Features(kernel, len(kept[0]) if pooled is None else pooled, *kept[:5]), *kept[5:])
+    def from_tensors(
+        cls, kernel: str, pooled: int | None, tensors: Mapping[str, NDArray[np.float32]], vectors: Floats
+    ) -> "Head":
+        """pooled: all of the vector where it is None. vectors: (T, D) of the training prompts."""
+        names = ("centre", "spread", "landmarks", "projection", "mean")
+        kept = {name: tensors[f"map.{name}"].astype(np.float64) for name in (*names, "weights", "bias")}
+        made = Features(kernel, len(kept["centre"]) if pooled is None else pooled, *(kept[name] for name in names))
+        rewards = tensors.get("map.rewards")
+        near = None if rewards is None else Neighbours(vectors, rewards.astype(np.float64))
+        return cls(made, kept["weights"], kept["bias"], near)
 
 
 class Choice(NamedTuple):
@@ -62,9 +88,9 @@ class Choice(NamedTuple):
         }
 
 
-CAUTION = (
-    0.5  # standard errors by which held-out prompts must speak for routing; 1 lost more on what there was to learn
-)
+NEAREST = 80  # training prompts, and no more than a third of them
+NEARBY = 2.0  # the weight of what lies near, in log-odds for each typical difference
+CAUTION = 0.5  # standard errors by which held-out prompts must speak for routing
 STATIC = np.inf  # the shrinkage that leaves nothing but the bias
 
 
@@ -87,6 +113,7 @@ def select(
     if usable.size == 0:
         made = features(vectors, "linear", seed=seed, pooled=pooled)
         return Head(made, np.zeros((len(made.mean), teachers)), np.zeros(teachers)), Choice(STATIC, 0.0, 0.0)
+    given = vectors, rewards
     vectors, rewards = vectors[usable], rewards[usable]
     part = np.random.default_rng(seed).permutation(len(rewards)) % folds
     earned: dict[float, Floats] = {}
@@ -94,12 +121,14 @@ def select(
         train, test = np.flatnonzero(part != fold), np.flatnonzero(part == fold)
         known = pairs(rewards[train], **preferences.model_dump())
         made = features(vectors[train], KERNEL, seed=seed, pooled=pooled)
-        for shrinkage, head in path(made, vectors[train], known, teachers, steps=STEPS_IN_TRIALS):
+        near = _neighbours(vectors[train], rewards[train])
+        for shrinkage, head in path(made, vectors[train], known, teachers, near, steps=STEPS_IN_TRIALS):
             held = earned.setdefault(shrinkage, np.zeros(len(rewards)))
             held[test] = chosen_reward(head.coefficients(vectors[test]), rewards[test])
     chosen = _decide(earned)
     made = features(vectors, KERNEL, seed=seed, pooled=pooled)
-    heads = dict(path(made, vectors, pairs(rewards, **preferences.model_dump()), teachers, until=chosen))
+    known = pairs(rewards, **preferences.model_dump())
+    heads = dict(path(made, vectors, known, teachers, _neighbours(*given), until=chosen))
     return heads[chosen], Choice(chosen, float(earned[chosen].mean()), float(earned[STATIC].mean()))
 
 
@@ -116,8 +145,9 @@ def plain(vectors: Floats, rewards: Floats, preferences: Preferences, *, seed: i
 
 
 def path(
-    made: Features, vectors: Floats, known: Pairs, teachers: int, *, until: float = 0.0, steps: int = STEPS
-) -> Iterator[tuple[float, Head]]:
+    made: Features, vectors: Floats, known: Pairs, teachers: int, near: Neighbours | None = None,
+    *, until: float = 0.0, steps: int = STEPS,
+) -> Iterator[tuple[float, Head]]:  # fmt: skip
     """Shrinkage and head, from the static best to the freest one, each fit starting from the one before."""
     seen = made.of(vectors)
     weights, bias = np.zeros((seen.shape[1], teachers)), static(known, teachers)
@@ -126,7 +156,14 @@ def path(
         if shrinkage < until:
             return
         weights, bias = _fit(seen, known, teachers, shrinkage, (weights, bias), steps)
-        yield shrinkage, Head(made, weights, bias)
+        yield shrinkage, Head(made, weights, bias, near)
+
+
+def _neighbours(vectors: Floats, rewards: Floats) -> Neighbours:
+    first, second = np.triu_indices(rewards.shape[1], k=1)
+    apart = np.abs(rewards[:, first] - rewards[:, second])
+    apart = apart[apart > 0]
+    return Neighbours(vectors, rewards / (apart.mean() if apart.size else 1.0))
 
 
 def _fit(

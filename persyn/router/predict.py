@@ -38,8 +38,9 @@ class Router:
             n_teachers=self.description["n_teachers"],
             frozen=self.description["freeze_backbone"],
         ).to(choose_device(device))
-        self.head = Head.from_tensors(self.description["kernel"], self.description.get("pooled"), tensors)
-        calibration = self.pooled(tensors["calibration.vectors"].astype(np.float64))
+        known = tensors["calibration.vectors"].astype(np.float64)
+        self.head = Head.from_tensors(self.description["kernel"], self.description.get("pooled"), tensors, known)
+        calibration = self.pooled(known)
         self._place = standard(calibration)
         self._known = scaled(calibration, *self._place)
         if not self.description["freeze_backbone"]:
