@@ -6,7 +6,7 @@ import pytest
 from persyn.config import Preferences, Router
 from persyn.preferences.pairs import pairs
 from persyn.router.features import FARTHEST, features
-from persyn.router.head import STATIC, fit, path, select, static
+from persyn.router.head import STATIC, Neighbours, fit, path, select, static
 from persyn.router.surface import surface
 
 DRAW = np.random.default_rng(0)
@@ -59,3 +59,25 @@ def test_what_the_surface_tells_is_learnt() -> None:
     head, _ = fit(vectors, rewards, Router(), Preferences(), seed=0)
     assert head.features.pooled == 3
     np.testing.assert_array_equal(head.coefficients(vectors).argmax(axis=1), rewards.argmax(axis=1))
+
+
+def test_what_lies_near_adds_how_much_more_than_usual_a_teacher_got_there() -> None:
+    vectors = np.repeat(np.eye(2), 6, axis=0) + DRAW.normal(scale=1e-3, size=(12, 2))
+    rewards = np.array([[1.0, 0.0, np.nan]] * 6 + [[0.0, 1.0, np.nan]] * 6)
+    rewards[0, 2] = 0.5
+    gain = Neighbours(vectors, rewards).gain(features(vectors, "linear", seed=0), np.eye(2))
+    np.testing.assert_allclose(gain[:, :2], [[0.5, -0.5], [-0.5, 0.5]])
+    np.testing.assert_allclose(gain[1, 2], 0)  # nobody near knows the third teacher: no more and no less than usual
+
+
+def test_the_scale_of_the_rewards_does_not_matter() -> None:
+    rewards = NOISE + 2 * VECTORS[:, :4]
+    one, other = (select(VECTORS, scale * rewards, Preferences(), folds=5, seed=0)[0] for scale in (1, 1000))
+    assert one.neighbours is not None
+    np.testing.assert_allclose(one.coefficients(VECTORS), other.coefficients(VECTORS), atol=1e-4)
+
+
+def test_each_prompt_gets_the_same_coefficients_alone_and_among_others() -> None:
+    head, _ = select(VECTORS, NOISE + 2 * VECTORS[:, :4], Preferences(), folds=5, seed=0)
+    alone = np.vstack([head.coefficients(row[None]) for row in VECTORS[:20]])
+    np.testing.assert_allclose(head.coefficients(VECTORS)[:20], alone, atol=1e-9)

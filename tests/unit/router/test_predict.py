@@ -43,6 +43,17 @@ def test_a_loaded_router_gives_the_trained_ones_coefficients_in_order(
         np.testing.assert_allclose(router.coefficients(PROMPTS, batch_size), expected, atol=1e-5)
 
 
+def test_a_cross_validated_head_is_loaded_with_all_that_it_saw(causal: str, tmp_path: Path) -> None:
+    prompts = [[{"role": "user", "content": ("a?", "B.")[number % 2] * (1 + number % 9)}] for number in range(60)]
+    rewards = np.array([[0.0, 1.0] if number % 2 else [1.0, 0.0] for number in range(60)])
+    trained = train(prompts, rewards, range(50), range(50, 60), RouterConfig(max_length=32), 3, causal, device="cpu")
+    assert trained.head.neighbours is not None
+    router = Router(tmp_path, save(trained, tmp_path, {}), causal, device="cpu")
+    expected = trained.head.coefficients(router.vectors(prompts))
+    np.testing.assert_allclose(router.coefficients(prompts), expected, atol=1e-4)
+    assert router.pooled(router.vectors(prompts)).shape[1] < router.vectors(prompts).shape[1]
+
+
 def test_the_artifact_says_what_it_is(causal: str, tmp_path: Path) -> None:
     sha256 = save(trained_on(causal), tmp_path, {"teachers": ["a", "b"], "alpha": 0.4})
     description = Router(tmp_path, sha256, causal, device="cpu").description
