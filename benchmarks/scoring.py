@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=12, help="of which every answer is scored")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--answer-tokens", type=int, help="the first tokens of each answer only")
-    parser.add_argument("--only", default="", metavar="WAY,WAY", help="these ways alone; bare ones are always measured")
+    parser.add_argument("--only", default="", metavar="WAY,WAY", help="these ways alone, and their yardsticks")
     parser.add_argument("--cpu-time", action="store_true", help="count seconds of computing, not of the clock")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -94,7 +94,8 @@ def _report(
         "loglik + scas": (lambda: scorer.score(items, [measures[0], measures[3]]), _tokens(whole)),
         "all four": (lambda: scorer.score(items, measures), _tokens(whole)),
     }
-    ways = {name: way for name, way in ways.items() if not only or name in only or name.startswith("bare")}
+    wanted = {*only, *map(_base, only)} or ways.keys()
+    ways = {name: way for name, way in ways.items() if name in wanted}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeat):  # side by side in each round, so that a busy minute hurts all alike
         for name, (run, _tokens_read) in ways.items():
@@ -111,9 +112,13 @@ def _report(
         "threads": torch.get_num_threads(), "repeat": repeat,
         "tokens_per_s": {name: round(value, 1) for name, value in speed.items()},
         "of_bare_forward": {
-            name: round(ratio(name, "bare forward apart" if "apart" in name else "bare forward"), 3) for name in ways
+            name: round(ratio(name, _base(name)), 3) for name in ways
         },
     }  # fmt: skip
+
+
+def _base(way: str) -> str:
+    return "bare forward apart" if way.endswith("apart") else "bare forward"
 
 
 def _tokens(encoded: Sequence[Encoded]) -> int:
