@@ -95,7 +95,7 @@ def curve(
     order = np.random.default_rng(seed).permutation(len(vectors))
     result = []
     for size in curve_sizes(len(order)):
-        part = order[:size]
+        part = np.sort(order[:size])  # in the training's own order, so that the last point is the router itself
         made, _ = head.fit(vectors[part], rewards[part], config, preferences, seed=seed)
         got = earned(made.coefficients(new), new_rewards)
         static = earned(np.broadcast_to(typical(rewards[part]), new_rewards.shape), new_rewards)

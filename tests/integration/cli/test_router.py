@@ -42,6 +42,7 @@ def test_the_evaluation_agrees_with_what_the_training_measured_and_draws_its_cur
     for point in found["curve"]:
         mean, low, high = point["mean_reward"]
         assert 0.0 <= low <= mean <= high <= oracle["mean_reward"][2] + 1e-9
+    assert found["curve"][-1]["mean_reward"] == pytest.approx(router["mean_reward"]), "all prompts make the very router"
     drawn = plot.read_text()
     assert drawn.startswith("<?xml")
     assert "</svg>" in drawn
