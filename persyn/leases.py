@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from persyn import jobs
+from persyn.db import session
 from persyn.errors import LeaseLost
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,8 @@ class LeaseKeeper:
             with self._engine.begin() as conn:
                 jobs.close(conn, self.id, detail)
         except SQLAlchemyError as error:
-            log.warning("action=close_lease lease=%s error=%s; it will run out by itself", self.id, error)
+            why = session.in_one_line(error)
+            log.warning("action=close_lease lease=%s error=%s; it will run out by itself", self.id, why)
 
     def beat(self) -> None:
         """Say that the work moves. Raises LeaseLost once the lease is gone or could not be renewed in time."""
@@ -70,7 +72,7 @@ class LeaseKeeper:
                 with self._engine.begin() as conn:
                     renewed = jobs.heartbeat(conn, self.id)
             except SQLAlchemyError as error:
-                log.warning("action=heartbeat lease=%s error=%s", self.id, error)
+                log.warning("action=heartbeat lease=%s error=%s", self.id, session.in_one_line(error))
                 continue
             if not renewed:
                 self.lost.set()

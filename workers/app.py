@@ -13,7 +13,7 @@ from celery import Celery, signals
 from celery.worker.consumer import Consumer
 
 from persyn import metrics, queue
-from persyn.db.session import DatabaseError
+from persyn.db import session
 from persyn.errors import LeaseLost, PersynError
 from workers.generating import drain_teacher
 from workers.host import Host
@@ -44,8 +44,9 @@ def drain(host: Host, name: str) -> None:
         log.warning("action=drain queue=%s %s", name, exc)
     except PersynError as exc:
         log.error("action=drain queue=%s %s", name, exc)
-    except DatabaseError as exc:
-        log.warning("action=drain queue=%s the database went away; what was held goes back: %s", name, exc)
+    except session.DatabaseError as exc:
+        why = session.in_one_line(exc)
+        log.warning("action=drain queue=%s the database went away; what was held goes back: %s", name, why)
 
 
 def drain_next(host: Host, presence: Presence) -> None:

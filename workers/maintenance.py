@@ -11,9 +11,11 @@ from collections.abc import Callable
 
 from celery import Celery
 from celery.worker.consumer import Consumer
-from kombu.exceptions import OperationalError as BrokerError
+from kombu.exceptions import OperationalError
+from redis import exceptions as redis
 
 from persyn import jobs, metrics, pipeline, queue, runs
+from persyn.db import session
 from persyn.errors import PersynError
 from workers.host import Host
 from workers.presence import SAY_EVERY_S, Presence
@@ -21,6 +23,8 @@ from workers.presence import SAY_EVERY_S, Presence
 log = logging.getLogger(__name__)
 
 RECONCILE_S = 15.0
+# Celery names an error of the broker's library as its own only while it connects.
+BROKER_AWAY = (OperationalError, redis.ConnectionError, redis.TimeoutError)
 
 
 def reconcile(host: Host, app: Celery) -> None:
@@ -77,15 +81,31 @@ class Maintenance(threading.Thread):
             self._subscribe()
         reconcile(self._host, self._app)
 
-    @staticmethod
-    def _try(name: str, act: Callable[[], None]) -> None:
-        """The night goes on: what fails now is made up for by the next round."""
+    def _try(self, name: str, act: Callable[[], None]) -> None:
+        """The night goes on: what fails now is made up for by the next round. What nobody foresaw keeps its traceback.
+
+        While a server is away every round fails, so that is one line a round.
+        """
         try:
             act()
-        except (PersynError, BrokerError, OSError) as exc:
+        except (PersynError, OSError) as exc:
             log.warning("action=%s error=%s", name, exc)
+        except BROKER_AWAY as exc:
+            where = self._app.connection_for_write().as_uri()
+            self._away(name, "broker", where, session.in_one_line(exc))
+        except session.DatabaseError as exc:
+            if not session.is_away(exc):
+                log.exception("action=%s", name)
+                return
+            where = self._host.engine.url.render_as_string(hide_password=True)
+            self._away(name, "database", where, session.in_one_line(exc))
         except Exception:
             log.exception("action=%s", name)
+
+    @staticmethod
+    def _away(name: str, what: str, where: str, why: str) -> None:
+        again_s = SAY_EVERY_S if name == "say" else RECONCILE_S
+        log.warning("action=%s the %s at %s is away: %s; tried again within %.0f s", name, what, where, why, again_s)
 
     def _subscribe(self) -> None:
         """A worker that serves all teachers listens to those that came since it started, too.

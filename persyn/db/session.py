@@ -2,7 +2,7 @@
 
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from persyn.errors import ConfigError
 
@@ -32,3 +32,15 @@ def connect(url: str, *, pool_size: int = 5) -> Engine:
 
 
 DatabaseError = SQLAlchemyError  # what any statement may raise, for callers that hold no SQL
+
+
+def is_away(error: SQLAlchemyError) -> bool:
+    """Whether the server or the way to it is at fault, so that the same statement may work a moment later."""
+    gone = isinstance(error, DBAPIError) and error.connection_invalidated
+    return gone or isinstance(error, OperationalError | InterfaceError)
+
+
+def in_one_line(error: Exception) -> str:
+    """What the driver said, without the statement and its many lines."""
+    said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return " ".join(str(said).split())

@@ -167,6 +167,7 @@ def test_a_link_that_is_cut_and_mended_loses_and_doubles_nothing(fleet: Fleet, h
         hosts.cut()
         threading.Event().wait(cut_s)
         hosts.mend()
+        fleet.mended()
     fleet.finish()
     fleet.verdict(f"two hosts, their link cut for {cut_s:.0f} s")
 
@@ -180,7 +181,8 @@ def test_a_worker_gives_up_connections_that_nobody_answers(fleet: Fleet, hosts: 
     fleet.fault()
     said = fleet.log.stat().st_size
     hosts.cut()
-    fleet.eventually(lambda: "ERROR workers.maintenance" in fleet.log.read_text()[said:])
+    fleet.eventually(lambda: " is away: " in fleet.log.read_text()[said:])
     hosts.mend()
+    fleet.mended()
     fleet.finish()
     fleet.verdict("two hosts, their link cut until the worker gives its connections up")
