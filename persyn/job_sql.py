@@ -208,12 +208,13 @@ WITH released AS (
 SELECT count(*) FROM released
 """)
 
+# The loss that makes `:losses` of them is the last: how many that is, and what it is called, depends on who lost it.
 LOSE = text(f"""
 WITH lost AS (
     UPDATE job
-    SET state = CASE WHEN lost_count >= {ALONE_AFTER_LOSSES} THEN 'dead' ELSE 'ready' END,
-        finished_at = CASE WHEN lost_count >= {ALONE_AFTER_LOSSES} THEN clock_timestamp() END,
-        error_code = CASE WHEN lost_count >= {ALONE_AFTER_LOSSES} THEN 'poison' ELSE error_code END,
+    SET state = CASE WHEN lost_count + 1 >= :losses THEN 'dead' ELSE 'ready' END,
+        finished_at = CASE WHEN lost_count + 1 >= :losses THEN clock_timestamp() END,
+        error_code = CASE WHEN lost_count + 1 >= :losses THEN :code ELSE error_code END,
         lease_id = NULL, attempt = attempt - 1, lost_count = lost_count + 1
     FROM unnest(CAST(:lease_ids AS bigint[])) AS gone (lease)
     WHERE lease_id = gone.lease AND job.state = 'leased'
@@ -222,11 +223,11 @@ WITH lost AS (
 ), logged AS (
     INSERT INTO job_event (job_id, event, lease_id, attempt, error_code, detail)
     SELECT id, CASE state WHEN 'dead' THEN 'died' ELSE 'lost' END, lease, attempt + 1,
-           CASE state WHEN 'dead' THEN 'poison' END, :detail
+           CASE state WHEN 'dead' THEN :code END, :detail
     FROM lost
 ), counted AS ({_counted("lost", "'leased'", "lost.state")}
 )
-SELECT 'poison' AS code, state, count(*) AS jobs FROM lost GROUP BY state
+SELECT state, count(*) AS jobs FROM lost GROUP BY state
 """)
 
 REVOKE = text("""

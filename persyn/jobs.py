@@ -19,6 +19,10 @@ LEASE_TTL_S = 90
 LEASE_DEADLINE_S = 3600
 HOLD_IDLE_S: float = 60
 ALONE_AFTER_LOSSES = sql.ALONE_AFTER_LOSSES
+# A server that dies under a job that is alone there dies of it: that is one loss more than makes a job run alone.
+POISON_LOSSES = ALONE_AFTER_LOSSES + 1
+# A lease that ran out may be the job's doing, or a host's that was taken away three times in a night.
+RAN_OUT_LOSSES = 6
 MAX_ATTEMPTS = 5
 BACKOFF_CAP_S = 300
 # A server may ask for any wait, even one that no timestamp can hold.
@@ -166,12 +170,12 @@ def fail(conn: Connection, lease_id: int, failures: Sequence[Failure]) -> int:
 
 
 def lose(conn: Connection, lease_id: int, job_ids: Sequence[int], detail: str) -> int:
-    """Give back jobs whose server died under them; each counts a loss, and one that died alone is poison.
+    """Give back jobs whose server died under them; each counts a loss, and one that it died under alone is poison.
 
     Raises LeaseLost.
     """
     hold(conn, lease_id)
-    return _lose(conn, [lease_id], list(job_ids), storable(detail))
+    return _lose(conn, [lease_id], list(job_ids), storable(detail), code="poison", losses=POISON_LOSSES)
 
 
 def close(conn: Connection, lease_id: int, detail: str) -> int:
@@ -189,6 +193,7 @@ def close(conn: Connection, lease_id: int, detail: str) -> int:
 def reap(conn: Connection) -> int:
     """Revoke leases that ran out or passed their deadline, then release their jobs; returns how many jobs.
 
+    Each counts a loss. The sixth ends a job as `lease_ran_out`: whether it was to blame, nobody saw.
     One reaper works at a time; the others find nothing to do. A lease that is held is left to the next round.
     """
     if not conn.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _REAPER_LOCK}).scalar_one():
@@ -197,14 +202,17 @@ def reap(conn: Connection) -> int:
     if not overdue:
         return 0
     conn.execute(sql.REVOKE, {"lease_ids": overdue, "reason": None})
-    return _lose(conn, overdue, None, "the lease ran out: its worker died, hung or lost the database")
+    detail = "the lease ran out: its worker died, hung or lost the database"
+    return _lose(conn, overdue, None, detail, code="lease_ran_out", losses=RAN_OUT_LOSSES)
 
 
-def _lose(conn: Connection, lease_ids: list[int], job_ids: list[int] | None, detail: str) -> int:
-    values = {"lease_ids": lease_ids, "job_ids": job_ids, "detail": detail}
+def _lose(
+    conn: Connection, lease_ids: list[int], job_ids: list[int] | None, detail: str, *, code: str, losses: int
+) -> int:
+    values = {"lease_ids": lease_ids, "job_ids": job_ids, "detail": detail, "code": code, "losses": losses}
     rows = conn.execute(sql.LOSE, values).all()
     for row in rows:
-        (metrics.DIED.labels(row.code) if row.state == JobState.DEAD else metrics.LOST).inc(row.jobs)
+        (metrics.DIED.labels(code) if row.state == JobState.DEAD else metrics.LOST).inc(row.jobs)
     return sum(row.jobs for row in rows)
 
 

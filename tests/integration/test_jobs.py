@@ -198,15 +198,47 @@ def test_the_next_group_is_a_suspect_only_when_nothing_else_is_due(world: "World
         assert jobs.next_group(conn, world.queue) == (world.teachers[1], None)
 
 
+def claim_one(world: "World") -> int:
+    """A lease that holds the one job there is."""
+    with world.engine.begin() as conn:
+        lease_id = world.lease(conn)
+        assert len(jobs.claim(conn, lease_id, world.queue, 1)) == 1
+    return lease_id
+
+
+def server_dies(world: "World", lease_id: int, job_id: int) -> None:
+    with world.engine.begin() as conn:
+        jobs.lose(conn, lease_id, [job_id], "the server died")
+        jobs.close(conn, lease_id, "the drain ended")
+
+
 def test_a_job_is_poison_after_its_third_loss(world: "World") -> None:
     (job_id,) = world.fill(1)
     for _ in range(3):
-        with world.engine.begin() as conn:
-            lease_id = world.lease(conn)
-            assert len(jobs.claim(conn, lease_id, world.queue, 1)) == 1
-        world.revoke(lease_id)
+        server_dies(world, claim_one(world), job_id)
     assert world.job(job_id) == (JobState.DEAD, 0, 3, None, "poison")
     assert world.history(job_id) == ["enqueued", "claimed", "lost", "claimed", "lost", "claimed", "died"]
+    assert world.violations() == {}
+
+
+def test_a_job_whose_leases_ran_out_gets_three_more_tries_and_its_row_says_so(world: "World") -> None:
+    """Three hosts that were taken away are no proof against a prompt."""
+    (job_id,) = world.fill(1)
+    for losses in range(1, 6):
+        world.revoke(claim_one(world))
+        assert world.job(job_id) == (JobState.READY, 0, losses, None, None)
+    world.revoke(claim_one(world))
+    assert world.job(job_id) == (JobState.DEAD, 0, 6, None, "lease_ran_out")
+    assert world.history(job_id) == ["enqueued", *["claimed", "lost"] * 5, "claimed", "died"]
+    assert world.violations() == {}
+
+
+def test_a_server_that_dies_under_a_job_whose_leases_ran_out_is_still_a_sure_sign(world: "World") -> None:
+    (job_id,) = world.fill(1)
+    for _ in range(4):
+        world.revoke(claim_one(world))
+    server_dies(world, claim_one(world), job_id)
+    assert world.job(job_id) == (JobState.DEAD, 0, 5, None, "poison")
     assert world.violations() == {}
 
 

@@ -81,9 +81,9 @@ class Protocol(RuleBasedStateMachine):
     def named(self, prompts: set[int], *states: str) -> list[ModelJob]:
         return [job for prompt, job in self.jobs.items() if prompt in prompts and job.state in states]
 
-    def lose_in_model(self, lost: list[ModelJob]) -> None:
+    def lose_in_model(self, lost: list[ModelJob], losses: int) -> None:
         for job in lost:
-            job.leave("dead" if job.lost >= 2 else "ready")
+            job.leave("dead" if job.lost + 1 >= losses else "ready")
             job.attempt, job.lost, job.due = job.attempt - 1, job.lost + 1, True
 
     def claimable(self, lease_id: int, limit: int, idle: bool) -> list[ModelJob]:
@@ -180,7 +180,7 @@ class Protocol(RuleBasedStateMachine):
         lost = [job for job in self.held(lease_id) if job.id in ids]
         with self.conn.begin():
             assert jobs.lose(self.conn, lease_id, ids, "the server died") == len(lost)
-        self.lose_in_model(lost)
+        self.lose_in_model(lost, losses=3)
 
     @precondition(lambda self: self.leases)
     @rule(lease=SOME_LEASE)
@@ -227,7 +227,7 @@ class Protocol(RuleBasedStateMachine):
         lost = [job for lease_id in overdue for job in self.held(lease_id)]
         with self.conn.begin():
             assert jobs.reap(self.conn) == len(lost)
-        self.lose_in_model(lost)
+        self.lose_in_model(lost, losses=6)
         for lease_id in overdue:
             self.leases[lease_id].open = False
 
