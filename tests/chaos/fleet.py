@@ -45,16 +45,20 @@ CONDITIONS = {
     "requests in flight": IN_FLIGHT,
 }  # fmt: skip
 
-# Of the jobs held at a moment: when one was claimed again. If none was, nothing was lost: when work went on.
-_RECOVERED = """
+# What followed a fault, in seconds from `:mended`, its end: the next answer that was stored; and of the jobs that were
+# held when it began, when the first went back to its queue, and when the first was claimed again.
+_FOLLOWED = """
 WITH held AS (
     SELECT job_id FROM (SELECT DISTINCT ON (job_id) job_id, event FROM job_event WHERE at <= :fault
                         ORDER BY job_id, id DESC) AS latest
     WHERE event = 'claimed'
+), after AS (
+    SELECT job_id, event, at, greatest(extract(epoch FROM at - :mended), 0)::float8 AS seconds
+    FROM job_event WHERE at > :fault
 )
-SELECT extract(epoch FROM coalesce(
-    (SELECT min(at) FROM job_event JOIN held USING (job_id) WHERE event = 'claimed' AND at > :fault),
-    (SELECT min(at) FROM job_event WHERE event = 'completed' AND at > :fault)) - :fault)::float8
+SELECT (SELECT min(seconds) FROM after WHERE event = 'completed' AND at > :mended),
+       (SELECT min(seconds) FROM after JOIN held USING (job_id) WHERE event IN ('lost', 'released', 'retried')),
+       (SELECT min(seconds) FROM after JOIN held USING (job_id) WHERE event = 'claimed')
 """
 _AGAIN_ALLOWED = "SELECT count(*) FROM job_event WHERE event IN ('lost', 'released', 'retried')"
 OPEN_JOBS = "SELECT count(*) FROM job WHERE state IN ('ready', 'leased')"
@@ -63,7 +67,14 @@ HELD_BY = """
 SELECT count(*) FROM job JOIN lease ON lease.id = job.lease_id
 WHERE state = 'leased' AND worker LIKE '%:' || CAST(:pid AS text)
 """
+# A lease under which answers were stored and are asked for: just after its first claim a worker has sent nothing yet.
+_MID_GENERATION = """
+SELECT count(*) FROM job JOIN lease ON lease.id = job.lease_id
+WHERE state = 'leased' AND worker LIKE '%:' || CAST(:pid AS text)
+  AND EXISTS (SELECT FROM generation WHERE generation.lease_id = lease.id)
+"""
 DONE = "SELECT count(*) FROM job WHERE state = 'done'"
+_PRESENT = "SELECT count(*) FROM worker WHERE pid = ANY(:pids)"
 
 
 class Ground(NamedTuple):
@@ -87,8 +98,17 @@ class Verdict(NamedTuple):
     dead: int
     again: int  # answers that were asked for more than once
     again_allowed: int  # by the events: one for each job that was lost, handed back or retried
-    recovery_s: list[float]
+    lasted_s: list[float]  # how long each fault was there
+    answered_s: list[float]  # from its end: until the next answer was stored
+    back_s: list[float]  # until jobs that it took were in their queue again; a fault may take none
+    claimed_s: list[float]  # until they were claimed again
+    starts_s: list[float]  # how long workers took to start
     note: str = ""
+
+
+class Fault(NamedTuple):
+    at: datetime
+    mended: datetime
 
 
 class Fleet:
@@ -112,13 +132,15 @@ class Fleet:
         self.prefix: list[str] = []  # what a worker's command stands behind
         self.log = folder / "workers.log"
         self.log.touch()
-        self.faults: list[datetime] = []
+        self.faults: list[Fault] = []
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._started: dict[int, datetime] = {}  # process id → when it was started
         self.run_id = self.died = 0
         self.supervised = False
         self._seen_before = self._seen()
         self.redis().flushall()
-        self.configure_stub(latency_s=0.3, failures={})
+        # A spread, or all that a worker asked at once would come in at once, and each fault meet it at the same moment.
+        self.configure_stub(latency_s=0.3, latency_sigma=0.5, failures={})
 
     # The work
 
@@ -140,14 +162,15 @@ class Fleet:
             self.add_work()
         return int(self.scalar("SELECT count(*) FROM job"))
 
-    def add_work(self) -> None:
+    def add_work(self, *, wake: bool = True) -> None:
         """Enqueue what is decided, as `pipeline.advance` does at its stage, and wake the workers."""
         with self.engine.begin() as conn:
             generation.enqueue(conn, self.run_id)
             runs.aim(conn, self.run_id, Stage.CALIBRATE)
         pipeline.advance(self.engine, self.run_id)
-        with suppress(redis.RedisError, OSError):
-            self.wake()
+        if wake:
+            with suppress(redis.RedisError, OSError):
+                self.wake()
 
     def _create(self, prompts: int, calibration: int, served: dict[str, Any]) -> int:
         source = self.folder / "prompts.jsonl"
@@ -199,7 +222,13 @@ class Fleet:
                 command, stdout=log, stderr=log, env=self.environment | changes, start_new_session=True
             )
         self.processes.append(process)
+        self._started[process.pid] = datetime.now(UTC)
         return process
+
+    def ready(self, *workers: "subprocess.Popen[bytes]") -> None:
+        """Wait until these workers listen for wake-ups."""
+        pids = [worker.pid for worker in workers]
+        self.eventually(lambda: self.scalar(_PRESENT, pids=pids) == len(pids))
 
     def kill(self, process: "subprocess.Popen[bytes]") -> None:
         process.kill()
@@ -207,7 +236,12 @@ class Fleet:
 
     def fault(self) -> None:
         """Note the moment. Postgres runs on this machine, so its clock is ours."""
-        self.faults.append(datetime.now(UTC))
+        now = datetime.now(UTC)
+        self.faults.append(Fault(now, now))
+
+    def mended(self) -> None:
+        """The last fault is over, where it is not over as soon as it came: what comes later is recovery."""
+        self.faults[-1] = self.faults[-1]._replace(mended=datetime.now(UTC))
 
     def configure_stub(self, **changes: Any) -> None:
         httpx.post(self._stub_url("config"), json=changes).raise_for_status()
@@ -251,6 +285,10 @@ class Fleet:
         """Wait until this worker holds jobs."""
         self.eventually(lambda: self.scalar(HELD_BY, pid=worker.pid) > 0)
 
+    def in_mid_generation(self, worker: "subprocess.Popen[bytes]") -> None:
+        """Wait until this worker holds jobs under a lease that has given answers: some are with the teacher now."""
+        self.eventually(lambda: self.scalar(_MID_GENERATION, pid=worker.pid) > 0)
+
     def revive_dead(self) -> None:
         """What an operator does with `persyn jobs retry`, for those that a storm of faults took for poison."""
         with self.engine.begin() as conn:
@@ -290,8 +328,8 @@ class Fleet:
         found = Verdict(
             fault, times, self.scalar("SELECT count(*) FROM job WHERE kind = 'generate'"), *self._dataset(),
             self.died + self.scalar("SELECT count(*) FROM job WHERE state = 'dead'"), again, allowed,
-            [round(seconds, 2) for at in self.faults if (seconds := self.scalar(_RECOVERED, fault=at)) is not None],
-            note,
+            [round((fault.mended - fault.at).total_seconds(), 2) for fault in self.faults],
+            *self._followed(), self._starts(), note,
         )  # fmt: skip
         _record(found)
         assert unfinished == 0  # L
@@ -301,6 +339,20 @@ class Fleet:
         assert again <= allowed or not explained
         assert again <= times * workers * (IN_FLIGHT + AHEAD + STORE_AFTER_ROWS)
         return found
+
+    def _followed(self) -> tuple[list[float], list[float], list[float]]:
+        """What each fault led to and when (_FOLLOWED): answers, jobs back in the queue, jobs claimed again."""
+        rows = [self.rows(_FOLLOWED, fault=fault.at, mended=fault.mended)[0] for fault in self.faults]
+        answered, back, claimed = ([round(row[n], 2) for row in rows if row[n] is not None] for n in range(3))
+        return answered, back, claimed
+
+    def _starts(self) -> list[float]:
+        """From a worker's start until it listens, in seconds; of those that were not killed before."""
+        rows = self.rows("SELECT pid, started_at FROM worker")
+        return [
+            round((row.started_at - self._started[row.pid]).total_seconds(), 2)
+            for row in rows if row.pid in self._started
+        ]  # fmt: skip
 
     def _dataset(self) -> tuple[int, int]:
         """Prompts that the exported dataset lacks, and those that it holds more than once."""

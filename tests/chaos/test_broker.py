@@ -31,6 +31,7 @@ def test_a_broker_that_comes_back_empty_costs_nothing(fleet: Fleet) -> None:
         fleet.working()
         fleet.fault()
         restart_empty(fleet)
+        fleet.mended()
     fleet.finish()
     assert fleet.verdict("broker killed, restarted with nothing in it").again == 0
 
@@ -57,6 +58,7 @@ def test_a_broker_that_is_away_holds_up_only_what_needs_waking(fleet: Fleet, dow
     fleet.working()
     fleet.fault()
     restart_empty(fleet, down_s)
+    fleet.mended()
     fleet.finish(400)
     assert fleet.verdict(f"broker down for {down_s} s").again == 0
 
@@ -64,34 +66,34 @@ def test_a_broker_that_is_away_holds_up_only_what_needs_waking(fleet: Fleet, dow
 @pytest.mark.chaos_long
 def test_a_half_open_broker_is_given_up_and_found_again(fleet: Fleet) -> None:
     fleet.load(150, enqueue=False)
-    fleet.start()
-    fleet.eventually(lambda: fleet.scalar("SELECT count(*) FROM worker") == 1)
+    fleet.ready(fleet.start())
     fleet.fault()
     fleet.broker.half_open()
     fleet.add_work()
     threading.Event().wait(40.0)
     fleet.broker.mend()
+    fleet.mended()
     fleet.finish(300)
     assert fleet.verdict("half-open connection to the broker for 40 s").again == 0
 
 
 @pytest.mark.chaos_long
 def test_a_hundred_wake_ups_in_place_of_one(fleet: Fleet) -> None:
-    fleet.load(300)
+    fleet.load(300, enqueue=False)
+    fleet.ready(fleet.start(), fleet.start())
     fleet.fault()
+    fleet.add_work(wake=False)
     fleet.wake(times=100)
-    fleet.start()
-    fleet.start()
     fleet.finish()
     assert fleet.verdict("each wake-up a hundred times").again == 0
 
 
 @pytest.mark.chaos_long
 def test_wake_ups_that_never_arrive_are_made_up_for(fleet: Fleet) -> None:
-    fleet.load(300)
+    fleet.load(300, enqueue=False)
+    fleet.ready(fleet.start())
     fleet.fault()
-    fleet.redis().flushall()
-    fleet.start()
+    fleet.add_work(wake=False)
     fleet.working()
     for _ in range(20):  # and those of the rounds that follow
         threading.Event().wait(RECONCILE_S / 4)

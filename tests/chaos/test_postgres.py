@@ -4,7 +4,6 @@ import os
 import random
 import signal
 import threading
-from datetime import UTC, datetime
 
 import pytest
 from fleet import DONE, Fleet, stopped_postgres
@@ -25,6 +24,7 @@ def test_an_immediate_restart_takes_back_nothing_that_was_stored(fleet: Fleet, t
         fleet.fault()
         with stopped_postgres(fleet.ground):
             pass
+        fleet.mended()
         assert stored <= set(fleet.rows("SELECT prompt_id, text FROM generation"))
     fleet.finish()
     fleet.verdict("Postgres stopped at once and restarted", explained=False)
@@ -40,6 +40,7 @@ def test_postgres_down_for_longer_than_the_lease(fleet: Fleet) -> None:
         fleet.fault()
         with stopped_postgres(fleet.ground):
             threading.Event().wait(LEASE_TTL_S * 3)
+        fleet.mended()
     fleet.finish()
     fleet.verdict("Postgres down for three times the TTL", workers=2, explained=False)
 
@@ -70,14 +71,14 @@ def test_a_connection_reset_while_the_server_commits(fleet: Fleet, of: bytes, na
     for _ in range(times):
         trap = fleet.postgres.trap(of, "reset")
         fleet.eventually(trap.sprung.is_set)
-        fleet.faults.append(datetime.now(UTC))
+        fleet.fault()
     fleet.finish()
     fleet.verdict(f"connection reset during COMMIT of a {name}")
 
 
 @LONG
 def test_a_silent_connection_to_postgres(fleet: Fleet) -> None:
-    """Nothing is refused and nothing arrives, for longer than a lease; another worker has a path of its own."""
+    """Nothing is refused and nothing arrives, for longer than a lease."""
     fleet.load(400)
     fleet.start()
     for _ in range(2):
@@ -87,5 +88,6 @@ def test_a_silent_connection_to_postgres(fleet: Fleet) -> None:
         fleet.postgres.half_open()
         threading.Event().wait(LEASE_TTL_S * 3)
         fleet.postgres.mend()
+        fleet.mended()
     fleet.finish()
     fleet.verdict("half-open connection to Postgres for three times the TTL")

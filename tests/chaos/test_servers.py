@@ -12,7 +12,7 @@ from fleet import Fleet
 from persyn.local.processes import wait_until
 
 LONG = pytest.mark.chaos_long
-ARGS = ("--latency-s", "0.3")
+ARGS = ("--latency-s", "0.3", "--latency-sigma", "0.5")
 
 
 def server(fleet: Fleet) -> dict[str, Any]:

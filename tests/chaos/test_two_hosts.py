@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
@@ -88,8 +89,16 @@ def hosts() -> Iterator[Hosts]:
 
 @pytest.fixture
 def ground(hosts: Hosts, tmp_path: Path) -> Iterator[Ground]:
-    """Postgres over TCP with a password, the broker likewise, and the stub, all in the control host's namespace."""
-    home, secret = tmp_path / "control", uuid.uuid4().hex
+    """Postgres over TCP with a password, the broker likewise, and the stub, all in the control host's namespace.
+
+    Not in `tmp_path`: each session of pytest shuts that folder to all other accounts, Postgres' own among them.
+    """
+    with tempfile.TemporaryDirectory(prefix="persyn-hosts-") as folder:
+        yield from control_host(hosts, Path(folder) / "control", tmp_path / "control.log")
+
+
+def control_host(hosts: Hosts, home: Path, log_path: Path) -> Iterator[Ground]:
+    secret = uuid.uuid4().hex
     settings = Settings(home=home, database_url=None, broker_url=None)
     inside = ["ip", "netns", "exec", hosts.control]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PERSYN_")}
@@ -123,10 +132,10 @@ def ground(hosts: Hosts, tmp_path: Path) -> Iterator[Ground]:
             "",
         ]
         stub = [sys.executable, "-m", "persyn.inference.stub", "--host", CONTROL, "--port", str(STUB_PORT)]
-        with (tmp_path / "control.log").open("ab") as log:
+        with log_path.open("ab") as log:
             for command in (broker, [*stub, "--model", "stub-model"]):
                 processes.append(subprocess.Popen([*inside, *command], stdout=log, stderr=log))
-        assert wait_until(stub_answers, 60), (tmp_path / "control.log").read_text()
+        assert wait_until(stub_answers, 60), log_path.read_text()
         url = f"redis://:{secret}@{CONTROL}:{BROKER_PORT}/0"
         yield Ground(home, admin, "persyn", url, f"http://{CONTROL}:{STUB_PORT}/v1")
     finally:
