@@ -46,7 +46,8 @@ CONDITIONS = {
 }  # fmt: skip
 
 # What followed a fault, in seconds from `:mended`, its end: the next answer that was stored; and of the jobs that were
-# held when it began, when the first went back to its queue, and when the first was claimed again.
+# held when it began, when the first went back to its queue, when the first was claimed again, and how many others were
+# claimed from that queue in between (but for the second in which a claim may not see yet what the reaper commits).
 _FOLLOWED = """
 WITH held AS (
     SELECT job_id FROM (SELECT DISTINCT ON (job_id) job_id, event FROM job_event WHERE at <= :fault
@@ -55,10 +56,17 @@ WITH held AS (
 ), after AS (
     SELECT job_id, event, at, greatest(extract(epoch FROM at - :mended), 0)::float8 AS seconds
     FROM job_event WHERE at > :fault
+), back AS (
+    SELECT queue, min(at) AS at, min(seconds) AS seconds
+    FROM after JOIN held USING (job_id) JOIN job ON job.id = job_id
+    WHERE event IN ('lost', 'released', 'retried') GROUP BY queue
+), again AS (
+    SELECT min(at) AS at, min(seconds) AS seconds FROM after JOIN held USING (job_id) WHERE event = 'claimed'
 )
-SELECT (SELECT min(seconds) FROM after WHERE event = 'completed' AND at > :mended),
-       (SELECT min(seconds) FROM after JOIN held USING (job_id) WHERE event IN ('lost', 'released', 'retried')),
-       (SELECT min(seconds) FROM after JOIN held USING (job_id) WHERE event = 'claimed')
+SELECT (SELECT min(seconds) FROM after WHERE event = 'completed' AND at > :mended), (SELECT min(seconds) FROM back),
+       (SELECT seconds FROM again),
+       (SELECT count(*) FROM after JOIN job ON job.id = job_id JOIN back USING (queue) CROSS JOIN again
+        WHERE event = 'claimed' AND after.at > back.at + interval '1 second' AND after.at < again.at)
 """
 _AGAIN_ALLOWED = "SELECT count(*) FROM job_event WHERE event IN ('lost', 'released', 'retried')"
 OPEN_JOBS = "SELECT count(*) FROM job WHERE state IN ('ready', 'leased')"
@@ -102,6 +110,7 @@ class Verdict(NamedTuple):
     answered_s: list[float]  # from its end: until the next answer was stored
     back_s: list[float]  # until jobs that it took were in their queue again; a fault may take none
     claimed_s: list[float]  # until they were claimed again
+    overtaken: list[float]  # by how many jobs of their queue; 0 says that no worker came to that queue sooner
     starts_s: list[float]  # how long workers took to start
     note: str = ""
 
@@ -340,11 +349,10 @@ class Fleet:
         assert again <= times * workers * (IN_FLIGHT + AHEAD + STORE_AFTER_ROWS)
         return found
 
-    def _followed(self) -> tuple[list[float], list[float], list[float]]:
-        """What each fault led to and when (_FOLLOWED): answers, jobs back in the queue, jobs claimed again."""
+    def _followed(self) -> list[list[float]]:
+        """What each fault led to (_FOLLOWED), column by column."""
         rows = [self.rows(_FOLLOWED, fault=fault.at, mended=fault.mended)[0] for fault in self.faults]
-        answered, back, claimed = ([round(row[n], 2) for row in rows if row[n] is not None] for n in range(3))
-        return answered, back, claimed
+        return [[round(row[n], 2) for row in rows if row[n] is not None] for n in range(4)]
 
     def _starts(self) -> list[float]:
         """From a worker's start until it listens, in seconds; of those that were not killed before."""
