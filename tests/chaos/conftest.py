@@ -1,11 +1,11 @@
 """The ground that a module's cells share. Its servers are this module's alone, because they are stopped and killed."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from fleet import Fleet, Ground
+from fleet import Fleet, Ground, record
 from sqlalchemy.engine import make_url
 
 from persyn.config import Settings
@@ -37,3 +37,14 @@ def fleet(ground: Ground, tmp_path: Path) -> Iterator[Fleet]:
     fleet = Fleet(ground, tmp_path)
     yield fleet
     fleet.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A cell that fails has its line in the table, too."""
+    report = yield
+    if report.failed and call.excinfo is not None:
+        record({"failed": item.name, "why": str(call.excinfo.value).partition("\n")[0]})
+    return report

@@ -340,7 +340,7 @@ class Fleet:
             [round((fault.mended - fault.at).total_seconds(), 2) for fault in self.faults],
             *self._followed(), self._starts(), note,
         )  # fmt: skip
-        _record(found)
+        record(found._asdict())
         assert unfinished == 0  # L
         assert (found.lost, found.doubled) == (0, 0)  # U
         assert broken == []  # F, A
@@ -387,10 +387,10 @@ def execute(url: str, statement: str) -> None:
     admin.dispose()
 
 
-def _record(verdict: Verdict) -> None:
+def record(line: dict[str, Any]) -> None:
     if path := os.environ.get(RECORD):
         with Path(path).open("a") as file:
-            file.write(json.dumps(verdict._asdict()) + "\n")
+            file.write(json.dumps(line) + "\n")
 
 
 @contextmanager

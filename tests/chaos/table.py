@@ -47,10 +47,16 @@ def conditions(starts_s: list[float]) -> str:
     )
 
 
+def failed(line: dict[str, Any]) -> str:
+    return f"| **FAILED**: `{line['failed']}`: {line['why'].replace('|', '/')} |" + " – |" * 10
+
+
 def main() -> None:
-    latest = {result["fault"]: result for result in map(json.loads, Path(sys.argv[1]).read_text().splitlines())}
+    lines = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
+    latest = {line["fault"]: line for line in lines if "fault" in line}
     starts_s = [seconds for result in latest.values() for seconds in result["starts_s"]]
     table = [HEAD, "|---|" + "---:|" * 10, *(row(result) for result in latest.values())]
+    table += [failed(line) for line in lines if "failed" in line]
     before, _, rest = PAGE.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
     PAGE.write_text("\n".join([before + BEGIN, conditions(starts_s), "", *table, END]) + after)

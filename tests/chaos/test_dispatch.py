@@ -18,7 +18,7 @@ from persyn.states import Stage
 
 LONG = pytest.mark.chaos_long
 PROMPTS = 200
-READER_JOBS = int(os.environ.get("PERSYN_CHAOS_READER_JOBS", "8000"))
+READER_JOBS = int(os.environ.get("PERSYN_CHAOS_READER_JOBS", "6000"))
 COUNTED = "SELECT sum(jobs)::bigint FROM job_count WHERE state = 'done'"  # without looking at the jobs
 READERS = 2  # how many hold their snapshots, one after the other
 ADVANCE = (
