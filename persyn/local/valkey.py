@@ -41,7 +41,8 @@ def url(home: Path) -> str:
 
 
 def running(home: Path) -> bool:
-    return accepts(socket_path(home))
+    """Whether the server answers. The socket alone does not tell: that of a killed server outlives it for a moment."""
+    return pid(home) is not None and accepts(socket_path(home))
 
 
 def pid(home: Path) -> int | None:

@@ -15,7 +15,7 @@ from persyn.inference.spec import ServerSpec
 from persyn.local import services
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     with tempfile.TemporaryDirectory(prefix="persyn-chaos-") as folder:
         settings = Settings(home=Path(folder), database_url=None, broker_url=None)

@@ -66,3 +66,15 @@ def test_a_hung_server_is_ended_by_force(settings: Settings) -> None:
     os.kill(hung, signal.SIGSTOP)
     services.stop(settings)
     assert valkey.pid(settings.home) is None
+
+
+def test_a_killed_server_is_started_again_while_its_socket_still_answers(settings: Settings) -> None:
+    """The process is gone some moments before its socket is; once in ten times the two fell apart."""
+    services.connect(settings)
+    for _ in range(40):
+        killed = valkey.pid(settings.home)
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        assert wait_until(lambda: valkey.pid(settings.home) is None, 10)
+        services.connect(settings)
+        assert valkey.pid(settings.home) not in (None, killed)
