@@ -44,19 +44,27 @@ def drain(host: Host, name: str) -> None:
         log.warning("action=drain queue=%s %s", name, exc)
     except PersynError as exc:
         log.error("action=drain queue=%s %s", name, exc)
-    except session.DatabaseError as exc:
-        why = session.in_one_line(exc)
-        log.warning("action=drain queue=%s the database went away; what was held goes back: %s", name, why)
 
 
 def drain_next(host: Host, presence: Presence) -> None:
-    """What a wake-up of any queue leads to: wake-ups come in no order, so the worker itself looks what is best next."""
-    chosen = host.next_queue()
-    if chosen is not None:
-        log.info("action=drain queue=%s", chosen)
-        metrics.DRAINS.labels(chosen).inc()
-        presence.queue = chosen
-        drain(host, chosen)
+    """What a wake-up of any queue leads to: wake-ups come in no order, so the worker itself looks what is best next.
+
+    The database may go away at any point of it, before there is a queue to speak of.
+    """
+    chosen = None
+    try:
+        chosen = host.next_queue()
+        if chosen is not None:
+            log.info("action=drain queue=%s", chosen)
+            metrics.DRAINS.labels(chosen).inc()
+            presence.queue = chosen
+            drain(host, chosen)
+    except session.DatabaseError as exc:
+        if not session.is_away(exc):
+            log.exception("action=drain queue=%s", chosen)
+            return
+        why = session.in_one_line(exc)
+        log.warning("action=drain queue=%s the database went away; what was held goes back: %s", chosen, why)
 
 
 def serve(host: Host, broker_url: str, queues: list[str], *, follow_teachers: bool) -> int:

@@ -1,0 +1,41 @@
+"""A wake-up that finds no database is a line in the log, and the next one is taken as if nothing had been."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import ProgrammingError
+
+from persyn.db import session
+from workers.app import drain_next
+from workers.host import Host
+from workers.presence import Presence
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(session.connect("postgresql://persyn@127.0.0.1:1/persyn"), tmp_path)
+
+
+def test_a_wake_up_while_the_database_is_away_is_one_line(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    drain_next(host, Presence(host, []))
+    (record,) = [record for record in caplog.records if record.name == "workers.app"]
+    assert record.levelno == logging.WARNING
+    assert record.exc_info is None
+    assert "the database went away" in record.getMessage()
+    assert "\n" not in record.getMessage()
+
+
+def test_a_statement_that_is_wrong_keeps_its_traceback(
+    host: Host, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = ProgrammingError("SELECT nope", {}, Exception("no such column"))
+
+    def next_queue() -> str:
+        raise error
+
+    monkeypatch.setattr(host, "next_queue", next_queue)
+    drain_next(host, Presence(host, []))
+    (record,) = [record for record in caplog.records if record.name == "workers.app"]
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
