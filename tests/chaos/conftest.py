@@ -5,8 +5,9 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from fleet import Fleet, Ground, record
+from fleet import Fleet, Ground
 from sqlalchemy.engine import make_url
+from verdict import record
 
 from persyn.config import Settings
 from persyn.db import migrate, session
