@@ -129,7 +129,10 @@ def unprivileged_account() -> Account:
     """The current user; for root, which Postgres refuses to run as, a system user that is made where it is missing."""
     if os.geteuid() != 0:
         return current_account()
-    return _find_account() or _create_account()
+    # Of two `useradd` at once one may take the other's user back, after somebody was told of it.
+    with open("/etc/passwd") as users:
+        fcntl.flock(users, fcntl.LOCK_EX)
+        return _find_account() or _create_account()
 
 
 def _find_account() -> Account | None:
@@ -145,7 +148,7 @@ def _create_account() -> Account:
     if useradd:
         command = [useradd, "--system", "--no-create-home", "--user-group", "--shell", "/usr/sbin/nologin", ACCOUNT]
         subprocess.run(command, capture_output=True, check=False)
-    account = _find_account()  # also after a failure: another process may have made it meanwhile
+    account = _find_account()  # also after a failure: somebody else may have made it meanwhile
     if account is None:
         raise ServiceError(
             f"Postgres does not run as root and the system user {ACCOUNT} could not be made. Make it, "
