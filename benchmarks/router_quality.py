@@ -2,7 +2,8 @@
 
 `--train FILE` holds lines `{"messages": [...], "quality": {teacher: score}}`, plain or gzipped. With `--test FILE` each
 seed trains on all of it and is measured on those. Without, it is shuffled and cut into as many parts as there are
-seeds; each part is held out once, and the last table is of all prompts together. α is 0: quality alone is routed for.
+seeds; each part is held out once, and the last table is of all prompts together. α is 0: quality alone is routed for,
+normalised within the prompt for whoever learns, as in a run, and raw in the tables.
 Everything that is chosen is chosen on the training prompts. A prompt that stands in the file twice counts once.
 """
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from persyn.config import Preferences, Router
 from persyn.inference import load
+from persyn.rewards.combine import normalise
 from persyn.router import evaluation, train
 from persyn.router.dataset import tokenise
 from persyn.router.model import RouterModel, choose_device, load_backbone
@@ -96,18 +98,19 @@ def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace,
     # What the router is given beside the backbone's vectors; the baselines have those alone.
     beside = surface(everything.messages) if config.sees_surface else np.empty((len(vectors), 0))
     seen = np.hstack([vectors, beside])
+    taught = normalise(rewards, "minmax")
     tables, seconds, chosen, held_out = [], [], [], []
     for seed, (own, val) in enumerate(splits(len(learn.rewards), len(rewards), args.seeds)):
         started = time.perf_counter()
         trained = train.train(
-            everything.messages, rewards, own, val, config, seed, path, preferences=Preferences(),
+            everything.messages, taught, own, val, config, seed, path, preferences=Preferences(),
             vectors=seen if config.freeze_backbone else None,
         )  # fmt: skip
         seconds.append(time.perf_counter() - started)
         if trained.model is not None:
             rows = tokenise(load_backbone(path), everything.messages, config.max_length)
             seen = train.embed(trained.model, rows, 32)
-        choices = evaluation.baselines(vectors[own], rewards[own], vectors[val], rewards[val], seed=seed)
+        choices = evaluation.baselines(vectors[own], taught[own], vectors[val], rewards[val], seed=seed)
         choices["router"] = trained.head.coefficients(seen[val])
         held_out.append((choices, rewards[val]))
         tables.append(evaluation.table(choices, rewards[val], teachers, seed=seed))
