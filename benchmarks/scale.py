@@ -103,7 +103,8 @@ def _latencies(engine: Engine, run_id: int) -> dict[str, float]:
     queue = routed_run.teacher_queues()[0]
     with engine.begin() as conn:
         lease_id = jobs.open_lease(conn, worker="measuring", host="here", queue=queue)
-    claims = sorted(_milliseconds(lambda: _claim(engine, lease_id, queue)) for _ in range(SAMPLES))
+    reading = jobs.Reading()
+    claims = sorted(_milliseconds(lambda: _claim(engine, lease_id, queue, reading)) for _ in range(SAMPLES))
     with engine.begin() as conn:
         jobs.close(conn, lease_id, "measured")
 
@@ -124,9 +125,9 @@ def _milliseconds(work: Callable[[], object]) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def _claim(engine: Engine, lease_id: int, queue: str) -> None:
+def _claim(engine: Engine, lease_id: int, queue: str, reading: jobs.Reading) -> None:
     with engine.begin() as conn:
-        assert jobs.claim(conn, lease_id, queue, IN_FLIGHT)
+        assert jobs.claim(conn, lease_id, queue, IN_FLIGHT, reading=reading)
 
 
 def _work_off(site: routed_run.Site, count: int) -> dict[str, Any]:
@@ -176,10 +177,11 @@ def _work(database_url: str, queues: list[str], count: int, results: "SimpleQueu
     for place, name in enumerate(queues, start=1):
         with engine.begin() as conn:
             lease_id = jobs.open_lease(conn, worker=f"bench:{os.getpid()}", host="here", queue=name)
+        reading = jobs.Reading()
         while len(claims) * IN_FLIGHT < count * place / len(queues):
             began = time.perf_counter()
             with engine.begin() as conn:
-                taken = jobs.claim(conn, lease_id, name, IN_FLIGHT)
+                taken = jobs.claim(conn, lease_id, name, IN_FLIGHT, reading=reading)
             claims.append((time.perf_counter() - began) * 1000)
             with engine.begin() as conn:
                 jobs.heartbeat(conn, lease_id)

@@ -116,25 +116,37 @@ _TAKE = f"""
     SELECT id, 'claimed', :lease_id, attempt FROM claimed
 ), counted AS ({_counted("claimed", "'ready'", "'leased'")}
 )
-SELECT id, run_id, kind, prompt_id, teacher_id, sample_index, generation_id, scorer_id, attempt, lost_count
+SELECT id, run_id, kind, prompt_id, teacher_id, sample_index, generation_id, scorer_id, attempt, lost_count,
+       priority, not_before
 FROM claimed ORDER BY priority, run_id, not_before, id
 """
 
-CLAIM = text(f"""
-WITH RECURSIVE lane AS ({_LANES_OF_QUEUE}
+_CLAIM = f"""
+WITH RECURSIVE lane AS ({{lanes}}
 ), open_lane AS MATERIALIZED ({_OPEN_LANES}
 ), candidate AS MATERIALIZED (
     SELECT due.id FROM open_lane CROSS JOIN LATERAL (
         SELECT id FROM job
         WHERE queue = :queue AND run_id = open_lane.run_id AND priority = open_lane.priority
-          AND {_READY} AND {_DUE} AND {_WANTED}
+          AND {_READY} AND {_DUE} AND {_WANTED} {{beyond}}
         ORDER BY not_before, id
         LIMIT :limit
         FOR UPDATE SKIP LOCKED) AS due
     WHERE NOT EXISTS (
         SELECT FROM job AS held WHERE held.lease_id = :lease_id AND held.lost_count >= {ALONE_AFTER_LOSSES})
     LIMIT :limit
-){_TAKE}""")
+){_TAKE}"""
+CLAIM = text(_CLAIM.format(lanes=_LANES_OF_QUEUE, beyond=""))
+# The same for one lane, from where an earlier claim of it ended. The index keeps an entry for each job that was ready
+# once until VACUUM comes, which any open transaction keeps from removing it: from its head, a lane costs more with each
+# job that is done.
+CLAIM_ON = text(
+    _CLAIM.format(
+        lanes=" SELECT CAST(:queue AS text) AS queue, CAST(:run_id AS bigint) AS run_id,"
+        " CAST(:priority AS int) AS priority",
+        beyond="AND (not_before, id) > (CAST(:not_before AS timestamptz), CAST(:job_id AS bigint))",
+    )
+)
 
 CLAIM_SUSPECT = text(f"""
 WITH candidate AS MATERIALIZED (

@@ -5,10 +5,12 @@ and the check, the change of state, its event and the result share one transacti
 All times are the database's.
 """
 
+import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, Row, TextClause, text
 
 from persyn import job_sql as sql
 from persyn import metrics
@@ -30,6 +32,8 @@ RETRY_AFTER_CAP_S = 3600
 DETAIL_LIMIT = 2000
 # `waiting` counts so far; nobody acts otherwise on more.
 WAITING_AT_MOST = 1000
+# For so long claims go on from where the last one ended, before one looks at everything again.
+LOOK_AGAIN_S = 10.0
 _FOLD_ABOVE_ROWS = 500
 _REAPER_LOCK = 7_326_119_002
 _FOLD_LOCK = 7_326_119_003
@@ -48,6 +52,37 @@ class Claim(NamedTuple):
     scorer_id: int | None
     attempt: int
     lost_count: int
+
+
+class Place(NamedTuple):
+    """The last job of a claim: its lane, and where in it."""
+
+    run_id: int
+    priority: int
+    not_before: datetime
+    job_id: int
+
+
+class Reading:
+    """Where one worker's claims of one queue have got to, so that the next need not begin at the lane's head.
+
+    What it makes a claim pass over (a job handed back, a lane that goes first) is found by the next one that looks at
+    everything: after LOOK_AGAIN_S, or as soon as the lane gives less than was asked for. It follows this host's clock,
+    on which nothing but that depends.
+    """
+
+    def __init__(self) -> None:
+        self._place: Place | None = None
+        self._looked_at = 0.0
+
+    def place(self) -> Place | None:
+        return self._place if time.monotonic() - self._looked_at < LOOK_AGAIN_S else None
+
+    def note(self, place: Place | None, *, looked: bool) -> None:
+        """`place` None: nothing is left beyond. `looked`: at everything."""
+        self._place = place
+        if looked:
+            self._looked_at = time.monotonic()
 
 
 class Failure(NamedTuple):
@@ -112,27 +147,39 @@ def _hold(conn: Connection, lease_id: int, statement: TextClause) -> None:
 
 
 def claim(
-    conn: Connection, lease_id: int, queue: str, limit: int, *, idle: bool = True,
+    conn: Connection, lease_id: int, queue: str, limit: int, *, idle: bool = True, reading: Reading | None = None,
     teacher_id: int | None = None, scorer_ids: Sequence[int] | None = None, deadline_s: float = LEASE_DEADLINE_S,
 ) -> list[Claim]:  # fmt: skip
     """Take up to `limit` jobs that are due, those of earlier stages first.
 
-    Within a stage the older run goes first, then what became due first. A job that was lost too often is taken alone:
-    only by a caller with nothing in flight (`idle`), when nothing else is due; nothing joins it until it is finished.
-    Claiming is progress, so it moves the lease's deadline. The commit does not wait for the disk (job_sql says why).
-    Raises LeaseLost.
+    Within a stage the older run goes first, then what became due first; with a `reading` the order holds within
+    LOOK_AGAIN_S. A job that was lost too often is taken alone: only by a caller with nothing in flight (`idle`), when
+    nothing else is due; nothing joins it until it is finished. Claiming is progress, so it moves the lease's deadline.
+    The commit does not wait for the disk (job_sql says why). Raises LeaseLost.
     """
     _hold(conn, lease_id, sql.HOLD_TO_CLAIM)
     values = {
         "lease_id": lease_id, "queue": queue, "teacher_id": teacher_id,
         "scorer_ids": None if scorer_ids is None else list(scorer_ids),
     }  # fmt: skip
-    rows = conn.execute(sql.CLAIM, {**values, "limit": limit}).all()
+    rows = _take(conn, {**values, "limit": limit}, reading or Reading())
     if not rows and idle:
         rows = conn.execute(sql.CLAIM_SUSPECT, values).all()
     if rows:
         conn.execute(sql.EXTEND, {"lease_id": lease_id, "deadline": deadline_s})
-    return [Claim(*row) for row in rows]
+    return [Claim(*row[: len(Claim._fields)]) for row in rows]
+
+
+def _take(conn: Connection, values: dict[str, Any], reading: Reading) -> Sequence[Row[Any]]:
+    limit, place = values["limit"], reading.place()
+    rows = [] if place is None else list(conn.execute(sql.CLAIM_ON, values | place._asdict()))
+    looked = len(rows) < limit
+    if looked:
+        rows += conn.execute(sql.CLAIM, values | {"limit": limit - len(rows)})
+    last = rows[-1] if rows and len(rows) == limit else None
+    end = None if last is None else Place(last.run_id, last.priority, last.not_before, last.id)
+    reading.note(end, looked=looked)
+    return rows
 
 
 def heartbeat(conn: Connection, lease_id: int, ttl_s: float = LEASE_TTL_S) -> bool:

@@ -67,6 +67,7 @@ class Drain:
         self.host, self.lease, self.queue, self.teacher, self.target = host, lease, queue, teacher, target
         self.counts_tokens = target.server is None or kinds.counts_tokens(target.server.kind)
         self.watch = ProgressWatch() if self.counts_tokens else ProgressWatch(stall_s=TIMEOUT_S)
+        self.reading = jobs.Reading()
         self.answers = 0
         self.watched_at = time.monotonic()
         self.client = TeacherClient(
@@ -208,8 +209,9 @@ class Drain:
     def _claim(self, room: int) -> list[generation.Request]:
         with self.host.engine.begin() as conn:
             claims = jobs.claim(
-                conn, self.lease.id, self.queue, room, idle=not self.in_flight, teacher_id=self.teacher.id
-            )
+                conn, self.lease.id, self.queue, room, idle=not self.in_flight, reading=self.reading,
+                teacher_id=self.teacher.id,
+            )  # fmt: skip
             return generation.requests(conn, claims)
 
     def _collect(self, done: set[asyncio.Task[Answer]]) -> None:

@@ -62,9 +62,10 @@ def _scorer(host: Host, group: Sequence[runs.ScorerVersion], lease: LeaseKeeper)
 
 
 def _batches(host: Host, lease: LeaseKeeper, queue: str, scorer_ids: Sequence[int]) -> Iterator[list[scoring.Item]]:
+    reading = jobs.Reading()
     while not host.leaving():
         with host.engine.begin() as conn:
-            claims = jobs.claim(conn, lease.id, queue, BATCH, scorer_ids=scorer_ids)
+            claims = jobs.claim(conn, lease.id, queue, BATCH, reading=reading, scorer_ids=scorer_ids)
             items = scoring.items(conn, claims)
         if not items:
             return
