@@ -3,7 +3,9 @@
 All get the same machine, the same Postgres and Valkey, the same two worker processes, and the same 1.2 KB answers:
 
 - **enqueue**: `generation.enqueue`, as the pipeline calls it, jobs and their events in one transaction; against one
-  `send_task` a prompt that carries its messages; against Procrastinate's fastest way, `batch_defer`.
+  `send_task` a prompt that carries its messages; against Procrastinate's fastest way, `batch_defer`; and against what
+  Postgres itself can do: a bare `INSERT … SELECT` of the same rows into an empty table with the same indexes and
+  checks, and no events.
 - **process**: claim, read the prompts, complete and store the answers with their events, in batches as the workers
   make them; against a real Celery worker (prefork) whose task does nothing at all, and the same with a task that stores
   its answer, one commit each; against Procrastinate's worker, whose task does nothing.
@@ -20,10 +22,16 @@ import time
 from collections.abc import Iterator
 from multiprocessing.synchronize import Barrier
 
+from sqlalchemy import text
+
 from benchmarks import rivals, routed_run
 from persyn import generation, jobs
 from persyn.db import session
 
+_BARE = text("""
+INSERT INTO bare_job (run_id, kind, queue, priority, prompt_id, teacher_id, sample_index)
+SELECT run_id, kind, queue, priority, prompt_id, teacher_id, 0 FROM job WHERE run_id = :run_id ORDER BY id
+""")
 IN_FLIGHT = 64  # what one claim of a worker takes, and one commit stores
 PROCESSES = 2
 
@@ -49,13 +57,14 @@ def _report(medians: dict[str, float], options: argparse.Namespace, others: int)
     for name, rate in medians.items():
         print(f"{name:<28} {rate:>10,.0f} /s")
     for ours, theirs in (
+        ("enqueue", "bare insert"),
         ("enqueue", "celery enqueue"),
         ("enqueue", "procrastinate enqueue"),
         ("process", "celery process, no-op"),
         ("process", "celery process, storing"),
         ("process", "procrastinate process, no-op"),
     ):
-        print(f"{ours:<8} is {medians[ours] / medians[theirs]:>6.1f} × {theirs}")
+        print(f"{ours:<8} is {medians[ours] / medians[theirs]:>6.2f} × {theirs}")
     print(json.dumps({"jobs": options.jobs, "others": others, "repeat": options.repeat, "per_second": medians}))
 
 
@@ -63,6 +72,7 @@ def _round(site: routed_run.Site, name: str, count: int, others: int) -> Iterato
     run_id = routed_run.create(site.engine, name, count)
     routed_run.vacuum(site.engine)
     yield "enqueue", count / _enqueue(site, run_id)
+    yield "bare insert", count / _insert(site, run_id)
     yield "process", count / rivals.together(_work, (site.endpoints.database_url,), PROCESSES)
     payload = {"messages": [{"role": "user", "content": routed_run.QUESTION}], "teacher": "t0", "seed": 1}
     yield from rivals.celery(site, others, payload, PROCESSES)
@@ -73,6 +83,17 @@ def _enqueue(site: routed_run.Site, run_id: int) -> float:
     began = time.perf_counter()
     with site.engine.begin() as conn:
         generation.enqueue(conn, run_id)
+    return time.perf_counter() - began
+
+
+def _insert(site: routed_run.Site, run_id: int) -> float:
+    """Seconds for the rows alone. The table is made in a transaction of its own, or they would be spared the WAL."""
+    with site.engine.begin() as conn:
+        conn.execute(text("DROP TABLE IF EXISTS bare_job"))
+        conn.execute(text("CREATE TABLE bare_job (LIKE job INCLUDING ALL)"))
+    began = time.perf_counter()
+    with site.engine.begin() as conn:
+        conn.execute(_BARE, {"run_id": run_id})
     return time.perf_counter() - began
 
 

@@ -51,7 +51,7 @@ class Result(NamedTuple):
 
 def enqueue(conn: Connection, run_id: int) -> int:
     """A job for each routed prompt whose teacher has not answered it yet; returns how many are new."""
-    return jobs.enqueue(conn, _ROUTED, {"run_id": run_id, "stage": int(Stage.GENERATE)})
+    return jobs.enqueue(conn, _ROUTED, {"run_id": run_id, "stage": int(Stage.GENERATE)}, all_new=True)
 
 
 def requests(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Request]:

@@ -7,10 +7,12 @@ All times are the database's.
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy.exc import IntegrityError
 
 from persyn import job_sql as sql
 from persyn import metrics
@@ -105,12 +107,16 @@ class Count(NamedTuple):
     jobs: int
 
 
-def enqueue(conn: Connection, source: str, params: Mapping[str, Any]) -> int:
+def enqueue(conn: Connection, source: str, params: Mapping[str, Any], *, all_new: bool = False) -> int:
     """Make a ready job of every row of a SELECT, skipping those that exist already.
 
-    `source` yields run_id, kind, queue, priority, prompt_id, teacher_id, generation_id, scorer_id.
+    `source` yields run_id, kind, queue, priority, prompt_id, teacher_id, generation_id, scorer_id. `all_new`: the
+    caller expects that none exists, which takes two thirds of the time, and twice as long where one does after all.
     Returns how many are new.
     """
+    if all_new:
+        with suppress(IntegrityError), conn.begin_nested():
+            return int(conn.execute(text(sql.ENQUEUE_NEW.format(source=source)), params).scalar_one())
     return int(conn.execute(text(sql.ENQUEUE.format(source=source)), params).scalar_one())
 
 

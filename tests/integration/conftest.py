@@ -85,7 +85,9 @@ class World:
             )
         return run_id
 
-    def enqueue(self, conn: Connection, prompts: Sequence[int], *, queue: str = QUEUE, priority: int = 50) -> int:
+    def enqueue(
+        self, conn: Connection, prompts: Sequence[int], *, queue: str = QUEUE, priority: int = 50, all_new: bool = False
+    ) -> int:
         """Ask the first teacher for answers to these prompts."""
         source = """
             SELECT CAST(:run AS bigint) AS run_id, 'generate' AS kind, CAST(:queue AS text) AS queue,
@@ -97,7 +99,7 @@ class World:
             "run": self.run_id, "queue": queue, "priority": priority, "teacher": self.teachers[0],
             "prompts": list(prompts),
         }  # fmt: skip
-        return jobs.enqueue(conn, source, values)
+        return jobs.enqueue(conn, source, values, all_new=all_new)
 
     def fill(self, count: int) -> list[int]:
         """`count` ready jobs, in the order of their ids."""

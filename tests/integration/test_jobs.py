@@ -31,6 +31,16 @@ def test_enqueueing_twice_makes_no_second_job(world: "World") -> None:
     assert world.scalar("SELECT count(*) FROM job_event WHERE event = 'enqueued'") == 3
 
 
+def test_enqueueing_what_should_all_be_new_skips_what_exists_after_all(world: "World") -> None:
+    world.fill(2)
+    with world.engine.begin() as conn:
+        assert world.enqueue(conn, world.prompts[1:4], all_new=True) == 2
+    with world.engine.begin() as conn:
+        assert world.enqueue(conn, world.prompts[4:], all_new=True) == 2
+    assert world.scalar("SELECT count(*) FROM job") == 6
+    assert world.violations() == {}
+
+
 def test_a_run_has_one_job_of_a_kind_that_it_does_as_a_whole(world: "World") -> None:
     with world.engine.begin() as conn:
         assert jobs.enqueue_stage(conn, world.run_id, "train_router", "router", 30) == 1
