@@ -2,8 +2,9 @@
 
 A first run of 100k routed prompts is enqueued and measured, then a second one of `--jobs`, of which `--process` are
 worked off by two worker processes at zero latency, with the reaper's and the reconciler's rounds beside them. Each
-claim takes 64 jobs and each commit stores 64 answers of 1.2 KB. Then a storm: jobs that wait for a retry, at the front
-of every teacher's queue. Latencies are those of the claim's transaction, seen from the worker.
+claim takes 64 jobs and each commit stores 64 answers of 1.2 KB. Then some more beside a transaction that stays open, as
+a backup's does, so that VACUUM can remove nothing. Then a storm: jobs that wait for a retry, at the front of every
+teacher's queue. Latencies are those of the claim's transaction, seen from the worker.
 """
 
 import argparse
@@ -27,6 +28,7 @@ from persyn.db import session
 PROCESSES = 2
 FIRST = 100_000
 SAMPLES = 200
+ROUNDS = 3
 _ROUND_S = 15.0
 
 _STORM = text("""
@@ -63,6 +65,8 @@ def main() -> None:
         _show("worked off", found["worked off"])
         found["after that"] = _latencies(site.engine, _run_id(site.engine, "second"))
         _show("after that", found["after that"])
+        found["beside a backup"] = _beside_a_backup(site, options.process // 5)
+        _show("beside a backup", found["beside a backup"])
         found["in a storm of retries"] = _storm(site.engine, options.jobs // 10)
         _show("in a storm of retries", found["in a storm of retries"])
         with site.engine.connect() as conn:
@@ -100,6 +104,22 @@ def _run_id(engine: Engine, name: str) -> int:
 
 def _latencies(engine: Engine, run_id: int) -> dict[str, float]:
     """Milliseconds of a claim (50th and 99th of a hundred), of a status and of a look for due work (medians)."""
+    rounds = [_claims(engine) for _ in range(ROUNDS)]
+
+    def look(read: Callable[[Any], object]) -> float:
+        with engine.connect() as conn:
+            return statistics.median(_milliseconds(lambda: read(conn)) for _ in range(20))
+
+    return {
+        "claim p50 ms": statistics.median(claims[SAMPLES // 2] for claims in rounds),
+        "claim p99 ms": statistics.median(claims[SAMPLES * 99 // 100] for claims in rounds),
+        "status ms": look(lambda conn: reporting.status(conn, run_id)),
+        "due work ms": look(jobs.waiting),
+    }
+
+
+def _claims(engine: Engine) -> list[float]:
+    """The milliseconds of SAMPLES claims in a row, shortest first. What they took goes back."""
     queue = routed_run.teacher_queues()[0]
     with engine.begin() as conn:
         lease_id = jobs.open_lease(conn, worker="measuring", host="here", queue=queue)
@@ -107,16 +127,7 @@ def _latencies(engine: Engine, run_id: int) -> dict[str, float]:
     claims = sorted(_milliseconds(lambda: _claim(engine, lease_id, queue, reading)) for _ in range(SAMPLES))
     with engine.begin() as conn:
         jobs.close(conn, lease_id, "measured")
-
-    def look(read: Callable[[Any], object]) -> float:
-        with engine.connect() as conn:
-            return statistics.median(_milliseconds(lambda: read(conn)) for _ in range(20))
-
-    return {
-        "claim p50 ms": claims[SAMPLES // 2], "claim p99 ms": claims[SAMPLES * 99 // 100],
-        "status ms": look(lambda conn: reporting.status(conn, run_id)),
-        "due work ms": look(jobs.waiting),
-    }  # fmt: skip
+    return claims
 
 
 def _milliseconds(work: Callable[[], object]) -> float:
@@ -203,6 +214,14 @@ def _memory_mb(pid: str) -> float:
 def _backend_mb(engine: Engine) -> float:
     with engine.connect() as conn:
         return _memory_mb(str(conn.execute(text("SELECT pg_backend_pid()")).scalar_one()))
+
+
+def _beside_a_backup(site: routed_run.Site, count: int) -> dict[str, float]:
+    """Work off `count` jobs while a snapshot from before is held, and measure before it is let go."""
+    with site.engine.connect().execution_options(isolation_level="REPEATABLE READ") as backup:
+        backup.execute(text("SELECT count(*) FROM run"))
+        _work_off(site, count)
+        return _latencies(site.engine, _run_id(site.engine, "second"))
 
 
 def _storm(engine: Engine, count: int) -> dict[str, float]:
