@@ -1,7 +1,8 @@
 """Tokens per second through queue, worker and server, against the same server asked directly.
 
-Three ways to the same answers, from one server that stays up, on the same prompts, greedy, so that the lengths are the
-same as well; they are the model's own, and mixed, because half of the prompts want a word and half an explanation:
+Three ways to the same answers, from one server that stays up, on the same prompts with the same seeds, so that the
+lengths are the same as well; they are the model's own, and mixed, because half of the prompts want a word and half an
+explanation:
 
 - **bare**: a client that keeps 64 requests in flight until none is left. This is the limit.
 - **queue**: jobs in Postgres, drained by the worker's own code: claims, leases, heartbeats, answers and events stored.
@@ -20,8 +21,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import text
+
 from benchmarks import routed_run
-from persyn import pipeline, queue, runs
+from persyn import generation, pipeline, queue, runs
 from persyn.config import Teacher, parse_run
 from persyn.inference.client import Answer, TeacherClient
 from persyn.prompts.load import import_prompts
@@ -40,13 +43,15 @@ def main() -> None:
         try:
             teacher = _teacher(options)
             target = host.serve(runs.TeacherVersion(0, teacher))
-            asyncio.run(_directly(target, teacher, options.prompts, batch=None))  # warm, and not counted
+            seeds = _import(host, options.prompts, folder)
+            asyncio.run(_directly(target, teacher, seeds[:IN_FLIGHT], batch=None))  # warm, and not counted
             for number in range(options.repeat):
-                rates["bare"].append(asyncio.run(_directly(target, teacher, options.prompts, batch=None)))
-                rates["queue"].append(_through_the_queue(host, teacher, options.prompts, f"bench{number}", folder))
-                rates["static"].append(asyncio.run(_directly(target, teacher, options.prompts, batch=IN_FLIGHT)))
+                rates["bare"].append(asyncio.run(_directly(target, teacher, seeds, batch=None)))
+                rates["queue"].append(_through_the_queue(host, teacher, options.prompts, number))
+                rates["static"].append(asyncio.run(_directly(target, teacher, seeds, batch=IN_FLIGHT)))
                 print(
-                    f"  round {number + 1}: " + ", ".join(f"{name} {r[-1]:,.0f} tokens/s" for name, r in rates.items())
+                    f"  round {number + 1}: " + ", ".join(f"{name} {r[-1]:,.0f} tokens/s" for name, r in rates.items()),
+                    flush=True,
                 )
         finally:
             host.close()
@@ -67,6 +72,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", default="bundled:smollm2-135m-instruct", help="not read by the stub")
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--max-tokens", type=int, default=256)
+    parser.add_argument("--temperature", type=float, default=0.0, help="0: greedy")
     parser.add_argument("--repeat", type=int, default=3)
     return parser.parse_args()
 
@@ -75,7 +81,7 @@ def _teacher(options: argparse.Namespace) -> Teacher:
     server: dict[str, Any] = {"kind": options.kind, "max_model_len": None if options.kind == "transformers" else 512}
     if options.kind == "stub":
         server["args"] = STUB_ARGS
-    sampling = {"max_tokens": options.max_tokens}
+    sampling = {"max_tokens": options.max_tokens, "temperature": options.temperature}
     given = {"name": "t0", "family": "f", "params_b": 1, "model": options.model, "sampling": sampling, "server": server}
     return Teacher.model_validate(given)
 
@@ -86,33 +92,41 @@ def _prompts(count: int) -> list[str]:
     return [(long if n % 2 else short).format(n=n, m=n * 7 % 100) for n in range(count)]
 
 
-async def _directly(target: Target, teacher: Teacher, count: int, *, batch: int | None) -> float:
-    """Completion tokens a second; in whole batches, or as many as IN_FLIGHT always in flight."""
+async def _directly(target: Target, teacher: Teacher, seeds: list[int], *, batch: int | None) -> float:
+    """Completion tokens a second; in whole batches, or as many as IN_FLIGHT always in flight. One seed a prompt."""
     client = TeacherClient(target.base_url, target.model)
     places = asyncio.Semaphore(IN_FLIGHT)
 
-    async def ask(text: str) -> Answer:
+    async def ask(text: str, seed: int) -> Answer:
         async with places:
-            return await client.generate([{"role": "user", "content": text}], teacher.sampling, 0)
+            return await client.generate([{"role": "user", "content": text}], teacher.sampling, seed)
 
-    prompts, answers = _prompts(count), []
-    size = batch or count
+    asked, answers = list(zip(_prompts(len(seeds)), seeds, strict=True)), []
+    size = batch or len(asked)
     began = time.perf_counter()
-    for start in range(0, count, size):
-        answers += await asyncio.gather(*(ask(text) for text in prompts[start : start + size]))
+    for start in range(0, len(asked), size):
+        answers += await asyncio.gather(*(ask(text, seed) for text, seed in asked[start : start + size]))
     took = time.perf_counter() - began
     await client.aclose()
     return sum(answer.completion_tokens for answer in answers) / took
 
 
-def _through_the_queue(host: Host, teacher: Teacher, count: int, name: str, folder: str) -> float:
-    source = Path(folder, f"{name}.jsonl")
+def _import(host: Host, count: int, folder: str) -> list[int]:
+    """The prompts as a set of the database; returns the seed that the queue will ask each with."""
+    source = Path(folder, "prompts.jsonl")
     lines = [{"id": str(n), "prompt": text, "reference_answer": "1"} for n, text in enumerate(_prompts(count))]
     source.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    import_prompts(host.engine, name, [str(source)])
-    first = teacher.model_dump(mode="json")
+    import_prompts(host.engine, "prompts", [str(source)])
+    with host.engine.connect() as conn:
+        hashes = conn.execute(text("SELECT sha256 FROM prompt ORDER BY position")).scalars()
+        return [generation.seed(sha256) for sha256 in hashes]
+
+
+def _through_the_queue(host: Host, teacher: Teacher, count: int, number: int) -> float:
+    # Another version of the teacher each time, or the answers of the round before would be reused.
+    first = teacher.model_dump(mode="json") | {"params_b": number + 1}
     given = {
-        "name": name, "prompts": name, "student": {"name": "s", "model": "m"},
+        "name": f"round{number}", "prompts": "prompts", "student": {"name": "s", "model": "m"},
         "teachers": [first, first | {"name": "never-asked"}], "calibration": {"size": count},
     }  # fmt: skip
     with host.engine.begin() as conn:

@@ -64,8 +64,12 @@ def requests(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Request]:
 
 
 def _request(claim: jobs.Claim, prompt: Any) -> Request:
-    seed = (int(prompt.sha256[:8], 16) + claim.sample_index) % 2**31
-    return Request(claim, prompt.messages, seed)
+    return Request(claim, prompt.messages, seed(prompt.sha256, claim.sample_index))
+
+
+def seed(sha256: str, sample_index: int = 0) -> int:
+    """What the answer to the prompt with this hash is drawn with."""
+    return (int(sha256[:8], 16) + sample_index) % 2**31
 
 
 def store(conn: Connection, lease_id: int, results: Sequence[Result]) -> int:
