@@ -12,10 +12,12 @@ import time
 from collections.abc import Iterator
 from functools import cache
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 from typing import Any
 
 import psycopg
 from celery import Celery
+from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 
 from benchmarks import routed_run
@@ -26,6 +28,30 @@ app.conf.update(task_ignore_result=True, task_default_queue="rivals", worker_hij
 _BATCH = 1000
 _CONCURRENCY = 10
 _POLL_S = 0.005
+
+
+class Stopwatch:
+    """Takes the seconds of its block, and those of processor time that this process and one server's took in it."""
+
+    def __init__(self, server_pid: int) -> None:
+        self._pids = (os.getpid(), server_pid)
+
+    def __enter__(self) -> "Stopwatch":
+        self._began, self._used = time.perf_counter(), self._processor_s()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds = time.perf_counter() - self._began
+        self.processor_s = self._processor_s() - self._used
+
+    def _processor_s(self) -> float:
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self._pids]
+        return sum(int(fields[11]) + int(fields[12]) for fields in stats) / os.sysconf("SC_CLK_TCK")
+
+
+def backend(conn: Connection) -> int:
+    """The server's process behind this connection."""
+    return int(conn.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
 
 
 @app.task(name="rivals.nothing")  # type: ignore[untyped-decorator]
@@ -55,14 +81,17 @@ def celery(site: routed_run.Site, count: int, payload: dict[str, Any], processes
     sender = Celery("sender", broker=site.endpoints.broker_url, set_as_current=False)
     sender.conf.update(task_ignore_result=True)
     for task, label in (("rivals.nothing", "no-op"), ("rivals.store", "storing")):
-        began = time.perf_counter()
         with sender.connection_for_write() as connection, connection.Producer() as producer:
-            for number in range(count):
-                sender.send_task(
-                    task, kwargs={**payload, "prompt_id": number}, queue="rivals", producer=producer, ignore_result=True
-                )
+            broker = connection.default_channel.client.info()["process_id"]
+            with Stopwatch(broker) as watch:
+                for number in range(count):
+                    sender.send_task(
+                        task, kwargs={**payload, "prompt_id": number}, queue="rivals", producer=producer,
+                        ignore_result=True,
+                    )  # fmt: skip
         if label == "no-op":
-            yield "celery enqueue", count / (time.perf_counter() - began)
+            yield "celery enqueue", count / watch.seconds
+            yield "celery enqueue, processor", count / watch.processor_s
         yield f"celery process, {label}", count / _consume(site, sender, count, processes)
 
 
