@@ -141,7 +141,8 @@ class Student:
     def _continues_from_a_cache(self) -> bool:
         """Whether a prefix read once gives what reading it again would, shown on two short answers of unequal length.
 
-        Recurrent memories, and caches that cannot be repeated, fail here.
+        Recurrent memories, and caches that cannot be repeated, fail here, each in its own way. Such a model reads every
+        answer with its prompt, which is slower and never wrong.
         """
         vocabulary = self.model.config.get_text_config().vocab_size
         prefix = [7 * place % vocabulary for place in range(4, 10)]

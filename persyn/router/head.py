@@ -27,6 +27,10 @@ Floats = NDArray[np.float64]
 SHRINKAGE = (1e-2, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # from nearly nothing to nearly free
 PRIOR = 1e-4  # on the bias: a teacher that never loses stays finite
 STEPS, STEPS_IN_TRIALS = 200, 40  # of L-BFGS: a trial's held-out reward is known long before its last digit
+NEAREST = 80  # training prompts, and no more than a third of them
+NEARBY = 2.0  # the weight of what lies near, in log-odds for each typical difference
+CAUTION = 0.5  # standard errors by which held-out prompts must speak for routing
+STATIC = np.inf  # the shrinkage that leaves nothing but the bias
 
 
 class Neighbours(NamedTuple):
@@ -86,12 +90,6 @@ class Choice(NamedTuple):
             "held_out_reward": self.reward,
             "static_held_out_reward": self.static_reward,
         }
-
-
-NEAREST = 80  # training prompts, and no more than a third of them
-NEARBY = 2.0  # the weight of what lies near, in log-odds for each typical difference
-CAUTION = 0.5  # standard errors by which held-out prompts must speak for routing
-STATIC = np.inf  # the shrinkage that leaves nothing but the bias
 
 
 def fit(

@@ -47,6 +47,13 @@ class Story:
             teacher=self.world.teachers[teacher], coefficients=coefficients, margin=0.5,
         )  # fmt: skip
 
+    def second_run(self) -> None:
+        """It wants the answer that the first run has already."""
+        self.sql(
+            "INSERT INTO calibration_prompt (run_id, prompt_id, split) VALUES (:r, :p, 'train')",
+            r=self.world.add_run(self.conn, "second"), p=self.world.prompts[0],
+        )  # fmt: skip
+
     def router(self) -> int:
         teachers = self.world.teachers
         return int(self.sql(ROUTER, run=self.world.run_id, teachers=teachers, lease=self.lease).scalar_one())
@@ -220,11 +227,7 @@ def test_failures_are_counted_by_code_with_an_example(world: "World") -> None:
 def test_a_second_run_is_told_that_its_answers_were_another_runs_work(world: "World") -> None:
     with world.engine.begin() as conn:
         story = Story(world, conn)
-        second = world.add_run(conn, "second")
-        story.sql(
-            "INSERT INTO calibration_prompt (run_id, prompt_id, split) VALUES (:r, :p, 'train')",
-            r=second, p=world.prompts[0],
-        )  # fmt: skip
+        story.second_run()
         rows = story.sql("SELECT run, teacher, generated, reused, prompt_tokens FROM audit.cost").all()
     assert [tuple(row) for row in rows] == [("run", "small", 1, 0, 1), ("second", "small", 0, 1, 0)]
 
@@ -235,11 +238,7 @@ def test_what_answers_cost_is_their_tokens_at_the_runs_price(world: "World") -> 
         story = Story(world, conn)
         story.sql("UPDATE run SET config = CAST(:config AS jsonb)", config=json.dumps(price))
         story.sql("UPDATE generation SET prompt_tokens = 3000000, completion_tokens = 200000")
-        second = world.add_run(conn, "second")
-        story.sql(
-            "INSERT INTO calibration_prompt (run_id, prompt_id, split) VALUES (:r, :p, 'train')",
-            r=second, p=world.prompts[0],
-        )  # fmt: skip
+        story.second_run()
         rows = story.sql("SELECT run, cost FROM audit.cost").all()
     assert [tuple(row) for row in rows] == [("run", 9.5), ("second", None)]
 
