@@ -22,30 +22,30 @@ _SUSPECT = f"state = 'ready' AND lost_count >= {ALONE_AFTER_LOSSES}"
 _DUE = "not_before <= statement_timestamp()"
 
 
-def _counted(changed: str, old: str | None, new: str) -> str:
+def _counted(changed: str, old: str, new: str) -> str:
     """The part of a statement that notes how many jobs moved from the state `old` to `new` (SQL expressions)."""
-    sides = f"({new}, 1)" if old is None else f"({old}, -1), ({new}, 1)"
     return f"""
     INSERT INTO job_count (run_id, queue, priority, state, jobs)
     SELECT run_id, queue, priority, side.state, sum(side.jobs)
-    FROM {changed} CROSS JOIN LATERAL (VALUES {sides}) AS side (state, jobs)
+    FROM {changed} CROSS JOIN LATERAL (VALUES ({old}, -1), ({new}, 1)) AS side (state, jobs)
     GROUP BY run_id, queue, priority, side.state"""
 
 
 # Without statistics the planner may choose no bad plan here: the rows that exist already are found by the unique
 # indexes, one by one. An anti-join with `job` would read a table that grows meanwhile, once a row.
-_ENQUEUE = f"""
+_ENQUEUE = """
 WITH new AS (
     INSERT INTO job (run_id, kind, queue, priority, prompt_id, teacher_id, sample_index, generation_id, scorer_id)
     SELECT run_id, kind, queue, priority, prompt_id, teacher_id, 0, generation_id, scorer_id
-    FROM ({{{{source}}}}) AS source
-    {{existing}}
-    RETURNING id, run_id, queue, priority
-), logged AS (
-    INSERT INTO job_event (job_id, event, attempt) SELECT id, 'enqueued', 0 FROM new
-), counted AS ({_counted("new", None, "'ready'")}
+    FROM ({{source}}) AS source
+    {existing}
+    RETURNING run_id, queue, priority
+), counted AS (
+    INSERT INTO job_count (run_id, queue, priority, state, jobs)
+    SELECT run_id, queue, priority, 'ready', count(*) FROM new GROUP BY run_id, queue, priority
+    RETURNING jobs
 )
-SELECT count(*) FROM new
+SELECT coalesce(sum(jobs), 0) FROM counted
 """
 ENQUEUE = _ENQUEUE.format(existing="ON CONFLICT DO NOTHING")
 # Looking for a conflict before each row, in four indexes, and marking it as settled afterwards is a third of the time.

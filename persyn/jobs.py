@@ -298,7 +298,7 @@ def fold_counts(conn: Connection) -> None:
 
 
 def history(conn: Connection, job_id: int) -> list[JobEvent]:
-    rows = conn.execute(text("SELECT event FROM job_event WHERE job_id = :id ORDER BY id"), {"id": job_id})
+    rows = conn.execute(text("SELECT event FROM audit.job_history WHERE job_id = :id ORDER BY id"), {"id": job_id})
     return [JobEvent(row.event) for row in rows]
 
 

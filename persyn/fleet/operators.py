@@ -96,7 +96,7 @@ WHERE j.id = :id
 """)
 _EVENTS = text("""
 SELECT e.at, e.event, e.attempt, e.lease_id, l.worker, l.host, e.error_code, e.detail
-FROM job_event e LEFT JOIN lease l ON l.id = e.lease_id WHERE e.job_id = :id ORDER BY e.id
+FROM audit.job_history e LEFT JOIN lease l ON l.id = e.lease_id WHERE e.job_id = :id ORDER BY e.id
 """)
 
 

@@ -28,7 +28,15 @@ def test_enqueueing_twice_makes_no_second_job(world: "World") -> None:
     with world.engine.begin() as conn:
         assert world.enqueue(conn, world.prompts[:2]) == 2
         assert world.enqueue(conn, world.prompts[:3]) == 1
-    assert world.scalar("SELECT count(*) FROM job_event WHERE event = 'enqueued'") == 3
+    assert world.scalar("SELECT count(*) FROM job") == 3
+
+
+def test_a_history_begins_once_whatever_an_older_worker_writes(world: "World") -> None:
+    (job_id,) = world.fill(1)
+    with world.engine.begin() as conn:
+        conn.execute(text("INSERT INTO job_event (job_id, event, attempt) VALUES (:id, 'enqueued', 0)"), {"id": job_id})
+    assert world.history(job_id) == [JobEvent.ENQUEUED]
+    assert world.violations() == {}
 
 
 def test_enqueueing_what_should_all_be_new_skips_what_exists_after_all(world: "World") -> None:

@@ -292,7 +292,7 @@ class Protocol(RuleBasedStateMachine):
     @invariant()
     def every_history_leads_to_its_jobs_state(self) -> None:
         with self.conn.begin():
-            events = self.conn.execute(text("SELECT job_id, event FROM job_event ORDER BY job_id, id")).all()
+            events = self.conn.execute(text("SELECT job_id, event FROM audit.job_history ORDER BY job_id, id")).all()
         reached = {
             job_id: follow([JobEvent(row.event) for row in group])
             for job_id, group in groupby(events, key=lambda row: row.job_id)

@@ -2,11 +2,11 @@
 WITH step AS (
     SELECT e.job_id, e.event, e.id,
            lag(e.event) OVER (PARTITION BY e.job_id ORDER BY e.id) AS before
-    FROM job_event e
+    FROM audit.job_history e
 ),
 last_event AS (
     SELECT DISTINCT ON (e.job_id) e.job_id, e.event
-    FROM job_event e
+    FROM audit.job_history e
     ORDER BY e.job_id, e.id DESC
 )
 SELECT 'job_events_form_a_legal_chain' AS invariant, count(*) AS violations

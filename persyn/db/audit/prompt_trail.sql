@@ -34,7 +34,7 @@ SELECT j.run_id, j.prompt_id, e.at, 3, 'job ' || e.event, t.name,
            'job_id', e.job_id, 'kind', j.kind, 'scorer', j.scorer_kind, 'attempt', e.attempt, 'lease_id', e.lease_id,
            'worker', l.worker, 'host', l.host, 'error_code', e.error_code, 'error', e.detail))
 FROM run_job j
-JOIN job_event e ON e.job_id = j.id
+JOIN audit.job_history e ON e.job_id = j.id
 LEFT JOIN lease l ON l.id = e.lease_id
 LEFT JOIN teacher t ON t.id = j.teacher_id
 UNION ALL

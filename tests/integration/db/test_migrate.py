@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Engine, event, text
@@ -15,6 +16,9 @@ from persyn.db import migrate, session
 from persyn.db.models import Base
 from persyn.errors import SchemaError, ServiceError
 from persyn.local import services
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import World
 
 ROOT = Path(__file__).resolve().parents[3]
 UPGRADE = "import sys; from persyn.db import migrate, session; migrate.upgrade(session.connect(sys.argv[1]))"
@@ -151,6 +155,15 @@ def test_an_empty_database_is_refused_and_then_upgraded_if_needed(empty: Engine)
         migrate.require_current(empty)
     migrate.upgrade_if_needed(empty)
     migrate.require_current(empty)
+
+
+def test_a_downgrade_writes_the_events_that_older_views_look_for(world: "World") -> None:
+    _, (first, _) = world.leased(2)
+    migrate.downgrade(world.engine, "0005")
+    assert world.violations() == {}
+    migrate.upgrade(world.engine)
+    assert world.violations() == {}
+    assert world.history(first) == ["enqueued", "claimed"]
 
 
 def test_an_older_database_is_refused(engine: Engine) -> None:

@@ -17,8 +17,8 @@ def events(site: Any, external_id: str) -> list[tuple[str, str | None]]:
     """What happened to a prompt's jobs, one job after the other."""
     rows = site.rows(
         """
-        SELECT e.event, e.error_code FROM job_event e JOIN job j ON j.id = e.job_id JOIN prompt p ON p.id = j.prompt_id
-        WHERE p.external_id = :id ORDER BY e.job_id, e.id
+        SELECT e.event, e.error_code FROM audit.job_history e JOIN job j ON j.id = e.job_id
+        JOIN prompt p ON p.id = j.prompt_id WHERE p.external_id = :id ORDER BY e.job_id, e.id
         """,
         id=external_id,
     )
