@@ -65,7 +65,7 @@ def requests(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Request]:
     rows = conn.execute(
         text("SELECT id, messages, sha256 FROM prompt WHERE id = ANY(:ids)"),
         {"ids": [claim.prompt_id for claim in claims]},
-    )
+    ).all()
     prompts = {row.id: row for row in rows}
     return [_request(claim, prompts[claim.prompt_id]) for claim in claims]
 

@@ -118,6 +118,9 @@ _TAKE = f"""
     INSERT INTO job_event (job_id, event, lease_id, attempt)
     SELECT id, 'claimed', :lease_id, attempt FROM claimed
 ), counted AS ({_counted("claimed", "'ready'", "'leased'")}
+), extended AS (
+    UPDATE lease SET deadline_at = clock_timestamp() + make_interval(secs => :deadline)
+    WHERE id = :lease_id AND EXISTS (SELECT FROM claimed)
 )
 SELECT id, run_id, kind, prompt_id, teacher_id, sample_index, generation_id, scorer_id, attempt, lost_count,
        priority, not_before
@@ -166,10 +169,6 @@ WITH candidate AS MATERIALIZED (
 HEARTBEAT = text("""
 UPDATE lease SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => :ttl)
 WHERE id = :lease_id AND revoked_at IS NULL AND expires_at > clock_timestamp()
-""")
-
-EXTEND = text("""
-UPDATE lease SET deadline_at = clock_timestamp() + make_interval(secs => :deadline) WHERE id = :lease_id
 """)
 
 COMPLETE = text(f"""

@@ -166,22 +166,20 @@ def claim(
     _hold(conn, lease_id, sql.HOLD_TO_CLAIM)
     values = {
         "lease_id": lease_id, "queue": queue, "teacher_id": teacher_id,
-        "scorer_ids": None if scorer_ids is None else list(scorer_ids),
+        "scorer_ids": None if scorer_ids is None else list(scorer_ids), "deadline": deadline_s,
     }  # fmt: skip
     rows = _take(conn, {**values, "limit": limit}, reading or Reading())
     if not rows and idle:
         rows = conn.execute(sql.CLAIM_SUSPECT, values).all()
-    if rows:
-        conn.execute(sql.EXTEND, {"lease_id": lease_id, "deadline": deadline_s})
     return [Claim(*row[: len(Claim._fields)]) for row in rows]
 
 
 def _take(conn: Connection, values: dict[str, Any], reading: Reading) -> Sequence[Row[Any]]:
     limit, place = values["limit"], reading.place()
-    rows = [] if place is None else list(conn.execute(sql.CLAIM_ON, values | place._asdict()))
+    rows = [] if place is None else list(conn.execute(sql.CLAIM_ON, values | place._asdict()).all())
     looked = len(rows) < limit
     if looked:
-        rows += conn.execute(sql.CLAIM, values | {"limit": limit - len(rows)})
+        rows += conn.execute(sql.CLAIM, values | {"limit": limit - len(rows)}).all()
     last = rows[-1] if rows and len(rows) == limit else None
     end = None if last is None else Place(last.run_id, last.priority, last.not_before, last.id)
     reading.note(end, looked=looked)
@@ -199,8 +197,8 @@ def complete(conn: Connection, lease_id: int, job_ids: Sequence[int]) -> frozens
     Raises LeaseLost where the lease was revoked.
     """
     hold(conn, lease_id)
-    rows = conn.execute(sql.COMPLETE, {"lease_id": lease_id, "job_ids": list(job_ids)})
-    return frozenset(row.id for row in rows)
+    done = conn.execute(sql.COMPLETE, {"lease_id": lease_id, "job_ids": list(job_ids)})
+    return frozenset(done.scalars().all())
 
 
 def fail(conn: Connection, lease_id: int, failures: Sequence[Failure]) -> int:
