@@ -3,7 +3,8 @@
 The bare pass is what the machine gives to whoever reads every prompt with every answer: the model over padded batches
 of the same token budget, without any logits. PerSyn reads a prompt once for all its answers so it may be faster;
 `apart` says how it fares where no two answers share a prompt. `one by one` is the loop that one would write first: one
-answer a call, all logits, a softmax over the vocabulary.
+answer a call, all logits, a softmax over the vocabulary. `ifd` reads each answer a second time, without its prompt; its
+bare pass does so too.
 
     python -m benchmarks.scoring --prompts 12 --repeat 5
 
@@ -22,7 +23,7 @@ from typing import Any
 
 import torch
 
-from persyn.chat import Encoded, with_answer
+from persyn.chat import Encoded, answer_alone, with_answer
 from persyn.config import Ifd, LearnabilityScorer, LogLik, RankSurprisal, Scas
 from persyn.inference import load
 from persyn.rewards.learnability import Learnability
@@ -83,10 +84,15 @@ def _report(
     limits = {"max_length": MAX_LENGTH, "answer_tokens": answer_tokens}
     whole = [with_answer(scorer.student.tokenizer, *item, **limits) for item in items]
     single = [with_answer(scorer.student.tokenizer, *item, **limits) for item in apart]
+    alone = [answer_alone(scorer.student.tokenizer, item)[0] for item in whole]
     ways: dict[str, tuple[Callable[[], object], int]] = {
-        "bare forward": (lambda: _bare(scorer, whole), _tokens(whole)),
+        "bare forward": (lambda: _bare(scorer, [item.ids for item in whole]), _tokens(whole)),
+        "bare forward twice": (
+            lambda: (_bare(scorer, [item.ids for item in whole]), _bare(scorer, alone)),
+            _tokens(whole),
+        ),
         "loglik": (lambda: scorer.score(items, measures[:1]), _tokens(whole)),
-        "bare forward apart": (lambda: _bare(scorer, single), _tokens(single)),
+        "bare forward apart": (lambda: _bare(scorer, [item.ids for item in single]), _tokens(single)),
         "loglik apart": (lambda: scorer.score(apart, measures[:1]), _tokens(single)),
         "one by one apart": (lambda: _one_by_one(scorer, single), _tokens(single)),
         "loglik + rank_surprisal": (lambda: scorer.score(items, measures[:2]), _tokens(whole)),
@@ -118,22 +124,24 @@ def _report(
 
 
 def _base(way: str) -> str:
-    return "bare forward apart" if way.endswith("apart") else "bare forward"
+    if way.endswith("apart"):
+        return "bare forward apart"
+    return "bare forward twice" if way.endswith(("twice", "ifd", "all four")) else "bare forward"
 
 
 def _tokens(encoded: Sequence[Encoded]) -> int:
     return sum(len(item.ids) for item in encoded)
 
 
-def _bare(scorer: Learnability, encoded: Sequence[Encoded]) -> None:
+def _bare(scorer: Learnability, rows: Sequence[list[int]]) -> None:
     """The base model over padded batches of the scorer's own budget, the longest first."""
-    order = sorted(encoded, key=lambda item: len(item.ids), reverse=True)
+    order = sorted(rows, key=len, reverse=True)
     start = 0
     while start < len(order):
-        longest = len(order[start].ids)
+        longest = len(order[start])
         batch = order[start : start + max(1, scorer.tokens_per_batch // longest)]
-        ids = torch.tensor([item.ids + [0] * (longest - len(item.ids)) for item in batch])
-        attention = torch.tensor([[1] * len(item.ids) + [0] * (longest - len(item.ids)) for item in batch])
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in batch])
+        attention = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in batch])
         with torch.inference_mode():
             device = scorer.student.device
             scorer.student.model.base_model(
