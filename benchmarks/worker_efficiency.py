@@ -9,7 +9,8 @@ explanation:
 - **static**: batches of 64, each waited for as a whole: what continuous batching saves.
 
 The stub server (`--kind stub`) computes nothing and takes its time by the word: there the processor is free, and what
-is left is the cost of the worker itself and the wait for the longest of a batch.
+is left is the cost of the worker itself and the wait for the longest of a batch. `--model tiny` is a random model that
+answers thousands of tokens a second (with `--temperature 1`, or it repeats itself to the end).
 """
 
 import argparse
@@ -23,7 +24,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from benchmarks import routed_run
+from benchmarks import routed_run, tiny_model
 from persyn import generation, pipeline, queue, runs
 from persyn.config import Teacher, parse_run
 from persyn.inference.client import Answer, TeacherClient
@@ -39,6 +40,8 @@ def main() -> None:
     options = _options()
     rates: dict[str, list[float]] = {"bare": [], "queue": [], "static": []}
     with routed_run.site() as site, tempfile.TemporaryDirectory() as folder:
+        if options.model == "tiny":
+            options.model = tiny_model.build(Path(folder, "tiny"))
         host = Host(site.engine, Path(folder))
         try:
             teacher = _teacher(options)
@@ -69,7 +72,9 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.worker_efficiency")
     parser.add_argument("--kind", choices=["stub", "auto", "vllm", "transformers"], default="stub")
-    parser.add_argument("--model", default="bundled:smollm2-135m-instruct", help="not read by the stub")
+    parser.add_argument(
+        "--model", default="bundled:smollm2-135m-instruct", help="not read by the stub; tiny: a random one"
+    )
     parser.add_argument("--prompts", type=int, default=256)
     parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--temperature", type=float, default=0.0, help="0: greedy")

@@ -18,6 +18,7 @@ import httpx
 import pytest
 from sqlalchemy import Connection, Engine, text
 
+from benchmarks.tiny_model import build as build_tiny_model
 from persyn import jobs, pipeline, queue, runs
 from persyn.config import load_run
 from persyn.inference.server import Server
@@ -191,51 +192,22 @@ def world(engine: Engine) -> World:
         return World(engine, conn)
 
 
-TEMPLATE = (
-    "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
-    "{% if add_generation_prompt %}<s>assistant: {% endif %}"
-)
-
-
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A random Llama with one token a byte: student and router backbone where only the plumbing matters."""
-    return _random_llama(tmp_path_factory.mktemp("tiny-model"), 32)
+    return build_tiny_model(tmp_path_factory.mktemp("tiny-model"), hidden_size=32)
 
 
 @pytest.fixture(scope="session")
 def servable_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same with heads of 32 numbers, which vLLM wants at least."""
-    return _random_llama(tmp_path_factory.mktemp("servable-model"), 64)
+    return build_tiny_model(tmp_path_factory.mktemp("servable-model"))
 
 
 @pytest.fixture(scope="session")
 def tiny_reward_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A reward model that is as random, and that vLLM serves too."""
-    return _random_llama(tmp_path_factory.mktemp("tiny-reward-model"), 64, kind="LlamaForSequenceClassification")
-
-
-def _random_llama(folder: Path, hidden_size: int, *, kind: str = "LlamaForCausalLM") -> str:
-    import torch
-    import transformers
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {char: index for index, char in enumerate(["<s>", "</s>", *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=258, hidden_size=hidden_size, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2,
-        initializer_range=0.5, max_position_embeddings=512, pad_token_id=None, num_labels=1,
-    )  # fmt: skip
-    getattr(transformers, kind)(config).save_pretrained(folder)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>", chat_template=TEMPLATE
-    ).save_pretrained(folder)
-    return str(folder)
+    return build_tiny_model(tmp_path_factory.mktemp("tiny-reward-model"), kind="LlamaForSequenceClassification")
 
 
 class Site:
