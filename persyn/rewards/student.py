@@ -35,6 +35,10 @@ class Said(NamedTuple):
     directions: Tensor | None  # (n, H), of length 1
 
 
+# Of one row's places or of all rows' in order: log p of the token that came, and its rank where that was asked.
+_Places = tuple[Tensor, Tensor | None]
+
+
 class Student:
     """A causal language model and its tokenizer."""
 
@@ -60,21 +64,13 @@ class Student:
 
     def read(self, rows: Sequence[Row], *, ranks: bool = False, activations: bool = False) -> list[Said]:
         """One pass over a batch. Raises ModelError where activations are asked of a model without an up-projection."""
-        targets = torch.tensor([token for row in rows for token in row.ids[row.start :]], device=self.device)
         with torch.inference_mode(), _Tap(self._up_projection() if activations else None) as tap:
-            logits = self._logits(rows, whole=activations)
-            pieces, placed, start = [], [], 0
-            for chunk in logits:
-                wanted = targets[start : start + len(chunk)]
-                pieces.append(chunk.gather(1, wanted[:, None])[:, 0].float() - chunk.float().logsumexp(dim=1))
-                if ranks:
-                    placed.append(rank_of(chunk, wanted))
-                start += len(chunk)
-            counts = [len(row.ids) - row.start for row in rows]
-            logprobs = torch.cat(pieces).split(counts)
-            ranked = torch.cat(placed).split(counts) if ranks else [None] * len(rows)
-            directions = tap.directions(rows)
-        return [Said(*said) for said in zip(logprobs, ranked, directions, strict=True)]
+            shared = _common_start(rows) if self._reuses_prefixes else 0
+            if shared < SHARED_AT_LEAST:
+                shared = 0
+            found = self._from_shared(rows, shared, ranks) if shared else self._from_rows(rows, ranks)
+            directions = tap.directions(rows, shared)
+        return [Said(*said, direction) for said, direction in zip(found, directions, strict=True)]
 
     def special(self, ids: Sequence[int]) -> Tensor:
         """(n,): which of the tokens are the tokenizer's own."""
@@ -83,19 +79,17 @@ class Student:
     def _special_ids(self) -> Tensor:
         return torch.tensor(self.tokenizer.all_special_ids, dtype=torch.long, device=self.device)
 
-    def _logits(self, rows: Sequence[Row], *, whole: bool) -> Iterator[Tensor]:
-        if not self._plain_head:
-            return self._from_rows(rows)
-        shared = 0 if whole or not self._reuses_prefixes else _common_start(rows)
-        return self._from_states(rows) if shared < SHARED_AT_LEAST else self._from_shared(rows, shared)
-
-    def _from_shared(self, rows: Sequence[Row], shared: int) -> Iterator[Tensor]:
-        """As `_from_states`, where all rows begin with the same `shared` tokens, of which the last predicts."""
-        prefix = torch.tensor([rows[0].ids[:shared]], device=self.device)
-        read = self.model.base_model(input_ids=prefix, use_cache=True)
+    def _from_shared(self, rows: Sequence[Row], shared: int, ranks: bool) -> list[_Places]:
+        """As `_from_rows`, where all rows begin with the same `shared` tokens, which are read and judged once."""
+        begin = rows[0].ids[:shared]
+        read = self.model.base_model(input_ids=torch.tensor([begin], device=self.device), use_cache=True)
+        first = min(shared, *(row.start for row in rows))
+        # The state at t predicts the token at t + 1; the last one of the beginning, what each row goes on with.
+        common = self._judge(self._heads(read.last_hidden_state[0, first - 1 : shared - 1]), begin[first:], ranks)
         cache = read.past_key_values
         cache.batch_repeat_interleave(len(rows))
-        ids, attention, asked = _padded([row.ids[shared:] for row in rows], [row.start - shared for row in rows])
+        starts = [max(row.start - shared, 0) for row in rows]
+        ids, attention, asked = _padded([row.ids[shared:] for row in rows], starts)
         seen = torch.ones(len(rows), shared, dtype=torch.long)
         states = self.model.base_model(
             input_ids=ids.to(self.device),
@@ -104,20 +98,37 @@ class Student:
             use_cache=True,
         ).last_hidden_state
         before = read.last_hidden_state[:, -1:].expand(len(rows), -1, -1)
-        # The state before a token predicts it; that before the first one is the prefix's last.
-        states = torch.cat([before, states[:, :-1]], dim=1)
-        for part in states[asked.to(self.device)].split(ROWS):
-            yield self._head(part)
+        states = torch.cat([before, states[:, :-1]], dim=1)[asked.to(self.device)]
+        targets = [row.ids[shared + start :] for row, start in zip(rows, starts, strict=True)]
+        own = self._judge(self._heads(states), [token for row in targets for token in row], ranks)
+        pieces = _split(own, [len(row) for row in targets])
+        return [_join(_from(common, row.start - first), piece) for row, piece in zip(rows, pieces, strict=True)]
 
-    def _from_states(self, rows: Sequence[Row]) -> Iterator[Tensor]:
+    def _from_rows(self, rows: Sequence[Row], ranks: bool) -> list[_Places]:
+        """What is said of each row's places, each row read from its beginning."""
+        targets = [token for row in rows for token in row.ids[row.start :]]
+        logits = self._padded_logits(rows) if self._plain_head else self._logits_of_each(rows)
+        return _split(self._judge(logits, targets, ranks), [len(row.ids) - row.start for row in rows])
+
+    def _judge(self, logits: Iterator[Tensor], targets: Sequence[int], ranks: bool) -> _Places:
+        """What logits, a few rows at a time, say of the tokens that came."""
+        wanted = torch.tensor(targets, dtype=torch.long, device=self.device)
+        logprobs, placed, start = [wanted.new_empty(0, dtype=torch.float)], [wanted[:0]], 0
+        for chunk in logits:
+            token = wanted[start : start + len(chunk)]
+            logprobs.append(chunk.gather(1, token[:, None])[:, 0].float() - chunk.float().logsumexp(dim=1))
+            if ranks:
+                placed.append(rank_of(chunk, token))
+            start += len(chunk)
+        return torch.cat(logprobs), torch.cat(placed) if ranks else None
+
+    def _padded_logits(self, rows: Sequence[Row]) -> Iterator[Tensor]:
         """Logits (≤ ROWS, vocabulary) that predict the tokens asked for, in order, from one padded forward pass."""
         ids, attention, asked = _padded([row.ids for row in rows], [row.start for row in rows])
         states = self._states(ids.to(self.device), attention.to(self.device))
-        # The state at t predicts the token at t + 1.
-        for part in states[:, :-1][asked[:, 1:].to(self.device)].split(ROWS):
-            yield self._head(part)
+        return self._heads(states[:, :-1][asked[:, 1:].to(self.device)])
 
-    def _from_rows(self, rows: Sequence[Row]) -> Iterator[Tensor]:
+    def _logits_of_each(self, rows: Sequence[Row]) -> Iterator[Tensor]:
         """The same from the whole model, one answer at a time: its logits for a batch would be too large."""
         for row in rows:
             ids = torch.tensor([row.ids], device=self.device)
@@ -127,6 +138,9 @@ class Student:
     def _states(self, ids: Tensor, attention: Tensor | None = None) -> Tensor:
         output = self.model.base_model(input_ids=ids, attention_mask=attention, use_cache=False)
         return cast(Tensor, output.last_hidden_state)
+
+    def _heads(self, states: Tensor) -> Iterator[Tensor]:
+        return (self._head(part) for part in states.split(ROWS) if len(part))
 
     def _head(self, states: Tensor) -> Tensor:
         return cast(Tensor, self.model.get_output_embeddings()(states))
@@ -151,9 +165,8 @@ class Student:
         ]
         try:
             with torch.inference_mode():
-                shared, whole = (
-                    torch.cat(list(way)) for way in (self._from_shared(rows, len(prefix)), self._from_states(rows))
-                )
+                ways = (self._from_shared(rows, len(prefix), ranks=False), self._from_rows(rows, ranks=False))
+                shared, whole = (torch.cat([logprobs for logprobs, _ in way]) for way in ways)
                 return bool(torch.allclose(shared, whole, rtol=1e-3, atol=1e-3))
         except (AttributeError, NotImplementedError, TypeError, ValueError, RuntimeError, IndexError):
             return False
@@ -169,14 +182,31 @@ class Student:
 
 
 def _common_start(rows: Sequence[Row]) -> int:
-    """How many tokens all rows begin with, none of them asked about; 0 for a single row, which shares with nobody."""
+    """How many tokens all rows begin with, leaving each one more; 0 for a single row, which shares with nobody."""
     if len(rows) < 2:
         return 0
     first = rows[0].ids
-    shared = min(row.start for row in rows)
+    shared = min(len(row.ids) for row in rows) - 1
     for row in rows[1:]:
         shared = next((place for place in range(shared) if row.ids[place] != first[place]), shared)
     return shared
+
+
+def _split(places: _Places, counts: list[int]) -> list[_Places]:
+    logprobs, ranks = places
+    return list(
+        zip(logprobs.split(counts), [None] * len(counts) if ranks is None else ranks.split(counts), strict=True)
+    )
+
+
+def _from(places: _Places, start: int) -> _Places:
+    """From the place `start` on, which may lie behind the end."""
+    return places[0][start:], None if places[1] is None else places[1][start:]
+
+
+def _join(one: _Places, other: _Places) -> _Places:
+    ranks = None if one[1] is None or other[1] is None else torch.cat([one[1], other[1]])
+    return torch.cat([one[0], other[0]]), ranks
 
 
 def _padded(ids: Sequence[list[int]], starts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -208,12 +238,14 @@ class _Tap:
         if self._layer is not None:
             self._handle.remove()
 
-    def directions(self, rows: Sequence[Row]) -> Sequence[Tensor | None]:
-        """Each row's activations, whether they came from one padded pass or from one a row."""
+    def directions(self, rows: Sequence[Row], shared: int) -> Sequence[Tensor | None]:
+        """Each row's activations, from one padded pass, from one a row, or from one of what they share and a second."""
         if self._layer is None:
             return [None] * len(rows)
-        whole = [activations for taken in self._taken for activations in taken]
-        return [unit(activations[: len(row.ids)]) for activations, row in zip(whole, rows, strict=True)]
+        every = [activations for taken in self._taken for activations in taken]
+        begin = unit(every.pop(0)) if shared else None
+        own = [unit(activations[: len(row.ids) - shared]) for activations, row in zip(every, rows, strict=True)]
+        return own if begin is None else [torch.cat([begin, rest]) for rest in own]
 
 
 def row_of(encoded: Encoded) -> Row:

@@ -103,7 +103,7 @@ def test_scores_equal_the_formula_whatever_the_batches(family: str, tokens_per_b
 SHARED = [
     (messages, answer * times)
     for messages in ([{"role": "user", "content": "Tell me all about the two. " * 3}], ITEMS[0][0])
-    for answer, times in (("Yes, ", 1), ("No! ", 3), ("Perhaps ", 2), ("Yes, and ", 2))
+    for answer, times in (("Yes, ", 1), ("No! ", 3), ("Perhaps ", 2), ("Yes, and ", 2), ("Yes, ", 1))
 ]
 
 
@@ -120,9 +120,9 @@ def test_answers_to_one_prompt_share_its_reading_and_keep_their_scores(
     layer.register_forward_hook(
         lambda _module, _inputs, given, _output: read.append(given["input_ids"].numel()), with_kwargs=True
     )
-    scored = scorer.score(SHARED, ALL[:3])
+    scored = scorer.score(SHARED, ALL if family == "llama" else ALL[:3])
     for item, results in zip(SHARED, scored, strict=True):
-        expected = formulas(model, scorer.student.tokenizer, *item, question_weight=0.5)[:3] if family == "llama" else [
+        expected = formulas(model, scorer.student.tokenizer, *item, question_weight=0.25) if family == "llama" else [
             naive(model, scorer.student.tokenizer, *item, max_length=256)
         ]  # fmt: skip
         found = [result.value for result in results if isinstance(result, Measured)]
