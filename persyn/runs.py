@@ -55,7 +55,7 @@ class ScorerVersion(NamedTuple):
 
 
 def create(conn: Connection, config: RunConfig) -> int:
-    """Write the run, or find it where the same configuration was written before.
+    """Write the run, or find it where the same configuration was written before; its endpoints' limits may differ.
 
     Raises NotFound for an unknown prompt set, ConfigError where the name belongs to a different configuration.
     """
@@ -64,11 +64,12 @@ def create(conn: Connection, config: RunConfig) -> int:
     )
     row = conn.execute(text("SELECT id, config FROM run WHERE name = :name"), {"name": config.name}).first()
     if row is not None:
-        if RunConfig.model_validate(row.config) != config:
+        if RunConfig.model_validate(row.config).identity() != config.identity():
             raise ConfigError(
                 f"name: the run {config.name!r} exists with another configuration."
                 " A run never changes: give the new one another name (its answers are reused all the same)."
             )
+        _keep_config(conn, row.id, config)
         return int(row.id)
     student_id = _version(conn, "student", config.student)
     run_id = conn.execute(
@@ -98,6 +99,16 @@ def create(conn: Connection, config: RunConfig) -> int:
         )
     _add_scorers(conn, int(run_id), config.scorers, student_id)
     return int(run_id)
+
+
+def _keep_config(conn: Connection, run_id: int, config: RunConfig) -> None:
+    """Limits and prices may change in mid-run: workers and the audit read them from here."""
+    conn.execute(
+        text("""
+        UPDATE run SET config = :config, config_sha256 = :sha256 WHERE id = :id AND config_sha256 <> :sha256
+        """).bindparams(*_json("config")),
+        {"id": run_id, "config": config.model_dump(mode="json"), "sha256": config.sha256()},
+    )
 
 
 def find(conn: Connection, name_or_id: str) -> int:

@@ -96,5 +96,9 @@ class RunConfig(Strict):
         same = [own is not None and teacher.family.casefold() == own.casefold() for teacher in self.teachers]
         return [position for position, is_same in enumerate(same) if is_same]
 
+    def identity(self) -> dict[str, object]:
+        """What makes it the same run: all but what its endpoints allow and cost."""
+        return self.model_dump(mode="json") | {"teachers": [teacher.identity() for teacher in self.teachers]}
+
     def sha256(self) -> str:
         return fingerprint(self.model_dump(mode="json"))

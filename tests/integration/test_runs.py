@@ -63,6 +63,26 @@ def test_a_run_never_changes_under_its_name(engine: Engine) -> None:
         create(engine, config(alpha=0.5))
 
 
+def with_endpoint(**limits: Any) -> list[dict[str, Any]]:
+    """The pool, with its first teacher behind an endpoint."""
+    teachers = [teacher.model_dump() for teacher in config().teachers]
+    teachers[0]["endpoint"] = {"url": "https://api.example.com/v1", **limits}
+    return teachers
+
+
+def test_what_an_endpoint_allows_and_costs_may_change_in_a_run(engine: Engine) -> None:
+    add_prompts(engine, 4)
+    run_id = create(engine, config(teachers=with_endpoint(requests_per_minute=10)))
+    cheaper = {"requests_per_minute": 500, "price": {"input": 1, "output": 2}}
+    assert create(engine, config(teachers=with_endpoint(**cheaper))) == run_id
+    with engine.connect() as conn:
+        first = runs.load_teacher(conn, runs.load(conn, run_id).teacher_ids[0])
+    assert first.config.endpoint is not None
+    assert first.config.endpoint.requests_per_minute == 500
+    with pytest.raises(ConfigError, match="exists with another configuration"):
+        create(engine, config(teachers=with_endpoint(url="https://other.example.com/v1")))
+
+
 def test_runs_with_equal_teachers_share_their_versions_and_a_change_makes_a_new_one(engine: Engine) -> None:
     add_prompts(engine, 4)
     first, second = create(engine, config()), create(engine, config(name="other", alpha=0.5))
