@@ -45,7 +45,8 @@ def _reads(node: dict[str, Any]) -> list[int]:
 
 
 def claim_values(world: "World", lease_id: int) -> dict[str, Any]:
-    return {"lease_id": lease_id, "queue": world.queue, "teacher_id": None, "scorer_ids": None, "limit": 8}
+    values = {"lease_id": lease_id, "queue": world.queue, "teacher_id": None, "scorer_ids": None}
+    return values | {"limit": 8, "deadline": 60.0}
 
 
 def test_a_storm_of_retries_that_wait_costs_a_claim_nothing(world: "World") -> None:
