@@ -34,7 +34,14 @@ Indices = NDArray[np.intp]
 
 BACKBONES: dict[str, dict[str, Any]] = {
     "minilm-frozen": {},
-    "minilm-tuned": {"freeze_backbone": False, "learning_rate": 5e-5, "epochs": 3, "patience": 1, "max_length": 256},
+    "minilm-tuned": {
+        "freeze_backbone": False,
+        "learning_rate": 5e-5,
+        "epochs": 3,
+        "patience": 1,
+        "max_length": 128,
+        "dtype": "bfloat16",
+    },
     "smollm2-frozen": {"backbone": "bundled:smollm2-135m-instruct", "max_length": 256},
 }
 METHODS = ("random", "static", "knn", "kernel_ridge", "mlp", "router", "oracle")
@@ -116,7 +123,12 @@ def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace,
         tables.append(evaluation.table(choices, rewards[val], teachers, seed=seed))
         chosen.append({key: trained.metrics.get(key) for key in ("shrinkage", "best_epoch")})
         show(f"{name}, seed {seed}: trained in {seconds[-1]:.1f} s", tables[-1])
-    report = {"tables": tables, "training_seconds": seconds, "embedding_seconds": embedding, "chosen": chosen}
+    report: dict[str, Any] = {
+        "tables": tables,
+        "training_seconds": seconds,
+        "embedding_seconds": embedding,
+        "chosen": chosen,
+    }
     if test is None and len(tables) > 1:
         all_of = {method: np.concatenate([choices[method] for choices, _ in held_out]) for method in METHODS}
         report["together"] = evaluation.table(all_of, np.concatenate([part for _, part in held_out]), teachers)

@@ -7,11 +7,14 @@ reads the contents as plain text between the tokenizer's own special tokens. Eit
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from persyn.chat import ChatError, Messages, prompt_ids
 from persyn.router.model import Backbone
+
+JITTER = 0.2  # of a length's logarithm: parts differ from epoch to epoch, and a quarter is padding
 
 
 class Batch(NamedTuple):
@@ -37,6 +40,19 @@ def batches(rows: Sequence[list[int]], batch_size: int, device: torch.device) ->
     for start in range(0, len(order), batch_size):
         positions = order[start : start + batch_size]
         yield Batch(positions, *collate([rows[position] for position in positions], device))
+
+
+def mixed(indices: Sequence[int], lengths: Sequence[int], size: int, *, seed: Sequence[int]) -> list[list[int]]:
+    """All indices in parts of `size`, drawn anew for each seed; a part's rows are about as long.
+
+    They are sorted by length times a random factor, and then the parts are drawn. Where few prompts are long, parts
+    drawn at random are three quarters padding.
+    """
+    generator = np.random.default_rng(seed)
+    sizes = np.log([lengths[index] for index in indices]) + JITTER * generator.normal(size=len(indices))
+    order = np.asarray(indices)[np.argsort(sizes)].tolist()
+    parts = [order[start : start + size] for start in range(0, len(order), size)]
+    return [parts[at] for at in generator.permutation(len(parts))]
 
 
 def collate(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 import torch
 
-from persyn.router.dataset import batches, collate, tokenise
+from persyn.router.dataset import batches, collate, mixed, tokenise
 from persyn.router.model import load_backbone
 
 CPU = torch.device("cpu")
@@ -62,3 +62,19 @@ def test_batches_hold_each_row_once() -> None:
     found = list(batches(rows, 2, CPU))
     assert [batch.positions for batch in found] == [[1, 3], [4, 2], [0]]
     assert [batch.attention.sum(dim=1).tolist() for batch in found] == [[1, 2], [3, 4], [5]]
+
+
+def test_parts_hold_each_row_once_and_differ_with_the_seed() -> None:
+    lengths = list(range(1, 101))
+    one, other = (mixed(range(100), lengths, 8, seed=[0, epoch]) for epoch in (1, 2))
+    assert sorted(index for part in one for index in part) == list(range(100))
+    assert [len(part) for part in one].count(8) == 12
+    assert {frozenset(part) for part in one} != {frozenset(part) for part in other}
+    assert mixed(range(100), lengths, 8, seed=[0, 1]) == one
+
+
+def test_a_part_is_mostly_tokens_where_few_prompts_are_long() -> None:
+    lengths = [10] * 900 + [500] * 100
+    parts = mixed(range(1000), lengths, 16, seed=[0])
+    padded = sum(max(lengths[index] for index in part) * len(part) for part in parts)
+    assert padded < 1.5 * sum(lengths)
