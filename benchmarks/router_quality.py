@@ -10,6 +10,7 @@ Everything that is chosen is chosen on the training prompts. A prompt that stand
 import argparse
 import gzip
 import hashlib
+import itertools
 import json
 import statistics
 import sys
@@ -107,7 +108,8 @@ def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace,
     seen = np.hstack([vectors, beside])
     taught = normalise(rewards, "minmax")
     tables, seconds, chosen, held_out = [], [], [], []
-    for seed, (own, val) in enumerate(splits(len(learn.rewards), len(rewards), args.seeds)):
+    parts = itertools.islice(splits(len(learn.rewards), len(rewards), args.seeds), args.parts)
+    for seed, (own, val) in enumerate(parts):
         started = time.perf_counter()
         trained = train.train(
             everything.messages, taught, own, val, config, seed, path, preferences=Preferences(),
@@ -129,7 +131,7 @@ def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace,
         "embedding_seconds": embedding,
         "chosen": chosen,
     }
-    if test is None and len(tables) > 1:
+    if test is None and len(tables) == args.seeds > 1:
         all_of = {method: np.concatenate([choices[method] for choices, _ in held_out]) for method in METHODS}
         report["together"] = evaluation.table(all_of, np.concatenate([part for _, part in held_out]), teachers)
         show(f"{name}, every prompt held out once: trained in {statistics.median(seconds):.1f} s", report["together"])
@@ -166,6 +168,7 @@ def main() -> None:
     parser.add_argument("--test", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--parts", type=int, help="measure no more than so many of the seeds")
     parser.add_argument("--backbones", default="minilm-frozen", help=f"comma-separated, of {', '.join(BACKBONES)}")
     parser.add_argument("--home", type=Path, default=Path(".persyn"), help="where converted models are kept")
     parser.add_argument("--cache", type=Path, help="a folder that keeps embeddings between calls")
