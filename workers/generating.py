@@ -23,6 +23,8 @@ IN_FLIGHT = 64  # at most what one claim may take (protocol step 1)
 AHEAD = 16
 # `transformers serve` answers one request after the other; what is drawn stays the seed's own only if it is alone.
 IN_FLIGHT_TRANSFORMERS = 4
+# A queue that gave less than was asked for is not asked again for so long, while there is something to wait for.
+EMPTY_S = 1.0
 YIELD_CHECK_S = 30.0
 STORE_AFTER_S = 2.0
 STORE_AFTER_ROWS = 64
@@ -85,6 +87,7 @@ class Drain:
         self.failures: list[jobs.Failure] = []
         self.doubtful: list[jobs.Failure] = []  # failed in a way that a dying server explains
         self.stored_at = time.monotonic()
+        self.claim_again_at = 0.0
         self.died = False
         self.alone = False  # a suspect is in flight, and nothing may join it
 
@@ -116,9 +119,12 @@ class Drain:
         room = min(IN_FLIGHT, limit - len(self.in_flight))
         if self.ending or self.host.leaving() or (self.alone and self.in_flight):
             return
-        if self.in_flight and room < max(1, limit // 8):
-            return  # a claim costs a round trip: let some room gather
-        for request in await asyncio.to_thread(self._claim, room):
+        if self.in_flight and (room < max(1, limit // 8) or time.monotonic() < self.claim_again_at):
+            return  # a claim costs a round trip: let some room gather, and an empty queue fill
+        requests = await asyncio.to_thread(self._claim, room)
+        if len(requests) < room:
+            self.claim_again_at = time.monotonic() + EMPTY_S
+        for request in requests:
             self.alone = request.claim.lost_count >= jobs.ALONE_AFTER_LOSSES
             task = asyncio.create_task(self._ask(request))
             self.in_flight[task] = request
