@@ -57,7 +57,8 @@ class Student:
             model = AutoModelForCausalLM.from_pretrained(model_path, revision=revision, dtype=kind)
             self.model = model.to(self.device).eval()
         except (OSError, ValueError, RuntimeError, ImportError, KeyError) as exc:
-            raise ModelError(f"The student {model_path} cannot be loaded: {' '.join(str(exc).split())}.") from exc
+            said = " ".join(str(exc).split()).rstrip(".")
+            raise ModelError(f"The student {model_path} cannot be loaded: {said}.") from exc
         self._plain_head = self._head_gives_the_logits()
         self._reuses_prefixes = self._plain_head and self._continues_from_a_cache()
         self._name = model_path

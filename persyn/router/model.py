@@ -87,7 +87,8 @@ def load_backbone(path: str, *, revision: str | None = None) -> Backbone:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
         network = AutoModel.from_pretrained(path, revision=revision, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as exc:
-        raise ModelError(f"The router's backbone {path} cannot be loaded: {' '.join(str(exc).split())}.") from exc
+        said = " ".join(str(exc).split()).rstrip(".")
+        raise ModelError(f"The router's backbone {path} cannot be loaded: {said}.") from exc
     return Backbone(network.eval(), tokenizer)
 
 
