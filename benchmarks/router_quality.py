@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from persyn.config import Preferences, Router
+from persyn.errors import PersynError
 from persyn.inference import load
 from persyn.rewards.combine import normalise
 from persyn.router import evaluation, train
@@ -94,13 +95,18 @@ def embedded(messages: list[list[dict[str, str]]], config: Router, path: str, ca
     return vectors
 
 
+def settings(name: str) -> dict[str, Any]:
+    """The router's configuration: a backbone of the table, or any other model's folder or hub name, frozen."""
+    return BACKBONES.get(name, {"backbone": name, "max_length": 256})
+
+
 def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace, teachers: list[str]) -> dict[str, Any]:
     """One backbone: a table per seed, and without test prompts one of all parts together."""
-    config = Router(**BACKBONES[name])
+    config = Router(**settings(name))
     path = load.model_path(config.backbone, config.revision, args.home)
     everything = Data(learn.messages + (test.messages if test else []), learn.rewards)
     started = time.perf_counter()
-    vectors = embedded(everything.messages, Router(**{**BACKBONES[name], "freeze_backbone": True}), path, args.cache)
+    vectors = embedded(everything.messages, Router(**{**settings(name), "freeze_backbone": True}), path, args.cache)
     embedding = time.perf_counter() - started
     rewards = np.concatenate([learn.rewards, test.rewards]) if test else learn.rewards
     # What the router is given beside the backbone's vectors; the baselines have those alone.
@@ -169,20 +175,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--parts", type=int, help="measure no more than so many of the seeds")
-    parser.add_argument("--backbones", default="minilm-frozen", help=f"comma-separated, of {', '.join(BACKBONES)}")
+    parser.add_argument(
+        "--backbones",
+        default="minilm-frozen",
+        help=f"comma-separated: {', '.join(BACKBONES)}, or a model's folder or hub name, which is then used frozen",
+    )
     parser.add_argument("--home", type=Path, default=Path(".persyn"), help="where converted models are kept")
     parser.add_argument("--cache", type=Path, help="a folder that keeps embeddings between calls")
     args = parser.parse_args()
-    unknown = set(args.backbones.split(",")) - BACKBONES.keys()
-    if unknown:
-        parser.error(f"no backbone is called {', '.join(sorted(unknown))}; there are {', '.join(BACKBONES)}")
     rows, tests = read(args.train), read(args.test) if args.test else []
     teachers = sorted({name for row in rows for name in row["quality"]})
     if len(teachers) < 2 or len(rows) < 20:
         parser.error(f"{args.train}: {len(rows)} prompts and {len(teachers)} teachers; at least 20 and 2 are needed")
     learn, test = data(rows, teachers), data(tests, teachers) if tests else None
     report = {"teachers": teachers, "prompts": len(rows), "test_prompts": len(tests)}
-    report["backbones"] = {name: measure(name, learn, test, args, teachers) for name in args.backbones.split(",")}
+    try:
+        report["backbones"] = {name: measure(name, learn, test, args, teachers) for name in args.backbones.split(",")}
+    except PersynError as exc:
+        sys.exit(str(exc))
     if args.out:
         args.out.write_text(json.dumps(report, indent=2))
 
