@@ -102,11 +102,12 @@ def settings(name: str) -> dict[str, Any]:
 
 def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace, teachers: list[str]) -> dict[str, Any]:
     """One backbone: a table per seed, and without test prompts one of all parts together."""
-    config = Router(**settings(name))
+    wish = settings(name)
+    config = Router(**wish)
     path = load.model_path(config.backbone, config.revision, args.home)
     everything = Data(learn.messages + (test.messages if test else []), learn.rewards)
     started = time.perf_counter()
-    vectors = embedded(everything.messages, Router(**{**settings(name), "freeze_backbone": True}), path, args.cache)
+    vectors = embedded(everything.messages, Router(**{**wish, "freeze_backbone": True}), path, args.cache)
     embedding = time.perf_counter() - started
     rewards = np.concatenate([learn.rewards, test.rewards]) if test else learn.rewards
     # What the router is given beside the backbone's vectors; the baselines have those alone.
