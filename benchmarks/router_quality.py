@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from persyn.config import Preferences, Router
 from persyn.errors import PersynError
@@ -44,7 +45,12 @@ BACKBONES: dict[str, dict[str, Any]] = {
         "max_length": 128,
         "dtype": "bfloat16",
     },
-    "smollm2-frozen": {"backbone": "bundled:smollm2-135m-instruct", "max_length": 256},
+    "smollm2-frozen": {
+        "backbone": "bundled:smollm2-135m-instruct",
+        "max_length": 256,
+        "pooling": "middle",
+        "dtype": "bfloat16",
+    },
 }
 METHODS = ("random", "static", "knn", "kernel_ridge", "mlp", "router", "oracle")
 
@@ -81,12 +87,12 @@ def data(rows: list[dict[str, Any]], teachers: list[str]) -> Data:
 def embedded(messages: list[list[dict[str, str]]], config: Router, path: str, cache: Path | None) -> Floats:
     """(P, D), from the cache where these very prompts were embedded before."""
     key = hashlib.sha256(
-        json.dumps([messages, config.backbone, config.pooling, config.max_length]).encode()
+        json.dumps([messages, config.backbone, config.pooling, config.max_length, config.backbone_dtype]).encode()
     ).hexdigest()
     kept = None if cache is None else cache / f"{key[:32]}.npy"
     if kept is not None and kept.exists():
         return np.asarray(np.load(kept), dtype=np.float64)
-    backbone = load_backbone(path)
+    backbone = load_backbone(path, dtype=config.backbone_dtype)
     model = RouterModel(backbone.network, pooling=config.pooling, n_teachers=2, frozen=True).to(choose_device("auto"))
     vectors = train.embed(model, tokenise(backbone, messages, config.max_length), 32)
     if kept is not None:
@@ -95,19 +101,21 @@ def embedded(messages: list[list[dict[str, str]]], config: Router, path: str, ca
     return vectors
 
 
-def settings(name: str) -> dict[str, Any]:
+def settings(name: str, given: dict[str, Any]) -> Router:
     """The router's configuration: a backbone of the table, or any other model's folder or hub name, frozen."""
-    return BACKBONES.get(name, {"backbone": name, "max_length": 256})
+    return Router.model_validate({**BACKBONES.get(name, {"backbone": name, "max_length": 256}), **given})
 
 
-def measure(name: str, learn: Data, test: Data | None, args: argparse.Namespace, teachers: list[str]) -> dict[str, Any]:
+def measure(
+    name: str, config: Router, learn: Data, test: Data | None, args: argparse.Namespace, teachers: list[str]
+) -> dict[str, Any]:
     """One backbone: a table per seed, and without test prompts one of all parts together."""
-    wish = settings(name)
-    config = Router(**wish)
     path = load.model_path(config.backbone, config.revision, args.home)
     everything = Data(learn.messages + (test.messages if test else []), learn.rewards)
     started = time.perf_counter()
-    vectors = embedded(everything.messages, Router(**{**wish, "freeze_backbone": True}), path, args.cache)
+    # A trained backbone's start, for the baselines.
+    still = config if config.freeze_backbone else config.model_copy(update={"freeze_backbone": True, "dtype": "auto"})
+    vectors = embedded(everything.messages, still, path, args.cache)
     embedding = time.perf_counter() - started
     rewards = np.concatenate([learn.rewards, test.rewards]) if test else learn.rewards
     # What the router is given beside the backbone's vectors; the baselines have those alone.
@@ -181,6 +189,13 @@ def main() -> None:
         default="minilm-frozen",
         help=f"comma-separated: {', '.join(BACKBONES)}, or a model's folder or hub name, which is then used frozen",
     )
+    parser.add_argument(
+        "--router",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        help="what a run's file says under `router`, over the backbone's own: '{\"pooling\": \"middle\"}'",
+    )
     parser.add_argument("--home", type=Path, default=Path(".persyn"), help="where converted models are kept")
     parser.add_argument("--cache", type=Path, help="a folder that keeps embeddings between calls")
     args = parser.parse_args()
@@ -191,7 +206,13 @@ def main() -> None:
     learn, test = data(rows, teachers), data(tests, teachers) if tests else None
     report = {"teachers": teachers, "prompts": len(rows), "test_prompts": len(tests)}
     try:
-        report["backbones"] = {name: measure(name, learn, test, args, teachers) for name in args.backbones.split(",")}
+        configs = {name: settings(name, args.router) for name in args.backbones.split(",")}
+    except ValidationError as exc:
+        parser.error(f"--router: {exc}")
+    try:
+        report["backbones"] = {
+            name: measure(name, config, learn, test, args, teachers) for name, config in configs.items()
+        }
     except PersynError as exc:
         sys.exit(str(exc))
     if args.out:

@@ -28,7 +28,7 @@ class Router(Strict):
     preset: Literal["default", "paper"] = Field(default="default", description="whose values stand where none is given")
     backbone: str = Field(default="bundled:all-minilm-l6-v2", min_length=1)
     revision: str | None = None
-    pooling: Literal["mean", "last", "layers"] = "layers"
+    pooling: Literal["mean", "last", "layers", "middle"] = "layers"
     freeze_backbone: bool = True
     surface: bool = Field(default=True, description="a frozen backbone's head also sees how a prompt is written")
     max_length: int = Field(default=512, ge=8)
@@ -45,13 +45,20 @@ class Router(Strict):
     accumulation: int = Field(default=1, ge=1, description="batches that make one step")
     learning_rate: float = Field(default=1e-3, gt=0.0)
     weight_decay: float = Field(default=0.01, ge=0.0)
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="float32, and bfloat16 on a GPU that trains the backbone"
+    )
     gradient_checkpointing: bool = False
     checkpoint_steps: int = Field(default=200, ge=1, description="steps after which training can go on when killed")
 
     @property
     def sees_surface(self) -> bool:
         return self.surface and self.freeze_backbone
+
+    @property
+    def backbone_dtype(self) -> Literal["float32", "bfloat16"]:
+        """Of the weights as they are loaded; a backbone that is trained keeps float32 and computes in `dtype`."""
+        return "bfloat16" if self.freeze_backbone and self.dtype == "bfloat16" else "float32"
 
     @model_validator(mode="before")
     @classmethod

@@ -28,7 +28,8 @@ class Batch(NamedTuple):
 def tokenise(backbone: Backbone, prompts: Sequence[Messages], max_length: int) -> list[list[int]]:
     """Token ids of each prompt, at most `max_length`.
 
-    A longer prompt loses its beginning: what is asked, and the token that `last` pooling reads, stand at the end.
+    A longer prompt loses its beginning: what is asked, and the last token, which `last` and `middle` read, stand at
+    the end.
     """
     limit = min(max_length, getattr(backbone.network.config, "max_position_embeddings", max_length))
     return [_encode(backbone.tokenizer, messages, limit) for messages in prompts]

@@ -4,6 +4,7 @@ The head gives one Bradley-Terry coefficient per teacher, π(x) in R^M. Its bias
 every prompt; its weights hold what the prompt changes.
 """
 
+import math
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -13,7 +14,17 @@ from transformers import AutoModel, AutoTokenizer
 
 from persyn.errors import ModelError
 
-Pooling = Literal["mean", "last", "layers"]
+Pooling = Literal["mean", "last", "layers", "middle"]
+Part = tuple[int, Literal["mean", "last"]]
+
+# What a pooling puts side by side: quarters of the way up (0: the embeddings, 4: the last layer), and there the mean
+# of all tokens' states or the last token's.
+_PARTS: dict[Pooling, tuple[Part, ...]] = {
+    "mean": ((4, "mean"),),
+    "last": ((4, "last"),),
+    "layers": ((0, "mean"), (2, "mean"), (4, "mean")),
+    "middle": ((2, "mean"), (2, "last"), (3, "last")),
+}
 
 
 class Backbone(NamedTuple):
@@ -30,30 +41,22 @@ class RouterModel(nn.Module):  # type: ignore[misc]  # torch is not followed by 
         self.pooling = pooling
         self.frozen = frozen
         width = backbone.config.get_text_config().hidden_size
-        self.head = nn.Linear(width * (3 if pooling == "layers" else 1), n_teachers)
+        self.head = nn.Linear(width * len(_PARTS[pooling]), n_teachers)
         # From zero weights every prompt gets the bias: what is learnt is what a prompt adds to it.
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.backbone.requires_grad_(not frozen)
 
     def embed(self, ids: Tensor, attention: Tensor) -> Tensor:
-        """(B, T) token ids, padded on the right, and their mask, to (B, H) prompt vectors.
+        """(B, T) token ids, padded on the right, and their mask, to (B, D) prompt vectors: H for each part.
 
-        `layers` puts the means of the first, the middle and the last layer's states side by side, (B, 3H): what a
-        prompt is about stands in the last, how it is written and laid out in the earlier ones.
+        `layers`: what a prompt is about stands in the last, how it is written and laid out in the earlier ones.
+        `middle`: a chat model's last token, where the user's turn ends, has read all of it.
         """
-        layers = self.pooling == "layers"
+        parts = _PARTS[self.pooling]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            output = self.backbone(input_ids=ids, attention_mask=attention, output_hidden_states=layers)
-        states = output.last_hidden_state
-        if layers:
-            hidden = output.hidden_states
-            states = torch.cat([hidden[0], hidden[len(hidden) // 2], states], dim=2)
-        if self.pooling == "last":
-            rows = torch.arange(len(ids), device=ids.device)
-            return cast(Tensor, states[rows, attention.sum(dim=1) - 1].float())
-        kept = attention[:, :, None].to(states.dtype)
-        return cast(Tensor, ((states * kept).sum(dim=1) / kept.sum(dim=1)).float())
+            output = self.backbone(input_ids=ids, attention_mask=attention, output_hidden_states=len(parts) > 1)
+        return torch.cat([_pooled(_states(output, quarter), attention, how) for quarter, how in parts], dim=1)
 
     def forward(self, ids: Tensor, attention: Tensor) -> Tensor:
         """(B, M) coefficients."""
@@ -75,17 +78,33 @@ class RouterModel(nn.Module):  # type: ignore[misc]  # torch is not followed by 
         return name.startswith("head.") or not self.frozen
 
 
+def _states(output: Any, quarter: int) -> Tensor:
+    """(B, T, H) of the layer so many quarters of the way up."""
+    if quarter == 4:
+        return cast(Tensor, output.last_hidden_state)
+    return cast(Tensor, output.hidden_states[math.ceil((len(output.hidden_states) - 1) * quarter / 4)])
+
+
+def _pooled(states: Tensor, attention: Tensor, how: Literal["mean", "last"]) -> Tensor:
+    """(B, H) in float32 of (B, T, H): the mean over what `attention` (B, T) keeps, or its last token."""
+    if how == "last":
+        rows = torch.arange(len(states), device=states.device)
+        return states[rows, attention.sum(dim=1) - 1].float()
+    kept = attention[:, :, None].float()
+    return (states.float() * kept).sum(dim=1) / kept.sum(dim=1)
+
+
 transformers.utils.logging.disable_progress_bar()  # the commands draw bars of their own
 
 
-def load_backbone(path: str, *, revision: str | None = None) -> Backbone:
-    """Load a local folder or a Hugging Face name, in float32: the head's margins are finer than bfloat16.
+def load_backbone(path: str, *, revision: str | None = None, dtype: str = "float32") -> Backbone:
+    """Load a local folder or a Hugging Face name. Raises ModelError.
 
-    Raises ModelError.
+    dtype: of the backbone's weights; the head's are float32, as its margins are finer than bfloat16.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-        network = AutoModel.from_pretrained(path, revision=revision, dtype=torch.float32)
+        network = AutoModel.from_pretrained(path, revision=revision, dtype=getattr(torch, dtype))
     except (OSError, ValueError, RuntimeError, ImportError, KeyError) as exc:
         said = " ".join(str(exc).split()).rstrip(".")
         raise ModelError(f"The router's backbone {path} cannot be loaded: {said}.") from exc

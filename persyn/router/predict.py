@@ -31,7 +31,11 @@ class Router:
     def __init__(self, folder: Path, expected_sha256: str, backbone_path: str, *, device: str = "auto") -> None:
         """Load an artifact. Raises ModelError if it is not the recorded one or does not fit the backbone."""
         tensors, self.description = artifact.read(folder, expected_sha256)
-        self._backbone = load_backbone(backbone_path, revision=self.description["revision"])
+        self._backbone = load_backbone(
+            backbone_path,
+            revision=self.description["revision"],
+            dtype=self.description.get("backbone_dtype", "float32"),  # an older artifact's only one
+        )
         self._model = RouterModel(
             self._backbone.network,
             pooling=self.description["pooling"],

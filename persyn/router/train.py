@@ -78,7 +78,7 @@ def train(
     model: RouterModel | None = None
     epochs: list[Epoch] = []
     if vectors is None:
-        backbone = load_backbone(backbone_path, revision=config.revision)
+        backbone = load_backbone(backbone_path, revision=config.revision, dtype=config.backbone_dtype)
         rows = tokenise(backbone, prompts, config.max_length)
         model = _model(backbone, config, static).to(choose_device(device))
         if not config.freeze_backbone:
@@ -145,6 +145,7 @@ def save(trained: Trained, folder: Path, meta: dict[str, Any]) -> str:
     description = {
         **meta,
         **trained.config.model_dump(mode="json"),
+        "backbone_dtype": trained.config.backbone_dtype,
         "kernel": trained.head.features.kernel,
         "pooled": trained.head.features.pooled,
         "prompt_ids": trained.prompt_ids,

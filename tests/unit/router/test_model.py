@@ -1,28 +1,24 @@
 """`router.model`: pooling, the head's start, and which weights count as trained."""
 
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModel
 
 from persyn.errors import ModelError
 from persyn.router.dataset import collate
-from persyn.router.model import RouterModel, load_backbone
+from persyn.router.model import Pooling, RouterModel, load_backbone
 
 ROWS = [[5, 9, 23, 42], [7, 8]]
 
 
-def build(
-    path: str, *, pooling: Literal["mean", "last", "layers"] = "mean", frozen: bool = True, teachers: int = 3
-) -> RouterModel:
+def build(path: str, *, pooling: Pooling = "mean", frozen: bool = True, teachers: int = 3) -> RouterModel:
     return RouterModel(load_backbone(path).network, pooling=pooling, n_teachers=teachers, frozen=frozen).eval()
 
 
-@pytest.mark.parametrize("pooling", ["mean", "last", "layers"])
-def test_padding_changes_no_prompts_vector(
-    pooling: Literal["mean", "last", "layers"], encoder: str, causal: str
-) -> None:
+@pytest.mark.parametrize("pooling", ["mean", "last", "layers", "middle"])
+def test_padding_changes_no_prompts_vector(pooling: Pooling, encoder: str, causal: str) -> None:
     for path in (encoder, causal):
         model = build(path, pooling=pooling)
         together = model.embed(*collate(ROWS, torch.device("cpu")))
@@ -37,6 +33,24 @@ def test_mean_averages_the_tokens_and_last_takes_the_last(causal: str) -> None:
     states = model.backbone(input_ids=ids).last_hidden_state
     torch.testing.assert_close(model.embed(ids, attention), states.mean(dim=1))
     torch.testing.assert_close(build(causal, pooling="last").embed(ids, attention), states[:, -1])
+
+
+@pytest.mark.parametrize(("layers", "middle", "upper"), [(8, 4, 6), (5, 3, 4)])
+def test_poolings_of_several_layers_put_their_parts_side_by_side(
+    layers: int, middle: int, upper: int, causal: str
+) -> None:
+    deep = AutoModel.from_config(AutoConfig.from_pretrained(causal, num_hidden_layers=layers)).eval()
+    ids, attention = collate(ROWS[:1], torch.device("cpu"))
+    hidden = deep(input_ids=ids, output_hidden_states=True).hidden_states
+    means = [hidden[layer].mean(dim=1) for layer in (0, middle, layers)]
+    parts: dict[Pooling, list[torch.Tensor]] = {
+        "layers": means,
+        "middle": [means[1], hidden[middle][:, -1], hidden[upper][:, -1]],
+    }
+    for pooling, expected in parts.items():
+        model = RouterModel(deep, pooling=pooling, n_teachers=2, frozen=True)
+        torch.testing.assert_close(model.embed(ids, attention), torch.cat(expected, dim=1))
+        assert model.head.in_features == 3 * 32
 
 
 def test_before_training_every_prompt_gets_the_bias(causal: str) -> None:

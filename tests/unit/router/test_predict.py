@@ -1,6 +1,7 @@
 """`router.predict`: a router that was saved and loaded decides as the one that was trained."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -18,9 +19,9 @@ PROMPTS = [[{"role": "user", "content": "ab"[number % 2] * (1 + number)}] for nu
 REWARDS = np.array([[0.0, 1.0] if number % 2 else [1.0, 0.0] for number in range(10)])
 
 
-def trained_on(backbone: str, *, frozen: bool = True) -> Trained:
+def trained_on(backbone: str, *, frozen: bool = True, dtype: Literal["auto", "bfloat16"] = "auto") -> Trained:
     config = RouterConfig(
-        head="plain", epochs=3, learning_rate=0.01, freeze_backbone=frozen, pooling="last", max_length=32
+        head="plain", epochs=3, learning_rate=0.01, freeze_backbone=frozen, pooling="last", max_length=32, dtype=dtype
     )
     return train(PROMPTS, REWARDS, range(8), range(8, 10), config, 3, backbone, device="cpu")
 
@@ -41,6 +42,14 @@ def test_a_loaded_router_gives_the_trained_ones_coefficients_in_order(
     assert np.ptp(expected, axis=0).min() > 0
     for batch_size in (1, 3, 64):
         np.testing.assert_allclose(router.coefficients(PROMPTS, batch_size), expected, atol=1e-5)
+
+
+def test_a_frozen_backbone_in_bfloat16_is_loaded_as_it_was_trained(causal: str, tmp_path: Path) -> None:
+    trained = trained_on(causal, dtype="bfloat16")
+    router = Router(tmp_path, save(trained, tmp_path, {}), causal, device="cpu")
+    seen = router.vectors(PROMPTS[:8])
+    np.testing.assert_allclose(seen, trained.vectors, atol=0.02)  # bfloat16 keeps eight bits, whatever the batch
+    assert not np.allclose(seen, trained_on(causal).vectors, atol=1e-4)
 
 
 def test_a_cross_validated_head_is_loaded_with_all_that_it_saw(causal: str, tmp_path: Path) -> None:
