@@ -64,6 +64,7 @@ def sweep(
 
 def _table(name: str, how: str, teachers: list[str], result: "Sweep") -> "Table":
     """α down and teachers across; the other way round for a pool that would not fit on a terminal."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from persyn.cli import show
@@ -76,9 +77,15 @@ def _table(name: str, how: str, teachers: list[str], result: "Sweep") -> "Table"
     columns.append(["learnability", *(show.number(point.learnability, digits) for point in result.points)])
     columns.append(["ties", *(str(point.ties) for point in result.points)])
     head, *rows = columns if len(teachers) > WIDE_POOL else [list(row) for row in zip(*columns, strict=True)]
-    table = Table(title=f"{show.safe(name)}: the best measured answers by α ({how})", pad_edge=False)
-    for place, column in enumerate(head):
-        table.add_column(column, justify="right" if place or len(teachers) <= WIDE_POOL else "left")
+    title = f"{show.safe(name)}: the best measured answers by α ({how})"
+    if len(teachers) > WIDE_POOL:  # eleven numbers and a name of any length on a line: the name gives way
+        table = Table(title=title, box=SIMPLE_HEAD, padding=0, pad_edge=False)
+        table.add_column(head[0], overflow="fold", min_width=len("learnability"))
+    else:
+        table = Table(title=title, pad_edge=False)
+        table.add_column(head[0], justify="right")
+    for column in head[1:]:
+        table.add_column(column, justify="right", no_wrap=len(teachers) > WIDE_POOL)
     for row in rows:
         table.add_row(*row)
     table.caption = (
