@@ -207,7 +207,7 @@ def main() -> None:
     report = {"teachers": teachers, "prompts": len(rows), "test_prompts": len(tests)}
     try:
         configs = {name: settings(name, args.router) for name in args.backbones.split(",")}
-    except ValidationError as exc:
+    except (ValidationError, TypeError) as exc:  # another key or value, or no object at all
         parser.error(f"--router: {exc}")
     try:
         report["backbones"] = {
