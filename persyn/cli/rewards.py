@@ -69,23 +69,24 @@ def _table(name: str, how: str, teachers: list[str], result: "Sweep") -> "Table"
 
     from persyn.cli import show
 
-    digits = 3 if len(teachers) <= WIDE_POOL else 2
+    wide = len(teachers) > WIDE_POOL
+    digits = 2 if wide else 3
     columns = [["α", *(f"{point.alpha:g}" for point in result.points)]]
     for place, teacher in enumerate(teachers):
         columns.append([show.safe(teacher), *(f"{point.shares[place]:.0%}" for point in result.points)])
     columns.append(["quality", *(show.number(point.quality, digits) for point in result.points)])
     columns.append(["learnability", *(show.number(point.learnability, digits) for point in result.points)])
     columns.append(["ties", *(str(point.ties) for point in result.points)])
-    head, *rows = columns if len(teachers) > WIDE_POOL else [list(row) for row in zip(*columns, strict=True)]
+    head, *rows = columns if wide else [list(row) for row in zip(*columns, strict=True)]
     title = f"{show.safe(name)}: the best measured answers by α ({how})"
-    if len(teachers) > WIDE_POOL:  # eleven numbers and a name of any length on a line: the name gives way
+    if wide:  # eleven numbers and a name of any length on a line: the name gives way
         table = Table(title=title, box=SIMPLE_HEAD, padding=0, pad_edge=False)
         table.add_column(head[0], overflow="fold", min_width=len("learnability"))
     else:
         table = Table(title=title, pad_edge=False)
         table.add_column(head[0], justify="right")
     for column in head[1:]:
-        table.add_column(column, justify="right", no_wrap=len(teachers) > WIDE_POOL)
+        table.add_column(column, justify="right", no_wrap=wide)
     for row in rows:
         table.add_row(*row)
     table.caption = (

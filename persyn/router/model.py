@@ -15,11 +15,11 @@ from transformers import AutoModel, AutoTokenizer
 from persyn.errors import ModelError
 
 Pooling = Literal["mean", "last", "layers", "middle"]
-Part = tuple[int, Literal["mean", "last"]]
+_Part = tuple[int, Literal["mean", "last"]]
 
 # What a pooling puts side by side: quarters of the way up (0: the embeddings, 4: the last layer), and there the mean
 # of all tokens' states or the last token's.
-_PARTS: dict[Pooling, tuple[Part, ...]] = {
+_PARTS: dict[Pooling, tuple[_Part, ...]] = {
     "mean": ((4, "mean"),),
     "last": ((4, "last"),),
     "layers": ((0, "mean"), (2, "mean"), (4, "mean")),
