@@ -4,6 +4,7 @@
 twice at once or never for an hour: each step adds only what is missing.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, text
@@ -14,7 +15,8 @@ from persyn.router import store as routers
 from persyn.routing import decisions
 from persyn.states import FINAL, Stage
 
-_ADVANCE_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended('persyn advance', :id))")
+# One at a time, and whatever reopens the run (a further aim, a retry, an import) comes before the look or after it.
+_LOCK = text("SELECT FROM run WHERE id = :id FOR NO KEY UPDATE SKIP LOCKED")
 _STAGE_DONE = text("""
 SELECT state FROM job WHERE run_id = :run_id AND kind = :kind AND kind IN ('train_router', 'route')
 """)
@@ -37,17 +39,20 @@ class Progress(NamedTuple):
 def advance(engine: Engine, run_id: int) -> Progress:
     """Take the run as far as it can go now, up to the stage that it aims at."""
     with engine.begin() as conn:
-        if not conn.execute(_ADVANCE_LOCK, {"id": run_id}).scalar_one():
+        if conn.execute(_LOCK, {"id": run_id}).first() is None:
             return Progress(0, False)
         run = runs.load(conn, run_id)
-        new_jobs = _advance(conn, run)
-        finished = new_jobs == 0 and not _open(conn, run_id)
+        # Counted before anything else is looked at: workers finish jobs meanwhile, and what a job finished after the
+        # look makes possible (a score to enqueue, a route to follow) must be looked for again before going on.
+        counts = jobs.counts(conn, run_id)
+        new_jobs = _advance(conn, run, counts)
+        finished = new_jobs == 0 and not _open(counts)
         if finished and not run.finished:
             conn.execute(text("UPDATE run SET finished_at = clock_timestamp() WHERE id = :id"), {"id": run_id})
         return Progress(new_jobs, finished)
 
 
-def _advance(conn: Connection, run: runs.Run) -> int:
+def _advance(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> int:
     """Each stage in its order; the first that must wait for jobs ends the walk."""
     new = 0
     settings = run.config.calibration
@@ -63,7 +68,7 @@ def _advance(conn: Connection, run: runs.Run) -> int:
     if run.target < Stage.SCORE:
         return new
     new += scoring.enqueue_calibration(conn, run.id)
-    if run.target < Stage.TRAIN or _open(conn, run.id, up_to=Stage.SCORE):
+    if run.target < Stage.TRAIN or new or _open(counts, up_to=Stage.SCORE):
         return new
     if run.config.needs_router:
         new += routers.enqueue(conn, run.id)
@@ -76,15 +81,14 @@ def _advance(conn: Connection, run: runs.Run) -> int:
         return new
     conn.execute(_COUNT_DECIDED, {"id": run.id})
     # The decisions are complete and never change, so once is enough: looking again would read every prompt each time.
-    if not any(count.stage == Stage.GENERATE for count in jobs.counts(conn, run.id)):
+    if not any(count.stage == Stage.GENERATE for count in counts):
         new += generation.enqueue(conn, run.id)
     if run.config.scorers.score == "all":
         new += scoring.enqueue_routed(conn, run.id)
     return new
 
 
-def _open(conn: Connection, run_id: int, *, up_to: Stage = Stage.SCORE_ROUTED) -> int:
-    counts = jobs.counts(conn, run_id)
+def _open(counts: Sequence[jobs.Count], *, up_to: Stage = Stage.SCORE_ROUTED) -> int:
     return sum(count.jobs for count in counts if count.state not in FINAL and count.stage <= up_to)
 
 

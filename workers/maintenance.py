@@ -1,7 +1,7 @@
 """What every worker does besides draining: reap dead leases, advance the runs, top the queues up (protocol steps 4, 5).
 
-There is no scheduler process that could die: each worker does this every few seconds and after each drain; advisory
-locks in the database see to it that two at once do no harm.
+There is no scheduler process that could die: each worker does this every few seconds and after each drain; locks
+in the database see to it that two at once do no harm.
 """
 
 import logging

@@ -4,11 +4,14 @@ The student and the router's backbone are tiny random models, so that only the p
 """
 
 import json
+import threading
 from typing import Any
 
+import pytest
 import redis
 
-from persyn import pipeline, runs
+from persyn import calibration, generation, jobs, pipeline, runs
+from persyn.rewards import scoring
 from persyn.states import Stage
 
 PROMPTS, CALIBRATION = 24, 8
@@ -101,3 +104,63 @@ def test_a_broker_that_drops_all_connections_and_forgets_everything_stops_nothin
     site.configure_stub(latency_s=0.0)
     site.eventually(site.finished)
     assert_whole(site, run_id)
+
+
+def answer_all(site: Any) -> None:
+    for number in range(site.TEACHERS):
+        queue = f"teacher.t{number}-{site.tag}"
+        with site.engine.begin() as conn:
+            lease_id = jobs.open_lease(conn, worker="w", host="h", queue=queue)
+            claims = jobs.claim(conn, lease_id, queue, PROMPTS)
+            results = [
+                generation.Result(request, "4", None, "stop", 1, 1, 0.1, None)
+                for request in generation.requests(conn, claims)
+            ]
+            assert generation.store(conn, lease_id, results) == CALIBRATION
+
+
+@pytest.mark.parametrize("target", [Stage.SCORE, Stage.TRAIN])
+def test_answers_that_arrive_during_a_look_are_scored_before_the_run_goes_on(
+    site: Any, monkeypatch: pytest.MonkeyPatch, target: Stage
+) -> None:
+    run_id = site.prepare(PROMPTS, CALIBRATION)
+    aim(site, run_id, target)
+    look = scoring.enqueue_calibration
+
+    def look_then_answer(*arguments: Any) -> int:
+        new = look(*arguments)
+        answer_all(site)
+        return new
+
+    monkeypatch.setattr(scoring, "enqueue_calibration", look_then_answer)
+    assert pipeline.advance(site.engine, run_id) == pipeline.Progress(new_jobs=0, finished=False)
+    monkeypatch.undo()
+    scores = 2 * CALIBRATION * site.TEACHERS
+    assert pipeline.advance(site.engine, run_id) == pipeline.Progress(new_jobs=scores, finished=False)
+
+
+def test_a_run_aimed_further_during_a_look_is_not_finished(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_id = site.prepare(PROMPTS, CALIBRATION)
+    aim(site, run_id, Stage.CALIBRATE)
+    answer_all(site)
+
+    def aim_further() -> None:
+        with site.engine.begin() as conn:
+            runs.aim(conn, run_id, Stage.SCORE)
+
+    further = threading.Thread(target=aim_further)
+    look = calibration.enqueue
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%SET target%'"
+
+    def look_while_aimed_further(*arguments: Any) -> int:
+        further.start()
+        site.eventually(lambda: not further.is_alive() or site.scalar(waits) > 0)
+        return look(*arguments)
+
+    monkeypatch.setattr(calibration, "enqueue", look_while_aimed_further)
+    pipeline.advance(site.engine, run_id)
+    further.join()
+    assert not site.finished()
+    monkeypatch.undo()
+    scores = 2 * CALIBRATION * site.TEACHERS
+    assert pipeline.advance(site.engine, run_id) == pipeline.Progress(new_jobs=scores, finished=False)
