@@ -59,9 +59,11 @@ RETURNING id
 """)
 
 # Postgres ends a holder that idles, so that a worker stopped in its transaction gives up its lease at last.
-_HOLD = """
-SELECT set_config('idle_in_transaction_session_timeout', :patience_ms, true){more}
-FROM lease WHERE id = :lease_id AND revoked_at IS NULL FOR {lock}
+_LIMIT_IDLING = "SELECT set_config('idle_in_transaction_session_timeout', :patience_ms, true)"
+LIMIT_IDLING = text(_LIMIT_IDLING)
+_HOLD = f"""
+{_LIMIT_IDLING}{{more}}
+FROM lease WHERE id = :lease_id AND revoked_at IS NULL FOR {{lock}}
 """
 # What is stored under a lease goes in side by side. Claims move its deadline: two that only shared it would deadlock.
 HOLD_SHARED = text(_HOLD.format(more="", lock="SHARE"))

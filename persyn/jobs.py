@@ -146,9 +146,22 @@ def hold(conn: Connection, lease_id: int) -> None:
     _hold(conn, lease_id, sql.HOLD_SHARED)
 
 
+def limit_idling(conn: Connection) -> None:
+    """Let Postgres end this transaction once it idles for HOLD_IDLE_S: a process stopped in it gives up its locks."""
+    conn.execute(sql.LIMIT_IDLING, _patience())
+
+
+def _take_turn(conn: Connection, lock: int) -> bool:
+    limit_idling(conn)
+    return bool(conn.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": lock}).scalar_one())
+
+
+def _patience() -> dict[str, str]:
+    return {"patience_ms": f"{HOLD_IDLE_S * 1000:.0f}"}
+
+
 def _hold(conn: Connection, lease_id: int, statement: TextClause) -> None:
-    values = {"lease_id": lease_id, "patience_ms": f"{HOLD_IDLE_S * 1000:.0f}"}
-    if conn.execute(statement, values).first() is None:
+    if conn.execute(statement, {"lease_id": lease_id, **_patience()}).first() is None:
         raise LeaseLost(f"Lease {lease_id} was revoked; its results are dropped and others do its jobs.")
 
 
@@ -247,7 +260,7 @@ def reap(conn: Connection) -> int:
     Each counts a loss. The sixth ends a job as `lease_ran_out`: whether it was to blame, nobody saw.
     One reaper works at a time; the others find nothing to do. A lease that is held is left to the next round.
     """
-    if not conn.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _REAPER_LOCK}).scalar_one():
+    if not _take_turn(conn, _REAPER_LOCK):
         return 0
     overdue = [row.id for row in conn.execute(sql.OVERDUE)]
     if not overdue:
@@ -291,7 +304,7 @@ def counts(conn: Connection, run_id: int | None = None) -> list[Count]:
 
 def fold_counts(conn: Connection) -> None:
     """Replace the counts' many small rows by their sums, once there are enough; one caller works at a time."""
-    if conn.execute(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _FOLD_LOCK}).scalar_one():
+    if _take_turn(conn, _FOLD_LOCK):
         conn.execute(sql.FOLD, {"at_most": _FOLD_ABOVE_ROWS})
 
 

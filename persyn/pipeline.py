@@ -39,6 +39,7 @@ class Progress(NamedTuple):
 def advance(engine: Engine, run_id: int) -> Progress:
     """Take the run as far as it can go now, up to the stage that it aims at."""
     with engine.begin() as conn:
+        jobs.limit_idling(conn)
         if conn.execute(_LOCK, {"id": run_id}).first() is None:
             return Progress(0, False)
         run = runs.load(conn, run_id)

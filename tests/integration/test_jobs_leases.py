@@ -164,6 +164,22 @@ def test_a_worker_stuck_in_a_transaction_loses_it_and_then_its_lease(
     assert world.job(job_id).state == JobState.READY
 
 
+def test_a_reaper_stuck_in_its_transaction_does_not_keep_others_from_reaping(
+    world: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "HOLD_IDLE_S", 0.05)
+    stuck = world.engine.connect()
+    assert jobs.reap(stuck) == 0
+    monkeypatch.undo()
+    lease_id, (job_id,) = world.leased(1)
+    world.expire(lease_id)
+    while world.reap() == 0:  # pytest's timeout ends this where Postgres never ends the transaction
+        pass
+    stuck.invalidate()
+    stuck.close()
+    assert world.job(job_id).state == JobState.READY
+
+
 def test_the_patience_with_a_transaction_ends_with_it(world: "World") -> None:
     lease_id, _ = world.leased(1)
     with world.engine.connect() as conn:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+from sqlalchemy.exc import DBAPIError
 
 from persyn import calibration, generation, jobs, pipeline, runs
 from persyn.rewards import scoring
@@ -164,3 +165,22 @@ def test_a_run_aimed_further_during_a_look_is_not_finished(site: Any, monkeypatc
     monkeypatch.undo()
     scores = 2 * CALIBRATION * site.TEACHERS
     assert pipeline.advance(site.engine, run_id) == pipeline.Progress(new_jobs=scores, finished=False)
+
+
+def test_a_process_stopped_during_a_look_does_not_keep_others_from_the_run(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = site.prepare(PROMPTS, CALIBRATION)
+    aim(site, run_id, Stage.CALIBRATE)
+    answer_all(site)
+
+    def stop(*arguments: Any) -> int:
+        monkeypatch.undo()
+        site.eventually(lambda: pipeline.advance(site.engine, run_id).finished)
+        return calibration.enqueue(*arguments)
+
+    monkeypatch.setattr(jobs, "HOLD_IDLE_S", 0.5)
+    monkeypatch.setattr(calibration, "enqueue", stop)
+    with pytest.raises(DBAPIError, match="idle-in-transaction"):
+        pipeline.advance(site.engine, run_id)
+    assert site.finished()
