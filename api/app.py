@@ -9,10 +9,10 @@ from fastapi.responses import JSONResponse
 
 import persyn
 from api.routes import router
+from persyn import services
 from persyn.config import Settings
 from persyn.db import migrate, session
 from persyn.errors import NotFound, PersynError
-from persyn.local import services
 
 
 @asynccontextmanager

@@ -7,8 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from persyn import reporting, runs
-from persyn.fleet import gauges
-from persyn.rewards import neighbours
+from persyn.reporting import gauges, neighbours
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

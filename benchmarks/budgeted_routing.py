@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, linprog
 from scipy.sparse import csr_matrix, eye, kron
 
-from persyn.routing.assignment import assign
+from persyn.policies.assignment import assign
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]

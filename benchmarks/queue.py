@@ -26,8 +26,9 @@ from multiprocessing.synchronize import Barrier
 from sqlalchemy import text
 
 from benchmarks import rivals, routed_run
-from persyn import generation, jobs
+from persyn import jobs
 from persyn.db import session
+from persyn.stages import generate
 
 _BARE = text("""
 INSERT INTO bare_job (run_id, kind, queue, priority, prompt_id, teacher_id, sample_index)
@@ -74,7 +75,7 @@ def _round(site: routed_run.Site, name: str, count: int, others: int) -> Iterato
     run_id = routed_run.create(site.engine, name, count)
     routed_run.vacuum(site.engine)
     with site.engine.connect() as conn, rivals.Stopwatch(rivals.backend(conn)) as watch:
-        generation.enqueue(conn, run_id)
+        generate.enqueue(conn, run_id)
         conn.commit()
     yield "enqueue", count / watch.seconds
     yield "enqueue, processor", count / watch.processor_s
@@ -107,18 +108,18 @@ def _work(database_url: str, barrier: Barrier) -> None:
         reading = jobs.Reading()
         while True:
             with engine.begin() as conn:
-                requests = generation.requests(conn, jobs.claim(conn, lease_id, name, IN_FLIGHT, reading=reading))
+                requests = generate.requests(conn, jobs.claim(conn, lease_id, name, IN_FLIGHT, reading=reading))
             if not requests:
                 break
             with engine.begin() as conn:
-                generation.store(conn, lease_id, [answer(request) for request in requests])
+                generate.store(conn, lease_id, [answer(request) for request in requests])
         with engine.begin() as conn:
             jobs.close(conn, lease_id, "drained")
     engine.dispose()
 
 
-def answer(request: generation.Request) -> generation.Result:
-    return generation.Result(
+def answer(request: generate.Request) -> generate.Result:
+    return generate.Result(
         request, text=routed_run.ANSWER, reasoning=None, finish_reason="stop", prompt_tokens=60, completion_tokens=250,
         latency_s=0.0, server_version="none",
     )  # fmt: skip

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Engine, text
 
-from persyn import jobs, queue, runs
+from persyn import jobs, runs, services
 from persyn.config import RunConfig, Settings
 from persyn.db import migrate, session
-from persyn.local import services
+from persyn.jobs import wake_ups
 
 TEACHERS = 4
 QUESTION = "A shop sells {} pencils a day at {} cents each. How much does it take in a week of six days? " * 2
@@ -61,7 +61,7 @@ def site() -> Iterator[Site]:
 
 
 def teacher_queues() -> list[str]:
-    return [queue.teacher_queue(f"t{number}") for number in range(TEACHERS)]
+    return [wake_ups.teacher_queue(f"t{number}") for number in range(TEACHERS)]
 
 
 def create(engine: Engine, name: str, prompts: int) -> int:
@@ -73,7 +73,7 @@ def create(engine: Engine, name: str, prompts: int) -> int:
         values = {"set_id": set_id, "name": name, "question": QUESTION, "first": 0, "last": prompts - 1}
         conn.execute(_PROMPTS, values)
         run_id = runs.create(conn, _config(name))
-        lease_id = jobs.open_lease(conn, worker="benchmark", host="here", queue=queue.ROUTER)
+        lease_id = jobs.open_lease(conn, worker="benchmark", host="here", queue=wake_ups.ROUTER)
         conn.execute(_DECISIONS, {"run_id": run_id, "lease_id": lease_id, "teachers": TEACHERS})
         jobs.close(conn, lease_id, "routed")
     return run_id

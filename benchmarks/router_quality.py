@@ -25,12 +25,12 @@ from pydantic import ValidationError
 
 from persyn.config import Preferences, Router
 from persyn.errors import PersynError
-from persyn.inference import load
+from persyn.inference import models
 from persyn.rewards.combine import normalise
 from persyn.router import evaluation, train
 from persyn.router.dataset import tokenise
 from persyn.router.model import RouterModel, choose_device, load_backbone
-from persyn.router.surface import surface
+from persyn.router.surface_features import surface
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -110,7 +110,7 @@ def measure(
     name: str, config: Router, learn: Data, test: Data | None, args: argparse.Namespace, teachers: list[str]
 ) -> dict[str, Any]:
     """One backbone: a table per seed, and without test prompts one of all parts together."""
-    path = load.model_path(config.backbone, config.revision, args.home)
+    path = models.model_path(config.backbone, config.revision, args.home)
     everything = Data(learn.messages + (test.messages if test else []), learn.rewards)
     started = time.perf_counter()
     # A trained backbone's start, for the baselines.

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from persyn.preferences.pairs import incidence, pairs
 from persyn.router.finetune import bradley_terry_loss
 from persyn.router.model import RouterModel
+from persyn.router.preferences import incidence, pairs
 
 
 def cost(model: RouterModel, loss: Callable[[], Tensor]) -> tuple[float, float, int]:

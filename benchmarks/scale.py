@@ -22,8 +22,9 @@ from sqlalchemy import Engine, text
 
 from benchmarks import routed_run
 from benchmarks.queue import IN_FLIGHT, answer
-from persyn import generation, jobs, reporting
+from persyn import jobs, reporting
 from persyn.db import session
+from persyn.stages import generate
 
 PROCESSES = 2
 FIRST = 100_000
@@ -89,7 +90,7 @@ def _at(engine: Engine, name: str, count: int) -> dict[str, Any]:
     routed_run.vacuum(engine)
     began = time.perf_counter()
     with engine.begin() as conn:
-        generation.enqueue(conn, run_id)
+        generate.enqueue(conn, run_id)
         conn.execute(text("UPDATE run SET prompt_count = :n, decided_count = :n WHERE id = :id"),
                      {"n": count, "id": run_id})  # fmt: skip
     measured = {"enqueued a second": count / (time.perf_counter() - began)} | _latencies(engine, run_id)
@@ -196,9 +197,9 @@ def _work(database_url: str, queues: list[str], count: int, results: "SimpleQueu
             claims.append((time.perf_counter() - began) * 1000)
             with engine.begin() as conn:
                 jobs.heartbeat(conn, lease_id)
-                requests = generation.requests(conn, taken)
+                requests = generate.requests(conn, taken)
             with engine.begin() as conn:
-                generation.store(conn, lease_id, [answer(request) for request in requests])
+                generate.store(conn, lease_id, [answer(request) for request in requests])
         with engine.begin() as conn:
             jobs.close(conn, lease_id, "done")
     results.put({"claims": claims, "memory_mb": _memory_mb("self")})

@@ -25,8 +25,8 @@ import torch
 
 from persyn.chat import Encoded, answer_alone, with_answer
 from persyn.config import Ifd, LearnabilityScorer, LogLik, RankSurprisal, Scas
-from persyn.inference import load
-from persyn.rewards.learnability import Learnability
+from persyn.inference import models
+from persyn.rewards.learnability.scorer import Learnability
 
 MAX_LENGTH = 1024
 Item = tuple[list[dict[str, str]], str]
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     home = Path(os.environ.get("PERSYN_HOME", ".persyn")).resolve()
-    scorer = Learnability(load.model_path(options.model, None, home), max_length=MAX_LENGTH)
+    scorer = Learnability(models.model_path(options.model, None, home), max_length=MAX_LENGTH)
     items = _items(options.data, options.prompts)
     apart = [item for number, item in enumerate(items) if item[0] not in [other[0] for other in items[:number]]]
     only = [name.strip() for name in options.only.split(",") if name.strip()]

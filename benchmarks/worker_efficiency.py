@@ -25,13 +25,15 @@ from typing import Any
 from sqlalchemy import text
 
 from benchmarks import routed_run, tiny_model
-from persyn import generation, pipeline, queue, runs
+from persyn import runs
 from persyn.config import Teacher, parse_run
-from persyn.inference.client import Answer, TeacherClient
-from persyn.prompts.load import import_prompts
+from persyn.imports.prompts import import_prompts
+from persyn.inference.clients.chat_completions import Answer, TeacherClient
+from persyn.jobs import wake_ups
+from persyn.stages import generate, pipeline
 from persyn.states import Stage
-from workers.generating import IN_FLIGHT, drain_teacher
-from workers.host import Host, Target
+from workers.generate import IN_FLIGHT, drain_teacher
+from workers.worker import Host, Target
 
 STUB_ARGS = ["--latency-s", "0.05", "--answer-tokens", "60", "--answer-sigma", "0.8", "--token-s", "0.01"]
 
@@ -124,7 +126,7 @@ def _import(host: Host, count: int, folder: str) -> list[int]:
     import_prompts(host.engine, "prompts", [str(source)])
     with host.engine.connect() as conn:
         hashes = conn.execute(text("SELECT sha256 FROM prompt ORDER BY position")).scalars()
-        return [generation.seed(sha256) for sha256 in hashes]
+        return [generate.seed(sha256) for sha256 in hashes]
 
 
 def _through_the_queue(host: Host, teacher: Teacher, count: int, number: int) -> float:
@@ -141,7 +143,7 @@ def _through_the_queue(host: Host, teacher: Teacher, count: int, number: int) ->
     routed_run.vacuum(host.engine)
     before = _stored_tokens(host)
     began = time.perf_counter()
-    drain_teacher(host, queue.teacher_queue(teacher.name))
+    drain_teacher(host, wake_ups.teacher_queue(teacher.name))
     took = time.perf_counter() - began
     return (_stored_tokens(host) - before) / took
 

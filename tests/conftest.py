@@ -19,9 +19,9 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import URL, make_url
 
+from persyn import services
 from persyn.config import Settings
 from persyn.db import migrate, session
-from persyn.local import services
 
 # How long an example takes is no property of the code.
 hypothesis.settings.register_profile("persyn", deadline=None)

@@ -5,13 +5,13 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from persyn import queue
+from persyn import services
 from persyn.config import Settings
 from persyn.db import migrate, session
 from persyn.errors import ConfigError, PersynError
-from persyn.local import services
+from persyn.jobs import wake_ups
 from workers.app import serve
-from workers.host import Host
+from workers.worker import Host
 
 
 def main() -> int:
@@ -59,11 +59,11 @@ def options(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def queues(wanted: argparse.Namespace) -> list[str]:
-    names = [queue.teacher_queue(name) for name in wanted.teachers.split(",") if name]
+    names = [wake_ups.teacher_queue(name) for name in wanted.teachers.split(",") if name]
     if wanted.scorers or wanted.all:
-        names += [queue.SCORE_QUALITY, queue.SCORE_LEARNABILITY]
+        names += [wake_ups.SCORE_QUALITY, wake_ups.SCORE_LEARNABILITY]
     if wanted.router or wanted.all:
-        names.append(queue.ROUTER)
+        names.append(wake_ups.ROUTER)
     return names
 
 

@@ -1,4 +1,4 @@
-"""The Celery worker: one thread that drains one queue at a time, as the settings in persyn/queue.py say.
+"""The Celery worker: one thread that drains one queue at a time, as the settings in persyn/jobs/wake_ups.py say.
 
 The pool is a thread and not a fork, because a forked child may not start the model server's processes.
 """
@@ -12,16 +12,17 @@ from typing import Any
 from celery import Celery, signals
 from celery.worker.consumer import Consumer
 
-from persyn import metrics, queue
+from persyn import counters
 from persyn.db import session
 from persyn.errors import LeaseLost, PersynError
-from workers.generating import drain_teacher
-from workers.host import Host
+from persyn.inference.clients.pace import TeacherPaused
+from persyn.jobs import wake_ups
+from workers.check_in import Presence
+from workers.generate import drain_teacher
 from workers.maintenance import Maintenance
-from workers.pacing import TeacherPaused
-from workers.presence import Presence
-from workers.routing import drain_router
-from workers.scoring import drain_scores
+from workers.router import drain_router
+from workers.score import drain_scores
+from workers.worker import Host
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,9 @@ SAME_SIGNAL_S = 1.0
 def drain(host: Host, name: str) -> None:
     """Empty one queue. What goes wrong is logged and left to the next wake-up; the jobs' rows keep the reasons."""
     try:
-        if queue.teacher_of(name) is not None:
+        if wake_ups.teacher_of(name) is not None:
             drain_teacher(host, name)
-        elif name == queue.ROUTER:
+        elif name == wake_ups.ROUTER:
             drain_router(host, name)
         else:
             drain_scores(host, name)
@@ -56,7 +57,7 @@ def drain_next(host: Host, presence: Presence) -> None:
         chosen = host.next_queue()
         if chosen is not None:
             log.info("action=drain queue=%s", chosen)
-            metrics.DRAINS.labels(chosen).inc()
+            counters.DRAINS.labels(chosen).inc()
             presence.queue = chosen
             drain(host, chosen)
     except session.DatabaseError as exc:
@@ -69,11 +70,11 @@ def drain_next(host: Host, presence: Presence) -> None:
 
 def serve(host: Host, broker_url: str, queues: list[str], *, follow_teachers: bool) -> int:
     """Run until SIGTERM or SIGINT; what is unfinished then goes back to its queue at once."""
-    app = queue.application(broker_url)
+    app = wake_ups.application(broker_url)
     presence = Presence(host, queues)
     maintenance = Maintenance(host, app, presence, follow_teachers=follow_teachers)
 
-    @app.task(name=queue.DRAIN)  # type: ignore[untyped-decorator]
+    @app.task(name=wake_ups.DRAIN)  # type: ignore[untyped-decorator]
     def _drain(_woken: str) -> None:
         if host.draining.is_set():
             return  # others are woken for it within a round

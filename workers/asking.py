@@ -8,15 +8,15 @@ from typing import Any, Protocol, TypeVar
 from persyn import jobs
 from persyn.config import Endpoint
 from persyn.errors import GenerationFailed
-from persyn.leases import LeaseKeeper
-from persyn.rewards import scoring
+from persyn.inference.clients.pace import REFUSALS_AT_MOST, Pace
+from persyn.jobs.lease_keeper import LeaseKeeper
+from persyn.stages import score
 from workers.failures import failures
-from workers.host import Host
-from workers.pacing import REFUSALS_AT_MOST, Pace
+from workers.worker import Host
 
 TICK_S = 1.0
 
-Result = scoring.Value | jobs.Failure
+Result = score.Value | jobs.Failure
 
 
 class Client(Protocol):
@@ -24,7 +24,7 @@ class Client(Protocol):
 
 
 C = TypeVar("C", bound=Client)
-Ask = Callable[[C, scoring.Item], Coroutine[Any, Any, Result]]
+Ask = Callable[[C, score.Item], Coroutine[Any, Any, Result]]
 
 
 class Asker:
@@ -35,14 +35,14 @@ class Asker:
         self.pace = Pace(endpoint)
         self._closed: GenerationFailed | None = None  # the endpoint asked for a wait too long to be sat out
 
-    async def ask_all(self, client: C, items: Sequence[scoring.Item], ask: Ask[C]) -> list[Result]:
+    async def ask_all(self, client: C, items: Sequence[score.Item], ask: Ask[C]) -> list[Result]:
         """A result for each item; a worker that must stop at once leaves out what has not come in. Closes the client.
 
         Raises LeaseLost.
         """
         results: list[Result] = []
         left = list(reversed(items))
-        in_flight: dict[asyncio.Task[Result], scoring.Item] = {}
+        in_flight: dict[asyncio.Task[Result], score.Item] = {}
         try:
             while (left or in_flight) and not self.host.stopping.is_set():
                 while left and len(in_flight) < self.pace.limit:
@@ -58,7 +58,7 @@ class Asker:
             await client.aclose()
         return results
 
-    async def _ask(self, client: C, item: scoring.Item, ask: Ask[C]) -> Result:
+    async def _ask(self, client: C, item: score.Item, ask: Ask[C]) -> Result:
         """A short refusal for want of room is sat out, and is no job's failure."""
         for refusals in range(1, REFUSALS_AT_MOST + 1):
             sent_at = await self._may_send()
@@ -89,11 +89,11 @@ class Asker:
 
 
 def _tokens(result: Result) -> int:
-    detail = result.detail if isinstance(result, scoring.Value) else {}
+    detail = result.detail if isinstance(result, score.Value) else {}
     return sum(detail.get(name, 0) for name in ("tokens", "prompt_tokens", "completion_tokens"))
 
 
-def _outcome(task: "asyncio.Task[Result]", item: scoring.Item) -> Result:
+def _outcome(task: "asyncio.Task[Result]", item: score.Item) -> Result:
     try:
         return task.result()
     except GenerationFailed as exc:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from persyn import jobs, runs
 from persyn.errors import ConfigError
-from persyn.inference import load
-from persyn.leases import LeaseKeeper
+from persyn.inference import models
+from persyn.jobs.lease_keeper import LeaseKeeper
+from persyn.policies import budgeted, per_prompt
 from persyn.rewards import matrix
-from persyn.router import store as routers
-from persyn.routing import budget, decisions, policies
+from persyn.stages import route, train
 from workers.failures import Failed
-from workers.host import Host
+from workers.worker import Host
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ BATCH = 512
 NEIGHBOURS = 5  # calibration prompts kept with a router's decision
 
 
-def route(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> None:
+def route_run(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> None:
     """Give every prompt of the run its teacher; a run cut short goes on. Raises Failed, LeaseLost, ModelError."""
     with host.engine.connect() as conn:
         measured = matrix.load(conn, run.id, run.config)
@@ -38,7 +38,7 @@ def route(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> N
         return
     if run.config.calibration_answers == "best":
         with host.engine.begin() as conn:
-            decisions.store(conn, lease.id, run.id, run.config.policy, list(_best_measured(run, measured)))
+            route.store(conn, lease.id, run.id, run.config.policy, list(_best_measured(run, measured)))
     asker = Asker(host, run) if run.config.needs_router else None
     if asker is not None and run.config.policy == "budgeted":
         _route_within_budget(host, lease, run, claim, asker)
@@ -47,7 +47,7 @@ def route(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> N
     for batch in _undecided(host, lease, run):
         chosen = decide(batch)
         with host.engine.begin() as conn:
-            decisions.store(conn, lease.id, run.id, run.config.policy, chosen)
+            route.store(conn, lease.id, run.id, run.config.policy, chosen)
         log.info("action=route run=%s prompts=%d", run.id, len(chosen))
     if host.stopping.is_set():
         return
@@ -55,22 +55,22 @@ def route(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim) -> N
         jobs.complete(conn, lease.id, [claim.id])
 
 
-def _undecided(host: Host, lease: LeaseKeeper, run: runs.Run) -> Iterator[list[decisions.Undecided]]:
+def _undecided(host: Host, lease: LeaseKeeper, run: runs.Run) -> Iterator[list[route.Undecided]]:
     """The prompts without a decision, until the worker is told to stop."""
     with_calibration = run.config.calibration_answers != "exclude"
-    for batch in decisions.undecided(host.engine, run.id, with_calibration=with_calibration, batch=BATCH):
+    for batch in route.undecided(host.engine, run.id, with_calibration=with_calibration, batch=BATCH):
         if host.stopping.is_set():
             return
         lease.beat()
         yield batch
 
 
-def _best_measured(run: runs.Run, measured: matrix.Measured) -> Iterator[decisions.Decision]:
+def _best_measured(run: runs.Run, measured: matrix.Measured) -> Iterator[route.Decision]:
     """A calibration prompt needs no router: its best measured answer is already paid for."""
     known = np.flatnonzero(~np.isnan(measured.reward).all(axis=1))  # elsewhere the policy decides like anywhere else
-    choice = policies.best_measured(measured.reward[known])
+    choice = per_prompt.best_measured(measured.reward[known])
     for row, teacher, margin in zip(known, choice.teacher_index, choice.margin, strict=True):
-        yield decisions.Decision(
+        yield route.Decision(
             measured.prompt_ids[row],
             run.teacher_ids[int(teacher)],
             "measured",
@@ -93,35 +93,35 @@ class Asker:
         from persyn.router import predict
 
         with host.engine.connect() as conn:
-            stored = routers.find(conn, run.id)
+            stored = train.find(conn, run.id)
         if stored is None:
             raise Failed("no_router", "the run has no router yet; train it first", permanent=False)
-        backbone = load.model_path(run.config.router.backbone, run.config.router.revision, host.home)
+        backbone = models.model_path(run.config.router.backbone, run.config.router.revision, host.home)
         self._router = predict.Router(Path(stored.artifact_path), stored.artifact_sha256, backbone)
         self.id = stored.id
 
-    def ask(self, batch: Sequence[decisions.Undecided]) -> Asked:
+    def ask(self, batch: Sequence[route.Undecided]) -> Asked:
         seen = self._router.look([prompt.messages for prompt in batch], NEIGHBOURS)
         return Asked(seen.coefficients, [*seen.neighbour_ids])
 
 
-Decide = Callable[[list[decisions.Undecided]], list[decisions.Decision]]
+Decide = Callable[[list[route.Undecided]], list[route.Decision]]
 
 
 def _by_router(run: runs.Run, asker: Asker) -> Decide:
-    def decide(batch: list[decisions.Undecided]) -> list[decisions.Decision]:
+    def decide(batch: list[route.Undecided]) -> list[route.Decision]:
         asked = asker.ask(batch)
-        return list(_asked_decisions(run, asker.id, "router", batch, asked, policies.highest(asked.coefficients)))
+        return list(_asked_decisions(run, asker.id, "router", batch, asked, per_prompt.highest(asked.coefficients)))
 
     return decide
 
 
 def _asked_decisions(
-    run: runs.Run, router_id: int, basis: str, prompts: Sequence[decisions.Undecided], asked: Asked,
-    choice: policies.Choice,
-) -> Iterator[decisions.Decision]:  # fmt: skip
+    run: runs.Run, router_id: int, basis: str, prompts: Sequence[route.Undecided], asked: Asked,
+    choice: per_prompt.Choice,
+) -> Iterator[route.Decision]:  # fmt: skip
     for row, prompt in enumerate(prompts):
-        yield decisions.Decision(
+        yield route.Decision(
             prompt.prompt_id,
             run.teacher_ids[int(choice.teacher_index[row])],
             basis,
@@ -137,37 +137,37 @@ def _by_prompt(run: runs.Run, measured: matrix.Measured) -> Decide:
     choose = _baseline(run, measured)
     basis = "random" if run.config.policy in ("random", "mix") else "static"
 
-    def decide(batch: list[decisions.Undecided]) -> list[decisions.Decision]:
+    def decide(batch: list[route.Undecided]) -> list[route.Decision]:
         index = choose([prompt.sha256 for prompt in batch]).teacher_index
         return [
-            decisions.Decision(prompt.prompt_id, run.teacher_ids[int(teacher)], basis)
+            route.Decision(prompt.prompt_id, run.teacher_ids[int(teacher)], basis)
             for prompt, teacher in zip(batch, index, strict=True)
         ]
 
     return decide
 
 
-def _baseline(run: runs.Run, measured: matrix.Measured) -> Callable[[list[str]], policies.Choice]:
+def _baseline(run: runs.Run, measured: matrix.Measured) -> Callable[[list[str]], per_prompt.Choice]:
     config, options = run.config, run.config.policy_options
     sizes = [teacher.params_b or 0.0 for teacher in config.teachers]
     if config.policy == "random":
-        return lambda keys: policies.uniform(len(sizes), config.seed, keys)
+        return lambda keys: per_prompt.uniform(len(sizes), config.seed, keys)
     if config.policy == "mix":
         names = [teacher.name for teacher in config.teachers]
-        strong = names.index(options.strong) if options.strong else policies.strongest(measured.quality, sizes)
-        weak = names.index(options.weak) if options.weak else policies.weakest(measured.quality, sizes)
-        return lambda keys: policies.mix(strong, weak, options.strong_share, config.seed, keys)
+        strong = names.index(options.strong) if options.strong else per_prompt.strongest(measured.quality, sizes)
+        weak = names.index(options.weak) if options.weak else per_prompt.weakest(measured.quality, sizes)
+        return lambda keys: per_prompt.mix(strong, weak, options.strong_share, config.seed, keys)
     if config.policy == "car":
         teacher = _most_compatible(measured, options.beta)
     else:
         among = config.own_family() if config.policy == "family_strong" else None
-        teacher = policies.strongest(measured.quality, sizes, among)
-    return lambda keys: policies.one_for_all(teacher, len(keys))
+        teacher = per_prompt.strongest(measured.quality, sizes, among)
+    return lambda keys: per_prompt.one_for_all(teacher, len(keys))
 
 
 def _most_compatible(measured: matrix.Measured, beta: float) -> int:
     try:
-        found = policies.compatibility_adjusted(measured.quality, -measured.learnability, beta)
+        found = per_prompt.compatibility_adjusted(measured.quality, -measured.learnability, beta)
     except ValueError:
         message = (
             "the policy car divides a teacher's mean quality by its loss, and a mean quality here is below 0;"
@@ -203,7 +203,7 @@ def _route_by_measure(
 
 
 def _route_within_budget(host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim, asker: Asker) -> None:
-    prompts: list[decisions.Undecided] = []
+    prompts: list[route.Undecided] = []
     answers: list[Asked] = []
     for batch in _undecided(host, lease, run):
         answers.append(asker.ask(batch))
@@ -216,24 +216,24 @@ def _route_within_budget(host: Host, lease: LeaseKeeper, run: runs.Run, claim: j
     )
     names = [teacher.name for teacher in run.config.teachers]
     with host.engine.connect() as conn:
-        usage = decisions.usage(conn, run.id, len(names))
+        usage = route.usage(conn, run.id, len(names))
     try:
-        capacity = budget.capacities(names, run.config.policy_options.budget, usage, len(prompts))
+        capacity = budgeted.capacities(names, run.config.policy_options.budget, usage, len(prompts))
     except ConfigError as exc:
         raise Failed("infeasible_budget", str(exc), permanent=True) from exc
-    choice = budget.spread(asked.coefficients, capacity, [prompt.sha256 for prompt in prompts])
+    choice = budgeted.spread(asked.coefficients, capacity, [prompt.sha256 for prompt in prompts])
     _store_at_once(host, lease, run, claim, _asked_decisions(run, asker.id, "budget", prompts, asked, choice))
 
 
 def _store_at_once(
-    host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim, chosen: Iterator[decisions.Decision]
+    host: Host, lease: LeaseKeeper, run: runs.Run, claim: jobs.Claim, chosen: Iterator[route.Decision]
 ) -> None:
     """All decisions and the end of the job together. Raises LeaseLost, and then stores none."""
     stored = 0
     with host.engine.begin() as conn:
         while part := list(islice(chosen, BATCH)):
             lease.beat()
-            decisions.write(conn, lease.id, run.id, run.config.policy, part)
+            route.write(conn, lease.id, run.id, run.config.policy, part)
             stored += len(part)
         if not jobs.complete(conn, lease.id, [claim.id]):
             conn.rollback()

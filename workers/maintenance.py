@@ -14,11 +14,13 @@ from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError
 from redis import exceptions as redis
 
-from persyn import jobs, metrics, pipeline, queue, runs
+from persyn import counters, jobs, runs
 from persyn.db import session
 from persyn.errors import PersynError
-from workers.host import Host
-from workers.presence import SAY_EVERY_S, Presence
+from persyn.jobs import wake_ups
+from persyn.stages import pipeline
+from workers.check_in import SAY_EVERY_S, Presence
+from workers.worker import Host
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ def reconcile(host: Host, app: Celery) -> None:
     with host.engine.connect() as conn:
         due = jobs.waiting(conn)
     for name, count in due.items():
-        metrics.WAKE_UPS.labels(name).inc(queue.wake(app, name, count))
+        counters.WAKE_UPS.labels(name).inc(wake_ups.wake(app, name, count))
 
 
 class Maintenance(threading.Thread):
@@ -116,5 +118,5 @@ class Maintenance(threading.Thread):
         with self._host.engine.connect() as conn:
             names = runs.teacher_names(conn)
         for name in names:  # each round: a queue that it listens to already changes nothing
-            self._consumer.call_soon(self._consumer.add_task_queue, queue.teacher_queue(name))
-        self._presence.queues = sorted({*self._presence.queues, *map(queue.teacher_queue, names)})
+            self._consumer.call_soon(self._consumer.add_task_queue, wake_ups.teacher_queue(name))
+        self._presence.queues = sorted({*self._presence.queues, *map(wake_ups.teacher_queue, names)})

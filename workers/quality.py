@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 from persyn import jobs, runs
 from persyn.config import Endpoint, Judge, MathVerify, RewardModel
 from persyn.errors import ConfigError
-from persyn.inference import load
-from persyn.leases import LeaseKeeper
-from persyn.rewards import scoring
+from persyn.inference import models
+from persyn.jobs.lease_keeper import LeaseKeeper
+from persyn.stages import score
 from workers.asking import Asker, Result
-from workers.host import Host
+from workers.worker import Host
 
 if TYPE_CHECKING:
-    from persyn.rewards import reward_model
+    from persyn.rewards.quality import reward_model
 
-Outcome = tuple[list[scoring.Value], list[jobs.Failure]]
-Scorer = Callable[[Sequence[scoring.Item]], Outcome]
+Outcome = tuple[list[score.Value], list[jobs.Failure]]
+Scorer = Callable[[Sequence[score.Item]], Outcome]
 
 
 def quality_scorer(host: Host, scorer: runs.ScorerVersion, lease: LeaseKeeper) -> Scorer:
@@ -39,10 +39,10 @@ def quality_scorer(host: Host, scorer: runs.ScorerVersion, lease: LeaseKeeper) -
 
 
 def _math_verify(lease: LeaseKeeper) -> Scorer:
-    from persyn.rewards import quality
+    from persyn.rewards.quality import math_verify
 
-    def score(items: Sequence[scoring.Item]) -> Outcome:
-        values: list[scoring.Value] = []
+    def score_batch(items: Sequence[score.Item]) -> Outcome:
+        values: list[score.Value] = []
         failed: list[jobs.Failure] = []
         for item in items:
             lease.beat()
@@ -50,15 +50,15 @@ def _math_verify(lease: LeaseKeeper) -> Scorer:
                 message = "the prompt has no reference_answer to check the answer against"
                 failed.append(jobs.Failure(item.claim.id, "no_reference_answer", message, permanent=True))
                 continue
-            verdict = quality.math_verify_score(item.answer, item.reference_answer)
-            values.append(scoring.Value(item, verdict.value, verdict.detail))
+            verdict = math_verify.math_verify_score(item.answer, item.reference_answer)
+            values.append(score.Value(item, verdict.value, verdict.detail))
         return values, failed
 
-    return score
+    return score_batch
 
 
 def _reward_model(host: Host, scorer_id: int, config: RewardModel, lease: LeaseKeeper) -> Scorer:
-    from persyn.rewards import reward_model
+    from persyn.rewards.quality import reward_model
 
     kept = host.loaded_scorer
     if kept is not None and kept[0] == scorer_id and isinstance(kept[1], reward_model.RewardModel):
@@ -67,64 +67,65 @@ def _reward_model(host: Host, scorer_id: int, config: RewardModel, lease: LeaseK
         host.loaded_scorer = None  # two models at once may not fit
         host.free_accelerator()
         model = reward_model.RewardModel(
-            load.model_path(config.model, config.revision, host.home),
+            models.model_path(config.model, config.revision, host.home),
             revision=config.revision, max_length=config.max_length, dtype=config.dtype,
         )  # fmt: skip
         host.loaded_scorer = (scorer_id, model)
 
-    def score(items: Sequence[scoring.Item]) -> Outcome:
+    def score_batch(items: Sequence[score.Item]) -> Outcome:
         found = model.score([(item.messages, item.answer) for item in items], on_progress=lease.beat)
         return _sorted([_result(item, reward) for item, reward in zip(items, found, strict=True)])
 
-    return score
+    return score_batch
 
 
 def _served_reward_model(host: Host, config: RewardModel, endpoint: Endpoint, lease: LeaseKeeper) -> Scorer:
-    from persyn.rewards import pooling, reward_model
+    from persyn.inference.clients import pooling
+    from persyn.rewards.quality import reward_model
 
     key, asker = _key(endpoint, "reward_model"), Asker(host, lease, endpoint)
-    path = load.model_path(config.model, config.revision, host.home)
+    path = models.model_path(config.model, config.revision, host.home)
     reader = reward_model.Reader(path, revision=config.revision, max_length=config.max_length)
 
-    async def ask(client: pooling.PoolingClient, item: scoring.Item) -> Result:
+    async def ask(client: pooling.PoolingClient, item: score.Item) -> Result:
         ids = reader.read(item.messages, item.answer)
         if isinstance(ids, reward_model.Failure):
             return _result(item, ids)
         return _result(item, reward_model.reward(await client.score(ids), len(ids)))
 
-    def score(items: Sequence[scoring.Item]) -> Outcome:
+    def score_batch(items: Sequence[score.Item]) -> Outcome:
         client = pooling.PoolingClient(endpoint.url, config.model, api_key=key)
         return _sorted(asyncio.run(asker.ask_all(client, items, ask)))
 
-    return score
+    return score_batch
 
 
 def _judge(host: Host, config: Judge, lease: LeaseKeeper) -> Scorer:
-    from persyn.rewards import judge
+    from persyn.rewards.quality import judge
 
     key, asker = _key(config.endpoint, "judge"), Asker(host, lease, config.endpoint)
 
-    async def ask(client: judge.JudgeClient, item: scoring.Item) -> Result:
+    async def ask(client: judge.JudgeClient, item: score.Item) -> Result:
         verdict = await client.judge(item.messages, item.answer, item.reference_answer)
-        return scoring.Value(item, verdict.value, verdict.detail)
+        return score.Value(item, verdict.value, verdict.detail)
 
-    def score(items: Sequence[scoring.Item]) -> Outcome:
+    def score_batch(items: Sequence[score.Item]) -> Outcome:
         client = judge.JudgeClient(config, api_key=key)
         return _sorted(asyncio.run(asker.ask_all(client, items, ask)))
 
-    return score
+    return score_batch
 
 
-def _result(item: scoring.Item, found: "reward_model.Reward | reward_model.Failure") -> Result:
-    from persyn.rewards import reward_model
+def _result(item: score.Item, found: "reward_model.Reward | reward_model.Failure") -> Result:
+    from persyn.rewards.quality import reward_model
 
     if isinstance(found, reward_model.Failure):
         return jobs.Failure(item.claim.id, found.code, found.message, permanent=True)
-    return scoring.Value(item, found.value, {"tokens": found.tokens})
+    return score.Value(item, found.value, {"tokens": found.tokens})
 
 
 def _sorted(results: Sequence[Result]) -> Outcome:
-    values = [result for result in results if isinstance(result, scoring.Value)]
+    values = [result for result in results if isinstance(result, score.Value)]
     return values, [result for result in results if isinstance(result, jobs.Failure)]
 
 

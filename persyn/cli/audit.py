@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from persyn.reporting import Decision, TrailStep
-    from persyn.rewards.neighbours import Neighbour
+    from persyn.reporting.neighbours import Neighbour
 
 app = typer.Typer(no_args_is_help=True, help="Ask why a row is as it is, and whether all invariants hold.")
 
@@ -24,8 +24,8 @@ def prompt(
 ) -> None:
     """Show all that happened to a prompt in a run, in order, and why it has its teacher."""
     from persyn import reporting, runs
-    from persyn.cli import context, show
-    from persyn.rewards import neighbours
+    from persyn.cli import context, terminal
+    from persyn.reporting import neighbours
 
     with context.engine().connect() as conn:
         run_id = runs.find(conn, run)
@@ -46,15 +46,15 @@ def prompt(
         typer.echo(json.dumps(body, default=str, indent=2))
         return
     for message in messages:
-        show.console.print(
-            f"[bold]{message['role']}[/bold]  {show.safe(message['content'])}", highlight=False, emoji=False
+        terminal.console.print(
+            f"[bold]{message['role']}[/bold]  {terminal.safe(message['content'])}", highlight=False, emoji=False
         )
     for step in steps:
         _print_step(step)
     if decision is not None:
         _print_decision(decision)
     if near:
-        show.console.print(_neighbour_table(near))
+        terminal.console.print(_neighbour_table(near))
 
 
 @app.command()
@@ -63,7 +63,7 @@ def integrity(as_json: Json = False) -> None:
     from rich.table import Table
 
     from persyn import reporting
-    from persyn.cli import context, show
+    from persyn.cli import context, terminal
 
     with context.engine().connect() as conn:
         found = reporting.integrity(conn)
@@ -73,54 +73,54 @@ def integrity(as_json: Json = False) -> None:
         table = Table("invariant", "violations")
         for name, violations in found:
             table.add_row(name, str(violations), style="red" if violations else None)
-        show.console.print(table)
+        terminal.console.print(table)
     if any(violations for _, violations in found):
         raise typer.Exit(1)
 
 
 def _print_step(step: "TrailStep") -> None:
-    from persyn.cli import show
+    from persyn.cli import terminal
 
-    teacher = f" [cyan]{show.safe(step.teacher)}[/cyan]" if step.teacher else ""
+    teacher = f" [cyan]{terminal.safe(step.teacher)}[/cyan]" if step.teacher else ""
     known = {key: value for key, value in step.detail.items() if value is not None}
     answer = known.pop("text", None)
     facts = "  ".join(f"{key}={_fact(value)}" for key, value in known.items())
-    show.console.print(
-        f"[dim]{step.at:%H:%M:%S.%f}[/dim]  [bold]{show.safe(step.what)}[/bold]{teacher}  {facts}",
+    terminal.console.print(
+        f"[dim]{step.at:%H:%M:%S.%f}[/dim]  [bold]{terminal.safe(step.what)}[/bold]{teacher}  {facts}",
         highlight=False,
         emoji=False,
     )
     if answer is not None:
-        show.console.print(f"    {show.safe(str(answer))}", highlight=False, emoji=False)
+        terminal.console.print(f"    {terminal.safe(str(answer))}", highlight=False, emoji=False)
 
 
 def _print_decision(decision: "Decision") -> None:
-    from persyn.cli import show
+    from persyn.cli import terminal
 
     what = "reward" if decision.basis == "measured" else "coefficient"
-    words = f"[bold]{show.safe(decision.teacher)}[/bold] by the policy {decision.policy} ({decision.basis})"
+    words = f"[bold]{terminal.safe(decision.teacher)}[/bold] by the policy {decision.policy} ({decision.basis})"
     if decision.coefficient is not None:
-        words += f": {what} {show.number(decision.coefficient, 4)}"
+        words += f": {what} {terminal.number(decision.coefficient, 4)}"
     if decision.runner_up is not None:
-        rival = f"{show.safe(decision.runner_up)} with {show.number(decision.runner_up_coefficient, 4)}"
-        words += f", the best other teacher {rival}, margin {show.number(decision.margin, 4)}"
-    show.console.print(f"\n{words}", highlight=False, emoji=False)
+        rival = f"{terminal.safe(decision.runner_up)} with {terminal.number(decision.runner_up_coefficient, 4)}"
+        words += f", the best other teacher {rival}, margin {terminal.number(decision.margin, 4)}"
+    terminal.console.print(f"\n{words}", highlight=False, emoji=False)
 
 
 def _neighbour_table(near: "list[Neighbour]") -> "Table":
     from rich.table import Table
 
-    from persyn.cli import show
+    from persyn.cli import terminal
 
     table = Table(title="What taught the router nearby: reward (quality, learnability)", pad_edge=False)
     table.add_column("calibration prompt")
     for teacher in near[0].teachers:
-        table.add_column(show.safe(teacher.teacher), justify="right")
+        table.add_column(terminal.safe(teacher.teacher), justify="right")
     for neighbour in near:
         asked = neighbour.messages[-1]["content"] if neighbour.messages else ""
-        name = show.safe(f"{neighbour.external_id or neighbour.prompt_id}: {' '.join(asked[:200].split())}", 60)
+        name = terminal.safe(f"{neighbour.external_id or neighbour.prompt_id}: {' '.join(asked[:200].split())}", 60)
         cells = [
-            f"{show.number(found.reward)} ({show.number(found.quality)}, {show.number(found.learnability)})"
+            f"{terminal.number(found.reward)} ({terminal.number(found.quality)}, {terminal.number(found.learnability)})"
             for found in neighbour.teachers
         ]
         table.add_row(name, *cells)
@@ -128,14 +128,14 @@ def _neighbour_table(near: "list[Neighbour]") -> "Table":
 
 
 def _fact(value: Any) -> str:
-    from persyn.cli import show
+    from persyn.cli import terminal
 
     if value is None:
         return "–"
     if isinstance(value, list):
         return ", ".join(_fact(inner) for inner in value)
     if isinstance(value, float):
-        return show.number(value, 4)
+        return terminal.number(value, 4)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{show.safe(str(key))} {_fact(inner)}" for key, inner in value.items()) + "}"
-    return show.safe(str(value), 300)
+        return "{" + ", ".join(f"{terminal.safe(str(key))} {_fact(inner)}" for key, inner in value.items()) + "}"
+    return terminal.safe(str(value), 300)

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from persyn.local.services import Endpoints
+    from persyn.services import Endpoints
 
 
 def endpoints() -> "Endpoints":
     """The addresses of Postgres and the broker; starts the embedded ones where none are given."""
+    from persyn import services
     from persyn.config import Settings
-    from persyn.local import services
 
     return services.connect(Settings.from_environment())
 

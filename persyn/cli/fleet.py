@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from persyn.fleet.workers import Worker
-    from persyn.pauses import Pause
+    from persyn.jobs.pauses import Pause
+    from persyn.jobs.workers import Worker
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Teacher = Annotated[str | None, typer.Option("--teacher", metavar="NAME", help="A teacher's queue.")]
@@ -41,23 +41,23 @@ def seconds(duration: str) -> float:
     return length
 
 
-def workers(as_json: Json = False) -> None:
+def list_workers(as_json: Json = False) -> None:
     """Show who works where: state, teacher, tokens a second, lease, last heartbeat."""
     from rich.table import Table
 
-    from persyn.cli import context, show
-    from persyn.fleet import workers as table
-    from persyn.pauses import paused
+    from persyn.cli import context, terminal
+    from persyn.jobs import workers
+    from persyn.jobs.pauses import paused
 
     with context.engine().connect() as conn:
-        found, held = table.workers(conn), paused(conn)
+        found, held = workers.workers(conn), paused(conn)
     if as_json:
         typer.echo(json.dumps([each.as_json() for each in found], default=str, indent=2))
         return
     shown = Table("worker", "state", "queue", "tokens/s", "jobs", "lease", "heartbeat", "seen")
     for each in found:
-        shown.add_row(*(show.safe(cell) for cell in _cells(each)))
-    show.console.print(
+        shown.add_row(*(terminal.safe(cell) for cell in _cells(each)))
+    terminal.console.print(
         shown if found else "No worker was seen within a day. `persyn worker --help` says how to start one."
     )
     print_pauses(held)
@@ -85,8 +85,8 @@ def pause(
     reason: Annotated[str, typer.Option(help="Why, for whoever looks next.")] = "",
 ) -> None:
     """Hold back a teacher's queue, any queue, or a run. What is in flight finishes."""
-    from persyn import pauses
-    from persyn.cli import context, show
+    from persyn.cli import context, terminal
+    from persyn.jobs import pauses
 
     wait = None if length is None else seconds(length)
     if run is not None and wait is not None:
@@ -98,18 +98,20 @@ def pause(
             pauses.pause_run(conn, run_id, reason=reason, by=by)
         else:
             pauses.pause_queue(conn, name, reason=reason, by=by, seconds=wait)
-    show.console.print(f"{show.safe(name)} is paused{f' for {length}' if length else ''}; what is in flight finishes.")
+    terminal.console.print(
+        f"{terminal.safe(name)} is paused{f' for {length}' if length else ''}; what is in flight finishes."
+    )
 
 
 def resume(teacher: Teacher = None, queue: Queue = None, run: RunKey = None) -> None:
     """Let a teacher's queue, any queue, or a run go on."""
-    from persyn import pauses
-    from persyn.cli import context, show
+    from persyn.cli import context, terminal
+    from persyn.jobs import pauses
 
     with context.engine().begin() as conn:
         name, run_id = _target(conn, teacher, queue, run)
         changed = pauses.resume_queue(conn, name) if run_id is None else pauses.resume_run(conn, run_id)
-    show.console.print(f"{show.safe(name)} {'goes on' if changed else 'was not paused'}.")
+    terminal.console.print(f"{terminal.safe(name)} {'goes on' if changed else 'was not paused'}.")
 
 
 def _target(conn: "Connection", teacher: str | None, queue: str | None, run: str | None) -> tuple[str, int | None]:
@@ -127,7 +129,7 @@ def queue_of(conn: "Connection", teacher: str | None, queue: str | None) -> str 
     """The queue that --teacher or --queue names. Raises NotFound for a teacher of no run."""
     from persyn import runs
     from persyn.errors import NotFound
-    from persyn.queue import teacher_queue
+    from persyn.jobs.wake_ups import teacher_queue
 
     if teacher is None:
         return queue
@@ -139,14 +141,14 @@ def queue_of(conn: "Connection", teacher: str | None, queue: str | None) -> str 
 
 def print_pauses(held: "list[Pause]") -> None:
     """One line for each thing that is held back, and why."""
-    from persyn.cli import show
+    from persyn.cli import terminal
 
     for each in held:
         what = each.queue if each.queue is not None else f"run {each.run}"
         until = f", until {each.until_at:%F %T %Z}" if each.until_at else ""
         why = f": {each.reason}" if each.reason else ""
         line = f"{what} is paused by {each.paused_by or 'somebody'} since {each.paused_at:%F %T %Z}{until}{why}"
-        show.console.print(f"[yellow]{show.safe(line)}[/yellow]", highlight=False)
+        terminal.console.print(f"[yellow]{terminal.safe(line)}[/yellow]", highlight=False)
 
 
 @worker.command()
@@ -157,29 +159,29 @@ def drain(
     wait: Annotated[bool, typer.Option("--wait", help="Come back once they have left.")] = False,
 ) -> None:
     """Let workers finish what they hold, claim nothing more, and leave."""
-    from persyn.cli import context, show
-    from persyn.fleet import workers as table
+    from persyn.cli import context, terminal
+    from persyn.jobs import workers
 
     if (name is None) == (host is None):
         raise ConfigError("Say who: a worker's name, or --host HOST for all on one host.")
     engine = context.engine()
     with engine.begin() as conn:
-        names = table.request_drain(conn, name=name, host=host, grace_s=seconds(grace))
-    show.console.print(f"{show.safe(', '.join(names))}: asked to finish and leave.")
+        names = workers.request_drain(conn, name=name, host=host, grace_s=seconds(grace))
+    terminal.console.print(f"{terminal.safe(', '.join(names))}: asked to finish and leave.")
     if wait:
         _wait_until_left(engine, names)
-        show.console.print("All have left.")
+        terminal.console.print("All have left.")
 
 
 def _wait_until_left(engine: "Engine", names: list[str]) -> None:
-    from persyn.cli import show
-    from persyn.fleet import workers as table
+    from persyn.cli import terminal
+    from persyn.jobs import workers
 
-    with show.err.status("Waiting for them to leave…") as spinner:
+    with terminal.err.status("Waiting for them to leave…") as spinner:
         while True:
             with engine.connect() as conn:
-                left: Any = table.still_there(conn, names)
+                left: Any = workers.still_there(conn, names)
             if not left:
                 return
-            spinner.update(f"Waiting for {show.safe(', '.join(left))}…")
+            spinner.update(f"Waiting for {terminal.safe(', '.join(left))}…")
             time.sleep(_POLL_S)

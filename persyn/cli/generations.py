@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from persyn.prompts.load_answers import ImportReport
+    from persyn.imports.answers import ImportReport
 
 app = typer.Typer(help="Import answers that exist already.", no_args_is_help=True)
 
@@ -33,8 +33,8 @@ def import_(
     """
     from persyn.cli import context, prompts
     from persyn.cli.run import find_or_create
-    from persyn.prompts.load_answers import import_answers
-    from persyn.prompts.reader import known_format
+    from persyn.imports.answers import import_answers
+    from persyn.imports.reader import known_format
 
     engine = context.engine()
     chosen = known_format(format) if format else None

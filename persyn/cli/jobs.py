@@ -12,7 +12,7 @@ from persyn.states import JobState
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from persyn.fleet.operators import Filter, Story
+    from persyn.jobs.operators import Filter, Story
 
 app = typer.Typer(no_args_is_help=True, help="The jobs, one by one.")
 
@@ -35,8 +35,8 @@ def list_jobs(
     """List jobs, the oldest first."""
     from rich.table import Table
 
-    from persyn.cli import context, show
-    from persyn.fleet import operators
+    from persyn.cli import context, terminal
+    from persyn.jobs import operators
 
     with context.engine().connect() as conn:
         wanted = _filter(conn, run=run, state=state, teacher=teacher, queue=queue, error=error)
@@ -48,10 +48,10 @@ def list_jobs(
     for row in rows:
         cells = (row.id, row.run, row.queue, row.prompt or "–", row.state, row.attempt, row.lost_count,
                  row.error_code or "–")  # fmt: skip
-        table.add_row(*(show.safe(str(cell), 200) for cell in cells))
-    show.console.print(table if rows else "No such jobs.")
+        table.add_row(*(terminal.safe(str(cell), 200) for cell in cells))
+    terminal.console.print(table if rows else "No such jobs.")
     if len(rows) == limit:
-        show.console.print(f"These are the first {limit}; --limit shows more.")
+        terminal.console.print(f"These are the first {limit}; --limit shows more.")
 
 
 @app.command("show")
@@ -60,22 +60,22 @@ def show_job(
     as_json: Json = False,
 ) -> None:
     """Tell all that happened to a job: each attempt, whose lease it was, and each error."""
-    from persyn.cli import context, show
-    from persyn.fleet import operators
+    from persyn.cli import context, terminal
+    from persyn.jobs import operators
 
     with context.engine().connect() as conn:
         story = operators.show(conn, job)
     if as_json:
         typer.echo(json.dumps(story.as_json(), default=str, indent=2))
         return
-    show.console.print(_headline(story), highlight=False, markup=False)
+    terminal.console.print(_headline(story), highlight=False, markup=False)
     for event in story.events:
         where = f"lease {event.lease_id}, {event.worker}" if event.lease_id is not None else ""
         error = f"{event.error_code}: " if event.error_code else ""
         line = f"{event.at:%F %T}  {event.event:<9}  attempt {event.attempt}  {where}"
-        show.console.print(show.safe(line).rstrip(), highlight=False)
+        terminal.console.print(terminal.safe(line).rstrip(), highlight=False)
         if error or event.detail:
-            show.console.print(f"    {show.safe(error + (event.detail or ''))}", highlight=False)
+            terminal.console.print(f"    {terminal.safe(error + (event.detail or ''))}", highlight=False)
 
 
 def _headline(story: "Story") -> str:
@@ -101,7 +101,7 @@ def retry(
 ) -> None:
     """Give dead jobs a fresh start, with no attempt and no loss on their account."""
     from persyn.cli import context
-    from persyn.fleet import operators
+    from persyn.jobs import operators
 
     _narrow_enough(ids, run, teacher, queue, error)
     engine = context.engine()
@@ -125,7 +125,7 @@ def cancel(
 ) -> None:
     """Take back jobs that wait or are dead. One that a worker holds is finished by it first."""
     from persyn.cli import context
-    from persyn.fleet import operators
+    from persyn.jobs import operators
 
     if state not in (None, JobState.READY, JobState.DEAD):
         raise ConfigError(f"--state {state}: only ready and dead jobs can be cancelled.")
@@ -146,7 +146,7 @@ def _filter(
 ) -> "Filter":  # fmt: skip
     from persyn import runs
     from persyn.cli import fleet
-    from persyn.fleet.operators import Filter
+    from persyn.jobs.operators import Filter
 
     if teacher is not None and queue is not None:
         raise ConfigError("Give --teacher or --queue, not both.")

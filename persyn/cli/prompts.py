@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from persyn.prompts.load import ImportReport, Progress
+    from persyn.imports.prompts import ImportReport, Progress
 
 app = typer.Typer(help="Import prompts into a set, and list the sets.", no_args_is_help=True)
 
@@ -35,9 +35,9 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Import prompts. The same file may be imported again: prompts that the set already has are skipped."""
-    from persyn.prompts.load import import_prompts
-    from persyn.prompts.reader import known_format
-    from persyn.prompts.validate import Columns
+    from persyn.imports.prompt_records import Columns
+    from persyn.imports.prompts import import_prompts
+    from persyn.imports.reader import known_format
 
     chosen, columns = known_format(format) if format else None, Columns.parse(maps or [])
     with _engine() as engine, bar() as on_progress:
@@ -62,7 +62,7 @@ def import_(
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """List the prompt sets with their sizes."""
-    from persyn.prompts.load import list_sets
+    from persyn.imports.prompts import list_sets
 
     with _engine() as engine:
         sets = list_sets(engine)

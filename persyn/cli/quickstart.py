@@ -13,23 +13,23 @@ RUN = "quickstart"
 def quickstart() -> None:
     """Run Route then Generate end to end on the bundled prompts and models."""
     from persyn import reporting, runs
-    from persyn.cli import context, run, show
+    from persyn.cli import context, run, terminal
     from persyn.config import Settings, load_run
-    from persyn.prompts import load as prompts
+    from persyn.imports import prompts
 
     began = time.monotonic()
     examples = _unpack(Settings.from_environment().home / "examples")
     config = load_run(examples / "quickstart.yaml")
     engine = context.engine()
-    show.err.print("Postgres and the broker run. Importing the prompts.")
+    terminal.err.print("Postgres and the broker run. Importing the prompts.")
     prompts.import_prompts(engine, config.prompts, [str(examples / "arithmetic.jsonl")])
     with engine.begin() as conn:
         run_id = runs.create(conn, config)
         done = runs.load(conn, run_id).finished
     if done:
-        show.err.print("All is done already: nothing is generated again.")
+        terminal.err.print("All is done already: nothing is generated again.")
     else:
-        show.err.print("Starting a worker; its vLLM server needs about a minute to come up.")
+        terminal.err.print("Starting a worker; its vLLM server needs about a minute to come up.")
         run.finish(engine, run_id, Stage.GENERATE, with_worker=True)
     run.report(engine, run_id)
     run.print_export(engine, run_id)
@@ -41,7 +41,7 @@ def quickstart() -> None:
         "  persyn services psql   every decision, score and event, in SQL",
         "  persyn init my-run.yaml   a run on your own prompts, student and teachers",
     )
-    show.console.print("\n".join(lines), highlight=False, soft_wrap=True)
+    terminal.console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
 def _unpack(folder: Path) -> Path:

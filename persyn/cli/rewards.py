@@ -35,7 +35,7 @@ def sweep(
 ) -> None:
     """Show how the best teachers, their quality and their learnability move with α."""
     from persyn import runs
-    from persyn.cli import context, show
+    from persyn.cli import context, terminal
     from persyn.rewards import matrix
     from persyn.rewards import sweep as sweeping
 
@@ -57,9 +57,9 @@ def sweep(
         body = result._asdict() | {"points": [point._asdict() for point in result.points]}
         typer.echo(json.dumps({"run": found.name, "normalisation": how, "teachers": teachers} | body, indent=2))
         return
-    show.console.print(_table(found.name, how, teachers, result))
+    terminal.console.print(_table(found.name, how, teachers, result))
     if plot is not None:
-        show.console.print(f"The plot is in {show.safe(str(plot))}", soft_wrap=True, highlight=False)
+        terminal.console.print(f"The plot is in {terminal.safe(str(plot))}", soft_wrap=True, highlight=False)
 
 
 def _table(name: str, how: str, teachers: list[str], result: "Sweep") -> "Table":
@@ -67,18 +67,18 @@ def _table(name: str, how: str, teachers: list[str], result: "Sweep") -> "Table"
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from persyn.cli import show
+    from persyn.cli import terminal
 
     wide = len(teachers) > WIDE_POOL
     digits = 2 if wide else 3
     columns = [["α", *(f"{point.alpha:g}" for point in result.points)]]
     for place, teacher in enumerate(teachers):
-        columns.append([show.safe(teacher), *(f"{point.shares[place]:.0%}" for point in result.points)])
-    columns.append(["quality", *(show.number(point.quality, digits) for point in result.points)])
-    columns.append(["learnability", *(show.number(point.learnability, digits) for point in result.points)])
+        columns.append([terminal.safe(teacher), *(f"{point.shares[place]:.0%}" for point in result.points)])
+    columns.append(["quality", *(terminal.number(point.quality, digits) for point in result.points)])
+    columns.append(["learnability", *(terminal.number(point.learnability, digits) for point in result.points)])
     columns.append(["ties", *(str(point.ties) for point in result.points)])
     head, *rows = columns if wide else [list(row) for row in zip(*columns, strict=True)]
-    title = f"{show.safe(name)}: the best measured answers by α ({how})"
+    title = f"{terminal.safe(name)}: the best measured answers by α ({how})"
     if wide:  # eleven numbers and a name of any length on a line: the name gives way
         table = Table(title=title, box=SIMPLE_HEAD, padding=0, pad_edge=False)
         table.add_column(head[0], overflow="fold", min_width=len("learnability"))

@@ -22,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, help="The router of a run.")
 
 
 @app.command("train")
-def train(run: RunName, with_worker: WithWorker = False) -> None:
+def train_router(run: RunName, with_worker: WithWorker = False) -> None:
     """Stop once the router is trained."""
     step(run, Stage.TRAIN, with_worker)
 
@@ -37,7 +37,7 @@ def evaluate(
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the curve: a .svg, .png or .pdf file.")] = None,
 ) -> None:
     """Compare the router with everything else that could choose, on the validation prompts."""
-    from persyn.cli import show
+    from persyn.cli import terminal
 
     # Of matrices this small one thread is the fastest, and on a busy machine several wait for each other without end.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -51,13 +51,13 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
-    show.console.print(_methods(found), _intervals(found), _shares(found))
+    terminal.console.print(_methods(found), _intervals(found), _shares(found))
     if found.get("curve"):
-        show.console.print(_curve(found["curve"]))
+        terminal.console.print(_curve(found["curve"]))
     if found["advice"]:
-        show.console.print(found["advice"], soft_wrap=True, highlight=False)
+        terminal.console.print(found["advice"], soft_wrap=True, highlight=False)
     if plot is not None:
-        show.console.print(f"The plot is in {show.safe(str(plot))}", soft_wrap=True, highlight=False)
+        terminal.console.print(f"The plot is in {terminal.safe(str(plot))}", soft_wrap=True, highlight=False)
 
 
 def _measure(name: str, *, with_curve: bool) -> dict[str, Any]:
@@ -70,45 +70,53 @@ def _measure(name: str, *, with_curve: bool) -> dict[str, Any]:
     from persyn import runs
     from persyn.cli import context
     from persyn.config import Settings
-    from persyn.inference import load
+    from persyn.inference import models
     from persyn.rewards import matrix
-    from persyn.router import evaluation, predict, store
+    from persyn.router import evaluation, predict
+    from persyn.stages import train
 
     with context.engine().connect() as conn:
         run = runs.load(conn, runs.find(conn, name))
-        stored, measured = store.find(conn, run.id), matrix.load(conn, run.id, run.config)
+        stored, measured = train.find(conn, run.id), matrix.load(conn, run.id, run.config)
     if stored is None:
         raise NotFound(f"Run {run.name} has no router yet. `persyn router train {run.name}` trains it.")
-    train, test = measured.train, measured.validation
-    if not ((~np.isnan(measured.reward[test])).sum(axis=1) >= 2).any():
+    taught, tested = measured.train, measured.validation
+    if not ((~np.isnan(measured.reward[tested])).sum(axis=1) >= 2).any():
         raise NotFound(f"Run {run.name} has no validation prompt with scored answers of two teachers.")
     if with_curve and not run.config.router.freeze_backbone:
         raise ConfigError(
             f"Run {run.name} trained its backbone on all training prompts, so a curve over fewer of them would not be"
             " true. Leave out --curve and --plot, or set router.freeze_backbone: true in a run of another name."
         )
-    backbone = load.model_path(run.config.router.backbone, run.config.router.revision, Settings.from_environment().home)
+    chosen, home = run.config.router, Settings.from_environment().home
+    backbone = models.model_path(chosen.backbone, chosen.revision, home)
     router = predict.Router(Path(stored.artifact_path), stored.artifact_sha256, backbone)
-    with _bar("Embedding", len(measured.messages)) as done:
-        parts = []
-        for start in range(0, len(measured.messages), EMBEDDED_AT_ONCE):
-            parts.append(router.vectors(measured.messages[start : start + EMBEDDED_AT_ONCE]))
-            done(len(parts[-1]))
-    vectors, rewards = np.vstack(parts), measured.reward
+    vectors, rewards = _vectors(router, measured.messages), measured.reward
     teachers, seed = [teacher.name for teacher in run.config.teachers], run.config.seed
     pooled = router.pooled(vectors)
     choices = {
-        "router": router.head.coefficients(vectors[test]),
-        **evaluation.baselines(pooled[train], rewards[train], pooled[test], rewards[test], seed=seed),
+        "router": router.head.coefficients(vectors[tested]),
+        **evaluation.baselines(pooled[taught], rewards[taught], pooled[tested], rewards[tested], seed=seed),
     }
-    found = {"run": run.name, "teachers": teachers, **evaluation.table(choices, rewards[test], teachers, seed=seed)}
+    found = {"run": run.name, "teachers": teachers, **evaluation.table(choices, rewards[tested], teachers, seed=seed)}
     if with_curve:
-        with _bar("Training on fewer", sum(evaluation.curve_sizes(len(train)))) as done:
+        with _bar("Training on fewer", sum(evaluation.curve_sizes(len(taught)))) as done:
             found["curve"] = evaluation.curve(
-                vectors[train], rewards[train], vectors[test], rewards[test], run.config.router,
+                vectors[taught], rewards[taught], vectors[tested], rewards[tested], run.config.router,
                 run.config.preferences, seed=seed, on_point=done,
             )  # fmt: skip
     return found
+
+
+def _vectors(router: Any, prompts: list[Any]) -> Any:
+    import numpy as np
+
+    parts = []
+    with _bar("Embedding", len(prompts)) as done:
+        for start in range(0, len(prompts), EMBEDDED_AT_ONCE):
+            parts.append(router.vectors(prompts[start : start + EMBEDDED_AT_ONCE]))
+            done(len(parts[-1]))
+    return np.vstack(parts)
 
 
 @contextmanager
@@ -116,7 +124,7 @@ def _bar(what: str, prompts: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error, where that is a terminal; takes how many prompts more are done."""
     from rich import progress
 
-    from persyn.cli import show
+    from persyn.cli import terminal
 
     class Rate(progress.ProgressColumn):
         def render(self, task: progress.Task) -> str:
@@ -129,7 +137,7 @@ def _bar(what: str, prompts: int) -> Iterator[Callable[[int], None]]:
         Rate(),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=show.err, disable=not show.err.is_terminal) as bar:
+    with progress.Progress(*columns, console=terminal.err, disable=not terminal.err.is_terminal) as bar:
         task = bar.add_task(what, total=prompts)
         yield lambda count: bar.advance(task, count)
 
@@ -137,22 +145,22 @@ def _bar(what: str, prompts: int) -> Iterator[Callable[[int], None]]:
 def _methods(found: dict[str, Any]) -> "Table":
     from rich.table import Table
 
-    from persyn.cli import show
+    from persyn.cli import terminal
 
-    table = Table(title=f"{show.safe(found['run'])}: {found['prompts']} validation prompts", pad_edge=False)
+    table = Table(title=f"{terminal.safe(found['run'])}: {found['prompts']} validation prompts", pad_edge=False)
     table.add_column("chosen by", no_wrap=True)
     for column in ("reward", "of gap", "Hit@1", "Hit@3", "pairs", "regret"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, row in found["methods"].items():
         table.add_row(
             name.replace("_", " "),
-            *(show.number(row[key] and row[key][0]) for key in ("mean_reward", "gap_recovered")),
-            *(show.number(row[key]) for key in ("hit_at_1", "hit_at_3", "pairwise_accuracy", "regret")),
+            *(terminal.number(row[key] and row[key][0]) for key in ("mean_reward", "gap_recovered")),
+            *(terminal.number(row[key]) for key in ("hit_at_1", "hit_at_3", "pairwise_accuracy", "regret")),
         )
     error = found["calibration"]["expected_calibration_error"]
     table.caption = (
         "of gap: of the way from the static best's reward to the oracle's. The chances that the router gives to pairs"
-        f" are off by {show.number(error)} on average."
+        f" are off by {terminal.number(error)} on average."
     )
     return table
 
@@ -160,7 +168,7 @@ def _methods(found: dict[str, Any]) -> "Table":
 def _intervals(found: dict[str, Any]) -> "Table":
     from rich.table import Table
 
-    from persyn.cli import show
+    from persyn.cli import terminal
 
     table = Table(title="Bootstrap intervals, 95%", pad_edge=False)
     table.add_column("chosen by", no_wrap=True)
@@ -170,14 +178,14 @@ def _intervals(found: dict[str, Any]) -> "Table":
         difference = found["differences"].get(f"router_minus_{name}")
         shown = f"{difference[0]:+.3f} ({_interval(difference)})" if difference else ""
         reward = row["mean_reward"]
-        table.add_row(name.replace("_", " "), f"{show.number(reward and reward[0])} ({_interval(reward)})", shown)
+        table.add_row(name.replace("_", " "), f"{terminal.number(reward and reward[0])} ({_interval(reward)})", shown)
     return table
 
 
 def _shares(found: dict[str, Any]) -> "Table":
     from rich.table import Table
 
-    from persyn.cli import show
+    from persyn.cli import terminal
 
     table = Table(title="Shares of the validation prompts", pad_edge=False)
     table.add_column("teacher")
@@ -185,22 +193,24 @@ def _shares(found: dict[str, Any]) -> "Table":
     for column in names:
         table.add_column(column, justify="right")
     for teacher in found["teachers"]:
-        table.add_row(show.safe(teacher), *(f"{found['methods'][name]['shares'][teacher]:.1%}" for name in names))
+        table.add_row(terminal.safe(teacher), *(f"{found['methods'][name]['shares'][teacher]:.1%}" for name in names))
     return table
 
 
 def _curve(points: list[dict[str, Any]]) -> "Table":
     from rich.table import Table
 
-    from persyn.cli import show
+    from persyn.cli import terminal
 
     table = Table(title="Learning curve", pad_edge=False)
     for column in ("calibration prompts", "reward", "95%", "static best", "Hit@1", "Hit@3"):
         table.add_column(column, justify="right")
     for point in points:
         reward = point["mean_reward"]
-        cells = [show.number(reward and reward[0]), _interval(reward), show.number(point["static_mean_reward"])]
-        table.add_row(str(point["prompts"]), *cells, show.number(point["hit_at_1"]), show.number(point["hit_at_3"]))
+        cells = [terminal.number(reward and reward[0]), _interval(reward), terminal.number(point["static_mean_reward"])]
+        table.add_row(
+            str(point["prompts"]), *cells, terminal.number(point["hit_at_1"]), terminal.number(point["hit_at_3"])
+        )
     return table
 
 

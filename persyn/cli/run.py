@@ -4,7 +4,7 @@ import json
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -79,8 +79,9 @@ def status(
     """Show how far a run is, stage by stage."""
     from rich.live import Live
 
-    from persyn import pauses, reporting, runs
-    from persyn.cli import context, fleet, show
+    from persyn import reporting, runs
+    from persyn.cli import context, fleet, terminal
+    from persyn.jobs import pauses
 
     engine = context.engine()
 
@@ -96,14 +97,14 @@ def status(
         typer.echo(json.dumps(shown, default=str, indent=2))
         return
     if not watch:
-        show.console.print(show.status_table(current))
+        terminal.console.print(terminal.status_table(current))
         fleet.print_pauses(held)
         return
-    with Live(show.status_table(current), console=show.console) as live:
+    with Live(terminal.status_table(current), console=terminal.console) as live:
         while current.finished_at is None:
             time.sleep(1.0)
             current = now()
-            live.update(show.status_table(current))
+            live.update(terminal.status_table(current))
 
 
 def runs(as_json: Json = False) -> None:
@@ -111,7 +112,7 @@ def runs(as_json: Json = False) -> None:
     from rich.table import Table
 
     from persyn import reporting
-    from persyn.cli import context, show
+    from persyn.cli import context, terminal
 
     with context.engine().connect() as conn:
         found = reporting.runs(conn)
@@ -120,9 +121,14 @@ def runs(as_json: Json = False) -> None:
         return
     table = Table("id", "run", "prompt set", "student", "policy", "created", "finished")
     for row in found:
-        table.add_row(*(show.safe("–" if value is None else f"{value:%F %T}" if hasattr(value, "year") else str(value))
-                        for value in row.values()))  # fmt: skip
-    show.console.print(table)
+        table.add_row(*(terminal.safe(_cell(value)) for value in row.values()))
+    terminal.console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:%F %T}" if hasattr(value, "year") else str(value)
 
 
 def finish(engine: "Engine", run_id: int, stage: Stage, *, with_worker: bool) -> None:
@@ -141,7 +147,7 @@ def finish(engine: "Engine", run_id: int, stage: Stage, *, with_worker: bool) ->
 def report(engine: "Engine", run_id: int) -> None:
     """Print the run's summary and, where something could not be done, what and why."""
     from persyn import reporting, runs
-    from persyn.cli import show
+    from persyn.cli import terminal
     from persyn.rewards import degenerate, matrix
 
     with engine.connect() as conn:
@@ -149,24 +155,23 @@ def report(engine: "Engine", run_id: int) -> None:
         measured = matrix.load(conn, run_id, runs.load(conn, run_id).config)
         status = reporting.status(conn, run_id)
         failures = reporting.failures(conn, run_id) if status.dead else []
-    for table in show.summary_tables(summary):
-        show.console.print(table)
+    for table in terminal.summary_tables(summary):
+        terminal.console.print(table)
     flat = degenerate.count(measured.quality, measured.learnability, measured.reward)
     if any(flat[1:]):
-        show.console.print(show.degenerate_line(flat), highlight=False)
+        terminal.console.print(terminal.degenerate_line(flat), highlight=False)
     for row in failures:
         if row.dead_now:
-            detail = show.safe(row.example_detail or "", 300)
-            show.err.print(
+            detail = terminal.safe(row.example_detail or "", 300)
+            terminal.err.print(
                 f"[red]{row.dead_now} jobs of {row.queue} are dead[/red]: {row.error_code}: {detail}", emoji=False
             )
 
 
 def print_export(engine: "Engine", run_id: int, folder: Path | None = None) -> Path:
     """Write the export and say where it is. Raises PersynError where the run has no decisions to export."""
-    from persyn import export as exporting
-    from persyn import reporting, runs
-    from persyn.cli import show
+    from persyn import exports, reporting, runs
+    from persyn.cli import terminal
     from persyn.config import Settings
 
     with engine.connect() as conn:
@@ -177,8 +182,8 @@ def print_export(engine: "Engine", run_id: int, folder: Path | None = None) -> P
                 f" `persyn status {config.name}` shows how far it is."
             )
     folder = folder or Settings.from_environment().home / "exports" / config.name
-    exporting.export_run(engine, run_id, folder, formats=config.export.formats, layout=config.export.layout)
-    show.console.print(f"The set is in {folder}", soft_wrap=True, highlight=False)
+    exports.export_run(engine, run_id, folder, formats=config.export.formats, layout=config.export.layout)
+    terminal.console.print(f"The set is in {folder}", soft_wrap=True, highlight=False)
     return folder
 
 
@@ -194,7 +199,7 @@ def find_or_create(engine: "Engine", run: str) -> int:
 
 
 def step(run: str, stage: Stage, with_worker: bool) -> None:
-    from persyn.cli import context, show
+    from persyn.cli import context, terminal
 
     engine = context.engine()
     run_id = find_or_create(engine, run)
@@ -202,4 +207,4 @@ def step(run: str, stage: Stage, with_worker: bool) -> None:
     from persyn import reporting
 
     with engine.connect() as conn:
-        show.console.print(show.status_table(reporting.status(conn, run_id)))
+        terminal.console.print(terminal.status_table(reporting.status(conn, run_id)))

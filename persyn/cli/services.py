@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from persyn.local.services import ServiceStatus
+    from persyn.services import ServiceStatus
 
 app = typer.Typer(no_args_is_help=True, help="The Postgres and the broker that PerSyn uses.")
 
@@ -18,8 +18,8 @@ Check = Annotated[bool, typer.Option("--check", help="Exit with 1 unless both ru
 @app.command()
 def start() -> None:
     """Start the embedded services where they do not run."""
+    from persyn import services
     from persyn.config import Settings
-    from persyn.local import services
 
     _print(services.start(Settings.from_environment()))
 
@@ -27,8 +27,8 @@ def start() -> None:
 @app.command()
 def stop() -> None:
     """Stop the embedded services; servers of yours are left alone."""
+    from persyn import services
     from persyn.config import Settings
-    from persyn.local import services
 
     services.stop(Settings.from_environment())
     _print(services.status(Settings.from_environment()))
@@ -37,8 +37,8 @@ def stop() -> None:
 @app.command()
 def status(as_json: Json = False, check: Check = False) -> None:
     """Show what runs where."""
+    from persyn import services
     from persyn.config import Settings
-    from persyn.local import services
 
     found = services.status(Settings.from_environment())
     if as_json:
@@ -59,8 +59,8 @@ def _print(found: "list[ServiceStatus]") -> None:
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(context: typer.Context) -> None:
     """Open psql on the database; all further arguments go to psql."""
+    from persyn import services
     from persyn.config import Settings
-    from persyn.local import services
 
     command, environment = services.psql_command(Settings.from_environment())
     os.execve(command[0], [*command, *context.args], {**os.environ, **environment})

@@ -15,7 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from persyn.cli import show
+from persyn.cli import terminal
 from persyn.errors import ServiceError
 from persyn.states import Stage
 
@@ -36,16 +36,18 @@ def follow(
     """
     from kombu.exceptions import OperationalError
 
-    from persyn import jobs, pipeline, queue, reporting
+    from persyn import jobs, reporting
+    from persyn.jobs import wake_ups
+    from persyn.stages import pipeline
 
-    app = queue.application(broker_url)
+    app = wake_ups.application(broker_url)
     bars: dict[str, TaskID] = {}
     columns = (
         TextColumn("{task.description:<13}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     # Answers come in batches, minutes apart on a small machine: a short window would show no rate at all.
-    with Progress(*columns, console=show.err, speed_estimate_period=600.0) as progress:
+    with Progress(*columns, console=terminal.err, speed_estimate_period=600.0) as progress:
         while True:
             began = time.monotonic()
             step = pipeline.advance(engine, run_id)
@@ -57,7 +59,7 @@ def follow(
                 return
             try:
                 for name, count in due.items():
-                    queue.wake(app, name, count)
+                    wake_ups.wake(app, name, count)
             except OperationalError:
                 progress.console.log(
                     "The broker cannot be reached; workers go on, and wake-ups follow when it is back."

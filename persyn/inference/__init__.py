@@ -1,1 +1,1 @@
-"""Models as a worker meets them: resolved references, supervised servers, and one client for every teacher."""
+"""Models as a worker meets them: references resolved to folders, servers that it starts, endpoints that it asks."""

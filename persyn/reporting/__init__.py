@@ -1,7 +1,7 @@
 """What runs look like from outside. Reads only."""
 
-from persyn.reporting.decisions import Decision, decision
-from persyn.reporting.overview import (
+from persyn.reporting.prompts import Decision, decision
+from persyn.reporting.runs import (
     STAGE_NAMES,
     Mean,
     RunStatus,

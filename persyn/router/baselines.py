@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from persyn.router import nearby
-from persyn.router.features import features, scaled, standard
+from persyn.router import neighbours
+from persyn.router.kernel_features import features, scaled, standard
 from persyn.router.metrics import earned
-from persyn.router.nearby import typical
+from persyn.router.neighbours import typical
 
 Floats = NDArray[np.float64]
 Method = Callable[[Floats, Floats, Floats, float], Floats]
@@ -22,7 +22,7 @@ Method = Callable[[Floats, Floats, Floats, float], Floats]
 def nearest(vectors: Floats, rewards: Floats, new: Floats, k: float) -> Floats:
     """The mean reward on the k nearest prompts by cosine; of a teacher without any there, its mean on all."""
     place = standard(vectors)
-    return nearby.mean_of_nearest(scaled(new, *place), scaled(vectors, *place), rewards, int(k))
+    return neighbours.mean_of_nearest(scaled(new, *place), scaled(vectors, *place), rewards, int(k))
 
 
 def kernel_ridge(vectors: Floats, rewards: Floats, new: Floats, ridge: float) -> Floats:

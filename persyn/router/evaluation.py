@@ -19,7 +19,7 @@ from persyn.router.metrics import (
     regret,
     shares,
 )
-from persyn.router.nearby import typical
+from persyn.router.neighbours import typical
 
 Floats = NDArray[np.float64]
 

@@ -29,9 +29,9 @@ from torch.nn.functional import softplus
 from persyn import config
 from persyn.config import Settings
 from persyn.errors import ModelError
-from persyn.preferences.pairs import Pairs, pairs
 from persyn.router.dataset import collate, mixed
 from persyn.router.model import Pooling, RouterModel, untrained
+from persyn.router.preferences import Pairs, pairs
 
 Floats = NDArray[np.float64]
 

@@ -17,10 +17,10 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from persyn.config import Preferences, Router
-from persyn.preferences.pairs import Pairs, incidence, pairs
-from persyn.router.features import KERNEL, Features, features
-from persyn.router.nearby import mean_of_nearest, typical
-from persyn.router.surface import WIDTH
+from persyn.router.kernel_features import KERNEL, Features, features
+from persyn.router.neighbours import mean_of_nearest, typical
+from persyn.router.preferences import Pairs, incidence, pairs
+from persyn.router.surface_features import WIDTH
 
 Floats = NDArray[np.float64]
 

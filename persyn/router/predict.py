@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from persyn.chat import Messages
 from persyn.router import artifact
 from persyn.router.dataset import tokenise
-from persyn.router.features import scaled, standard
 from persyn.router.head import Head
+from persyn.router.kernel_features import scaled, standard
 from persyn.router.model import RouterModel, choose_device, load_backbone
-from persyn.router.nearby import nearest
+from persyn.router.neighbours import nearest
 from persyn.router.train import see
 
 

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from persyn import __version__, config
 from persyn.chat import Messages
-from persyn.preferences.pairs import pairs
 from persyn.router import artifact, head
 from persyn.router.dataset import batches, tokenise
-from persyn.router.features import unchanged
 from persyn.router.finetune import Epoch, finetune
+from persyn.router.kernel_features import unchanged
 from persyn.router.metrics import evaluate
 from persyn.router.model import Backbone, RouterModel, choose_device, load_backbone
-from persyn.router.surface import surface
+from persyn.router.preferences import pairs
+from persyn.router.surface_features import surface
 
 Floats = NDArray[np.float64]
 Indices = Sequence[int] | NDArray[np.intp]

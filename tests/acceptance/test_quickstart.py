@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from persyn import services
 from persyn.config import Settings
 from persyn.db import session
-from persyn.local import services
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(2400)]
 

@@ -87,7 +87,7 @@ def writers(files: Iterator[tuple[str, str]]) -> set[str]:
 
 
 def test_only_jobs_writes_the_state_of_a_job() -> None:
-    assert writers(sources("persyn", "workers", "api")) == {"persyn/job_sql.py"}
+    assert writers(sources("persyn", "workers", "api")) == {"persyn/jobs/statements.py"}
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from fleet import Fleet, Ground
 from sqlalchemy.engine import make_url
 from verdict import record
 
+from persyn import services
 from persyn.config import Settings
 from persyn.db import migrate, session
-from persyn.inference.server import Server
-from persyn.inference.spec import ServerSpec
-from persyn.local import services
+from persyn.inference.servers.server import Server
+from persyn.inference.servers.spec import ServerSpec
 
 
 @pytest.fixture(scope="module")

@@ -27,16 +27,17 @@ from sqlalchemy.exc import OperationalError
 from start import HEARTBEAT_S, IN_FLIGHT, LEASE_TTL_S, RECONCILE_S, STORE_AFTER_S
 from verdict import FOLLOWED, Fault, Verdict, record
 
-from persyn import generation, jobs, pipeline, queue, runs
+from persyn import jobs, runs
 from persyn.config import RunConfig
 from persyn.db import session
-from persyn.export.write import export_run
-from persyn.local import postgres, valkey
-from persyn.local.processes import locked, wait_until
-from persyn.prompts.load import import_prompts
-from persyn.routing import decisions
+from persyn.exports.write import export_run
+from persyn.imports.prompts import import_prompts
+from persyn.jobs import wake_ups
+from persyn.services import postgres, valkey
+from persyn.services.processes import locked, wait_until
+from persyn.stages import generate, pipeline, route
 from persyn.states import Stage
-from workers.generating import AHEAD, STORE_AFTER_ROWS
+from workers.generate import AHEAD, STORE_AFTER_ROWS
 
 START = Path(__file__).with_name("start.py")
 TEACHERS = 2
@@ -126,7 +127,7 @@ class Fleet:
     def add_work(self, *, wake: bool = True) -> None:
         """Enqueue what is decided, as `pipeline.advance` does at its stage, and wake the workers."""
         with self.engine.begin() as conn:
-            generation.enqueue(conn, self.run_id)
+            generate.enqueue(conn, self.run_id)
             runs.aim(conn, self.run_id, Stage.CALIBRATE)
         pipeline.advance(self.engine, self.run_id)
         if wake:
@@ -153,12 +154,12 @@ class Fleet:
     def _decide(self, conn: Any) -> None:
         """What a worker of the router queue does, under a lease as there."""
         run = runs.load(conn, self.run_id)
-        decisions.enqueue(conn, self.run_id)
-        lease = jobs.open_lease(conn, worker="harness", host="harness", queue=queue.ROUTER, ttl_s=3600)
-        (claim,) = jobs.claim(conn, lease, queue.ROUTER, 1)
+        route.enqueue(conn, self.run_id)
+        lease = jobs.open_lease(conn, worker="harness", host="harness", queue=wake_ups.ROUTER, ttl_s=3600)
+        (claim,) = jobs.claim(conn, lease, wake_ups.ROUTER, 1)
         ids = conn.execute(text("SELECT id FROM prompt ORDER BY id")).scalars().all()
-        chosen = [decisions.Decision(id, run.teacher_ids[id % TEACHERS], "random") for id in ids]
-        decisions.write(conn, lease, self.run_id, run.config.policy, chosen)
+        chosen = [route.Decision(id, run.teacher_ids[id % TEACHERS], "random") for id in ids]
+        route.write(conn, lease, self.run_id, run.config.policy, chosen)
         jobs.complete(conn, lease, [claim.id])
         jobs.close(conn, lease, "decided")
 
@@ -167,10 +168,10 @@ class Fleet:
         return [f"t{number}-{self.tag}" for number in range(TEACHERS)]
 
     def wake(self, times: int = 1) -> None:
-        with queue.application(self.ground.broker_url) as app, app.connection_for_write() as connection:
+        with wake_ups.application(self.ground.broker_url) as app, app.connection_for_write() as connection:
             for name in self.teacher_names * times:
-                queue_name = queue.teacher_queue(name)
-                app.send_task(queue.DRAIN, args=[queue_name], queue=queue_name, connection=connection)
+                queue_name = wake_ups.teacher_queue(name)
+                app.send_task(wake_ups.DRAIN, args=[queue_name], queue=queue_name, connection=connection)
 
     # The workers
 

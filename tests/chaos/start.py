@@ -17,22 +17,22 @@ STALL_S = 5.0
 
 
 def shorten() -> None:
-    from persyn import jobs, leases
-    from persyn.inference.server import ProgressWatch
-    from workers import generating, maintenance
+    from persyn.inference.servers.server import ProgressWatch
+    from persyn.jobs import lease_keeper, protocol
+    from workers import generate, maintenance
 
-    jobs.LEASE_TTL_S = LEASE_TTL_S  # type: ignore[assignment]
-    jobs.HOLD_IDLE_S = HOLD_IDLE_S
+    protocol.LEASE_TTL_S = LEASE_TTL_S  # type: ignore[assignment]
+    protocol.HOLD_IDLE_S = HOLD_IDLE_S
     # Their defaults were taken when they were defined.
-    jobs.open_lease.__kwdefaults__["ttl_s"] = LEASE_TTL_S
-    jobs.heartbeat.__defaults__ = (LEASE_TTL_S,)
-    leases.HEARTBEAT_S = HEARTBEAT_S
+    protocol.open_lease.__kwdefaults__["ttl_s"] = LEASE_TTL_S
+    protocol.heartbeat.__defaults__ = (LEASE_TTL_S,)
+    lease_keeper.HEARTBEAT_S = HEARTBEAT_S
     maintenance.RECONCILE_S = RECONCILE_S
     maintenance.SAY_EVERY_S = RECONCILE_S
-    generating.STORE_AFTER_S = STORE_AFTER_S
-    generating.IN_FLIGHT = IN_FLIGHT
-    generating.WATCH_S = 1.0
-    generating.DEATH_CONFIRMED_WITHIN_S = 3.0
+    generate.STORE_AFTER_S = STORE_AFTER_S
+    generate.IN_FLIGHT = IN_FLIGHT
+    generate.WATCH_S = 1.0
+    generate.DEATH_CONFIRMED_WITHIN_S = 3.0
     ProgressWatch.__init__.__defaults__ = (STALL_S,)
 
 

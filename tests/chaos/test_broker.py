@@ -8,8 +8,8 @@ import pytest
 from fleet import DONE, Fleet
 from start import RECONCILE_S
 
-from persyn.local import valkey
-from persyn.local.processes import locked, wait_until
+from persyn.services import valkey
+from persyn.services.processes import locked, wait_until
 
 
 def restart_empty(fleet: Fleet, down_s: float = 0.0) -> None:

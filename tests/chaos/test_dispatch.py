@@ -13,7 +13,8 @@ from fleet import Fleet
 from proxy import ENQUEUE
 from sqlalchemy import text
 
-from persyn import jobs, pipeline, runs
+from persyn import jobs, runs
+from persyn.stages import pipeline
 from persyn.states import Stage
 
 LONG = pytest.mark.chaos_long

@@ -19,10 +19,11 @@ from fleet import Fleet, Ground, execute
 from sqlalchemy.engine import make_url
 from start import LEASE_TTL_S
 
+from persyn import services
 from persyn.config import Settings
 from persyn.db import migrate, session
-from persyn.local import postgres, services, valkey
-from persyn.local.processes import wait_until
+from persyn.services import postgres, valkey
+from persyn.services.processes import wait_until
 
 NET = f"10.{200 + os.getpid() % 50}"
 CONTROL = f"{NET}.9.1"  # on the control host's loopback, reached over whichever link is up
@@ -131,7 +132,7 @@ def control_host(hosts: Hosts, home: Path, log_path: Path) -> Iterator[Ground]:
             "--save",
             "",
         ]
-        stub = [sys.executable, "-m", "persyn.inference.stub", "--host", CONTROL, "--port", str(STUB_PORT)]
+        stub = [sys.executable, "-m", "persyn.inference.servers.stub", "--host", CONTROL, "--port", str(STUB_PORT)]
         with log_path.open("ab") as log:
             for command in (broker, [*stub, "--model", "stub-model"]):
                 processes.append(subprocess.Popen([*inside, *command], stdout=log, stderr=log))

@@ -19,12 +19,14 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 
 from benchmarks.tiny_model import build as build_tiny_model
-from persyn import jobs, pipeline, queue, runs
+from persyn import jobs, runs
 from persyn.config import load_run
-from persyn.inference.server import Server
-from persyn.inference.spec import ServerSpec
-from persyn.local.services import Endpoints
-from persyn.prompts.load import import_prompts
+from persyn.imports.prompts import import_prompts
+from persyn.inference.servers.server import Server
+from persyn.inference.servers.spec import ServerSpec
+from persyn.jobs import wake_ups
+from persyn.services import Endpoints
+from persyn.stages import pipeline
 from persyn.states import JobEvent
 
 QUEUE = "generate.small"
@@ -317,10 +319,10 @@ class Site:
             with self.engine.connect() as conn:
                 due = jobs.waiting(conn)
             for name, count in due.items():
-                queue.wake(app, name, count)
+                wake_ups.wake(app, name, count)
             return progress.finished
 
-        with queue.application(self.environment["PERSYN_BROKER_URL"]) as app:
+        with wake_ups.application(self.environment["PERSYN_BROKER_URL"]) as app:
             self.eventually(finished)
 
     def close(self) -> None:

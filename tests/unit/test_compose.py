@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 import yaml
 
-from persyn import queue
+from persyn.jobs import wake_ups
 from workers import __main__ as workers_main
 
 ROOT = Path(__file__).parents[2]
@@ -185,11 +185,11 @@ def test_a_worker_reserves_a_gpu_of_its_own(name: str) -> None:
 
 def test_each_teacher_has_a_worker_and_the_other_queues_share_one() -> None:
     taken = [queues(worker) for worker in WORKERS.values()]
-    teachers = [found for found in taken if any(queue.teacher_of(name) for name in found)]
+    teachers = [found for found in taken if any(wake_ups.teacher_of(name) for name in found)]
     assert len(teachers) >= 2
     assert all(len(found) == 1 for found in teachers)
     rest = [name for found in taken if found not in teachers for name in found]
-    assert sorted(rest) == sorted([queue.SCORE_QUALITY, queue.SCORE_LEARNABILITY, queue.ROUTER])
+    assert sorted(rest) == sorted([wake_ups.SCORE_QUALITY, wake_ups.SCORE_LEARNABILITY, wake_ups.ROUTER])
 
 
 @pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "build" in service])

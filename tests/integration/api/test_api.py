@@ -11,10 +11,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
 from api.app import app
-from persyn import pipeline, runs
+from persyn import runs
 from persyn.config import parse_run
-from persyn.local.services import Endpoints
-from persyn.prompts.load import import_prompts
+from persyn.imports.prompts import import_prompts
+from persyn.services import Endpoints
+from persyn.stages import pipeline
 from persyn.states import Stage
 
 HARMFUL = "<script>alert('x')</script> \x1b[31mred\x1b[0m \x07 [bold]loud[/bold] :smile:"

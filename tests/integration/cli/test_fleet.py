@@ -7,12 +7,13 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from persyn import jobs, pipeline, runs
+from persyn import jobs, runs
 from persyn.cli import context, main
 from persyn.cli.fleet import seconds
 from persyn.config import parse_run
 from persyn.errors import ConfigError, PersynError
-from persyn.prompts.load import import_prompts
+from persyn.imports.prompts import import_prompts
+from persyn.stages import pipeline
 from persyn.states import Stage
 
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner, Result
 
 from persyn.cli.prompts import app
 from persyn.errors import ConfigError, InputError
-from persyn.local.services import Endpoints
-from persyn.prompts.load import list_sets
+from persyn.imports.prompts import list_sets
+from persyn.services import Endpoints
 
 TEMPLATES = Path(__file__).parents[3] / "persyn" / "cli" / "templates"
 

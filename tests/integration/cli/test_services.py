@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from persyn import services
 from persyn.cli.services import app
 from persyn.config import Settings
-from persyn.local import services
 
 
 @pytest.fixture

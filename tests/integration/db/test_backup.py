@@ -14,13 +14,13 @@ from sqlalchemy.engine import make_url
 from persyn import jobs
 from persyn.config import Settings
 from persyn.db import migrate, session
-from persyn.local import postgres as embedded
+from persyn.services import postgres
 
 
 def _program(name: str) -> str:
     """The one that belongs to the server: the embedded Postgres brings its own."""
     if Settings.from_environment().database_url is None:
-        return str(embedded.tools_folder() / name)
+        return str(postgres.tools_folder() / name)
     found = shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed here")

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.engine import URL, make_url
 
+from persyn import services
 from persyn.db import migrate, session
 from persyn.db.models import Base
 from persyn.errors import SchemaError, ServiceError
-from persyn.local import services
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World

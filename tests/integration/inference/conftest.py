@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from persyn.inference.server import Server, ServerSpec
+from persyn.inference.servers.server import Server, ServerSpec
 
 STUB = ServerSpec("stub-model", revision=None, dtype="auto", max_model_len=200, args=(), kind="stub")
 WORKER = """
 import os, sys
 from pathlib import Path
-from persyn.inference.server import Server, ServerSpec
+from persyn.inference.servers.server import Server, ServerSpec
 server = Server.start(ServerSpec(sys.argv[2], None, "auto", 512, (), sys.argv[3]), Path(sys.argv[1]))
 if sys.argv[4] == "fork":
     if os.fork() == 0:

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from persyn import pipeline, runs
+from persyn import runs
+from persyn.stages import pipeline
 from persyn.states import Stage
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from persyn.cli.prompts import _summary, bar
-from persyn.prompts.load import ImportReport, Progress
+from persyn.imports.prompts import ImportReport, Progress
 
 
 def test_the_summary_names_the_rejects_file_only_where_there_is_one() -> None:
@@ -16,7 +16,7 @@ def test_the_summary_names_the_rejects_file_only_where_there_is_one() -> None:
 
 
 def test_progress_without_a_terminal_stays_quiet() -> None:
-    code = "from persyn.cli.prompts import bar\nfrom persyn.prompts.load import Progress\n"
+    code = "from persyn.cli.prompts import bar\nfrom persyn.imports.prompts import Progress\n"
     code += "with bar() as show:\n    show(Progress(1000, None))\n    show(Progress(2000, 1.0))\n"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (result.stdout, result.stderr) == ("", "")

@@ -7,7 +7,7 @@ import pytest
 
 from persyn.router import baselines, evaluation
 from persyn.router.metrics import earned
-from persyn.router.nearby import typical
+from persyn.router.neighbours import typical
 
 NAN = float("nan")
 DRAW = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from persyn.inference import processes
+from persyn.inference.servers import processes
 from persyn.router.artifact import WEIGHTS
 from tests.unit.router import resume_process
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from persyn.config import Preferences, Router
-from persyn.preferences.pairs import pairs
-from persyn.router.features import FARTHEST, features
 from persyn.router.head import STATIC, Neighbours, fit, path, select, static
-from persyn.router.surface import surface
+from persyn.router.kernel_features import FARTHEST, features
+from persyn.router.preferences import pairs
+from persyn.router.surface_features import surface
 
 DRAW = np.random.default_rng(0)
 VECTORS = DRAW.normal(size=(200, 8))

@@ -13,9 +13,9 @@ from hypothesis.extra.numpy import arrays
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from persyn.config import Router
-from persyn.preferences.pairs import incidence, pairs
 from persyn.router.finetune import Epoch, bradley_terry_loss
 from persyn.router.model import load_backbone
+from persyn.router.preferences import incidence, pairs
 from persyn.router.train import Trained, train
 
 CONFIG = Router(epochs=12, patience=12, batch_size=8, learning_rate=0.02, weight_decay=0.0)

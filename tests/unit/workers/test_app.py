@@ -8,8 +8,8 @@ from sqlalchemy.exc import ProgrammingError
 
 from persyn.db import session
 from workers.app import drain_next
-from workers.host import Host
-from workers.presence import Presence
+from workers.check_in import Presence
+from workers.worker import Host
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import ProgrammingError
 
-from persyn import queue
 from persyn.db import session
-from workers.host import Host
+from persyn.jobs import wake_ups
+from workers.check_in import Presence
 from workers.maintenance import Maintenance, reconcile
-from workers.presence import Presence
+from workers.worker import Host
 
 NOWHERE = "127.0.0.1:1"  # a port that refuses
 DATABASE_URL = f"postgresql://persyn:secret@{NOWHERE}/persyn"
@@ -21,7 +21,7 @@ BROKER_URL = f"redis://:secret@{NOWHERE}/0"
 @pytest.fixture
 def maintenance(tmp_path: Path) -> Maintenance:
     host = Host(session.connect(DATABASE_URL), tmp_path)
-    return Maintenance(host, queue.application(BROKER_URL), Presence(host, []), follow_teachers=False)
+    return Maintenance(host, wake_ups.application(BROKER_URL), Presence(host, []), follow_teachers=False)
 
 
 def logged(caplog: pytest.LogCaptureFixture, maintenance: Maintenance, act: Callable[[], None]) -> logging.LogRecord:
@@ -37,7 +37,7 @@ def test_a_server_that_is_away_is_one_line_that_says_what_where_and_what_follows
 ) -> None:
     acts: dict[str, Callable[[], object]] = {
         "database": lambda: reconcile(maintenance._host, maintenance._app),
-        "broker": lambda: queue.wake(maintenance._app, "teacher.t", 1),
+        "broker": lambda: wake_ups.wake(maintenance._app, "teacher.t", 1),
     }
     record = logged(caplog, maintenance, lambda: (acts[what](), None)[1])
     said = record.getMessage()

@@ -1,5 +1,0 @@
-"""Stage 7: the training set as files that a fine-tuning library reads."""
-
-from persyn.export.write import ExportedFile, Manifest, export_run
-
-__all__ = ["ExportedFile", "Manifest", "export_run"]

@@ -1,0 +1,5 @@
+"""Stage 7: the training set as files that a fine-tuning library reads."""
+
+from persyn.exports.write import ExportedFile, Manifest, export_run
+
+__all__ = ["ExportedFile", "Manifest", "export_run"]

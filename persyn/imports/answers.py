@@ -1,0 +1,226 @@
+"""Importing answers that others made: streamed into a staging table, matched to the run's prompts, then merged.
+
+As with prompts, one transaction holds it all, memory stays flat, and the same file again adds nothing. What came from a
+file names it (`generation.import_id`), so that the trail of a prompt says where an answer is from.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psycopg
+from sqlalchemy import Engine
+
+from persyn import jobs
+from persyn.errors import InputError
+from persyn.imports.answer_records import Pool, answers, identity
+from persyn.imports.prompts import PROGRESS_EVERY, Progress, check_places, transaction
+from persyn.imports.reader import STDIN, Format, Record, Rejected, excerpt, open_source
+from persyn.imports.rejects import RejectsFile, default_path
+
+MAX_BYTES = 1 << 24  # of a record: it holds an answer of every teacher
+
+TEACHERS = """
+SELECT t.name, t.id FROM run_teacher rt JOIN teacher t ON t.id = rt.teacher_id
+WHERE rt.run_id = %s ORDER BY rt.position
+"""
+IMPORTED_SCORER = """
+SELECT s.id, (s.config ->> 'minimum')::float8, (s.config ->> 'maximum')::float8
+FROM run_scorer rs JOIN scorer s ON s.id = rs.scorer_id WHERE rs.run_id = %s AND s.method = 'imported'
+"""
+STAGING = """
+CREATE TEMP TABLE answer_staging (
+    number bigint, line bigint, import_id bigint, external_id text, sha256 char(64), teacher_id bigint, text text,
+    reasoning text, finish_reason text, prompt_tokens int, completion_tokens int, quality float8, prompt_id bigint
+) ON COMMIT DROP
+"""
+COPY = """
+COPY answer_staging (number, line, import_id, external_id, sha256, teacher_id, text, reasoning, finish_reason,
+                     prompt_tokens, completion_tokens, quality) FROM STDIN
+"""
+NEW_IMPORT = "INSERT INTO generation_import (run_id, path) VALUES (%s, %s) RETURNING id"
+READ_WHOLE = "UPDATE generation_import SET sha256 = %s WHERE id = %s"
+MATCH_TEXT = """
+UPDATE answer_staging s SET prompt_id = p.id
+FROM prompt p JOIN run r ON r.prompt_set_id = p.prompt_set_id
+WHERE r.id = %s AND p.sha256 = s.sha256
+"""
+MATCH_ID = """
+UPDATE answer_staging s SET prompt_id = p.id
+FROM (SELECT external_id, min(p.id) AS id FROM prompt p JOIN run r ON r.prompt_set_id = p.prompt_set_id
+      WHERE r.id = %s AND external_id IS NOT NULL GROUP BY external_id HAVING count(*) = 1) p
+WHERE s.sha256 IS NULL AND p.external_id = s.external_id
+"""
+# The first answer of a file counts; one that equals what is stored is no mistake and adds nothing.
+REFUSED = """
+SELECT s.number, i.path, s.line, t.name, left(s.text, 200), CASE
+    WHEN s.prompt_id IS NULL AND s.sha256 IS NULL AND EXISTS (
+        SELECT FROM prompt p JOIN run r ON r.prompt_set_id = p.prompt_set_id
+        WHERE r.id = %(run_id)s AND p.external_id = s.external_id) THEN 'several prompts of the set have this id'
+    WHEN s.prompt_id IS NULL AND EXISTS (
+        SELECT FROM prompt p JOIN run r ON r.prompt_set_id = p.prompt_set_id
+        WHERE r.id = %(run_id)s AND p.external_id = s.external_id) THEN 'the prompt of this id has another text'
+    WHEN s.prompt_id IS NULL THEN 'the run''s prompt set has no such prompt'
+    WHEN s.earlier IS NOT NULL THEN 'answered already in line ' || s.earlier
+    WHEN g.text <> s.text THEN 'the prompt has another answer of this teacher already'
+    ELSE 'the answer has another quality already' END
+FROM (SELECT x.*, CASE WHEN row_number() OVER same > 1 THEN first_value(line) OVER same END AS earlier
+      FROM answer_staging x WINDOW same AS (PARTITION BY coalesce(prompt_id, -number), teacher_id ORDER BY number)) s
+JOIN teacher t ON t.id = s.teacher_id
+JOIN generation_import i ON i.id = s.import_id
+LEFT JOIN generation g ON g.prompt_id = s.prompt_id AND g.teacher_id = s.teacher_id AND g.sample_index = 0
+LEFT JOIN score q ON q.generation_id = g.id AND q.scorer_id = %(scorer_id)s
+WHERE s.prompt_id IS NULL OR (s.earlier IS NOT NULL AND g.text IS DISTINCT FROM s.text) OR g.text <> s.text
+   OR q.value <> s.quality
+ORDER BY s.number
+"""
+DROP = "DELETE FROM answer_staging WHERE number = ANY(%s)"
+MERGE = """
+INSERT INTO generation (prompt_id, teacher_id, text, reasoning, finish_reason, prompt_tokens, completion_tokens,
+                        origin, import_id)
+SELECT prompt_id, teacher_id, text, reasoning, finish_reason, prompt_tokens, completion_tokens, 'imported', import_id
+FROM answer_staging ORDER BY number
+ON CONFLICT (prompt_id, teacher_id, sample_index) DO NOTHING
+"""
+MERGE_QUALITY = """
+INSERT INTO score (generation_id, scorer_id, value, import_id)
+SELECT g.id, %(scorer_id)s, s.quality, s.import_id
+FROM answer_staging s
+JOIN generation g ON g.prompt_id = s.prompt_id AND g.teacher_id = s.teacher_id AND g.sample_index = 0
+WHERE s.quality IS NOT NULL
+ON CONFLICT (generation_id, scorer_id) DO NOTHING
+"""
+# What was waiting to be asked need not be asked any more.
+MOOT = """
+SELECT j.id FROM answer_staging s JOIN job j ON j.prompt_id = s.prompt_id AND j.teacher_id = s.teacher_id
+WHERE j.kind = 'generate' AND j.state IN ('ready', 'dead') AND j.sample_index = 0
+"""
+REOPEN = "UPDATE run SET finished_at = NULL WHERE id = %s"
+
+
+class ImportReport(NamedTuple):
+    read: int  # records, whether good or not
+    imported: int  # answers
+    duplicates: int  # answers that were there already, word for word
+    scored: int  # of all answers, how many got a quality
+    rejected: int  # answers, and records of which nothing could be read
+    rejects_path: Path | None  # None where nothing was rejected
+
+
+def import_answers(
+    engine: Engine,
+    run_id: int,
+    sources: list[str],
+    *,
+    format: Format | None = None,
+    strict: bool = False,
+    rejects: Path | None = None,
+    max_bytes: int = MAX_BYTES,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> ImportReport:
+    """Add the answers of files (or `-`, standard input) to a run's prompts and teachers.
+
+    Raises InputError with `strict` when any answer is refused, or when a source is damaged; nothing is imported then.
+    Raises ConfigError, NotFound, and ServiceError where Postgres goes away.
+    """
+    rejects_path = rejects or default_path(f"answers-{run_id}", sources)
+    check_places(sources, rejects_path)
+    with RejectsFile(rejects_path) as refused, transaction(engine) as (connection, cursor):
+        pool = _pool(cursor, run_id)
+        imports = [_new_import(cursor, run_id, source) for source in sources]
+        cursor.execute(STAGING)
+        reading = _Reading(sources, imports, pool, format, max_bytes, refused, on_progress)
+        with cursor.copy(COPY) as copy:
+            for row in reading.rows():
+                copy.write_row(row)
+        for source, import_id in zip(sources, imports, strict=True):
+            cursor.execute(READ_WHOLE, [_sha256(source), import_id])
+        staged = reading.staged - _match(cursor, run_id, pool, refused)
+        published = refused.publish()
+        if strict and published:
+            raise InputError(
+                f"{refused.count} answers or records were refused, so nothing was imported (--strict). "
+                f"The reasons are in {published}."
+            )
+        imported = cursor.execute(MERGE).rowcount
+        scored = cursor.execute(MERGE_QUALITY, {"scorer_id": pool.scorer_id}).rowcount if pool.scorer_id else 0
+        jobs.cancel(connection, [row[0] for row in cursor.execute(MOOT).fetchall()])
+        cursor.execute(REOPEN, [run_id])
+    return ImportReport(reading.read, imported, staged - imported, scored, refused.count, published)
+
+
+@dataclass
+class _Reading:
+    """One pass over all sources: yields a row for each good answer, hands on the refused ones, counts both."""
+
+    sources: list[str]
+    imports: list[int]
+    pool: Pool
+    format: Format | None
+    max_bytes: int
+    refused: RejectsFile
+    on_progress: Callable[[Progress], None]
+    read: int = 0
+    staged: int = 0
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        for index, location in enumerate(self.sources):
+            with open_source(location, self.format) as source:
+                for record in source.records(self.max_bytes):
+                    self.read += 1
+                    for checked in [record] if isinstance(record, Rejected) else self._checked(record):
+                        if isinstance(checked, Rejected):
+                            self.refused.add(source.name, checked)
+                        else:
+                            self.staged += 1
+                            yield (self.staged, record.line, self.imports[index], *checked)
+                    if self.read % PROGRESS_EVERY == 0:
+                        share = source.share()
+                        whole = None if share is None else (index + share) / len(self.sources)
+                        self.on_progress(Progress(self.read, whole))
+        self.on_progress(Progress(self.read, 1.0))
+
+    def _checked(self, record: Record) -> Iterator[tuple[Any, ...] | Rejected]:
+        shown = record.values if record.raw is None else record.raw
+        prompt = identity(record.values, max_bytes=self.max_bytes if record.raw is None else None)
+        if isinstance(prompt, str):
+            yield Rejected(record.line, prompt, excerpt(shown))
+            return
+        for answer in answers(record.values, self.pool):
+            yield Rejected(record.line, answer, excerpt(shown)) if isinstance(answer, str) else (*prompt, *answer)
+
+
+def _pool(cursor: psycopg.Cursor[Any], run_id: int) -> Pool:
+    teachers = dict(cursor.execute(TEACHERS, [run_id]).fetchall())
+    scorer = cursor.execute(IMPORTED_SCORER, [run_id]).fetchone()
+    return Pool(teachers, *scorer) if scorer else Pool(teachers, None)
+
+
+def _new_import(cursor: psycopg.Cursor[Any], run_id: int, source: str) -> int:
+    row = cursor.execute(NEW_IMPORT, [run_id, source]).fetchone()
+    assert row is not None, "an INSERT with RETURNING gives a row"
+    return int(row[0])
+
+
+def _match(cursor: psycopg.Cursor[Any], run_id: int, pool: Pool, refused: RejectsFile) -> int:
+    """Find each answer's prompt, and take out those that have none or contradict another; returns how many."""
+    cursor.execute("ANALYZE answer_staging")  # autovacuum never sees a temporary table
+    cursor.execute(MATCH_TEXT, [run_id])
+    cursor.execute(MATCH_ID, [run_id])
+    numbers = []
+    for number, path, line, teacher, text, reason in cursor.execute(
+        REFUSED, {"run_id": run_id, "scorer_id": pool.scorer_id}
+    ).fetchall():
+        refused.add(path, Rejected(line, f"{teacher}: {reason}", excerpt(text.encode())))
+        numbers.append(number)
+    cursor.execute(DROP, [numbers])
+    return len(numbers)
+
+
+def _sha256(source: str) -> str | None:
+    if source == STDIN:
+        return None
+    with open(source, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Whom a worker asks over HTTP, and at what pace. Nothing here knows a job."""

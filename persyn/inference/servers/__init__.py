@@ -1,0 +1,1 @@
+"""The model servers that a worker starts, watches and stops."""

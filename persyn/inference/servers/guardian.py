@@ -1,0 +1,116 @@
+"""Keeps one server from outliving its worker.
+
+    python -m persyn.inference.servers.guardian --owner PID --record FILE -- COMMAND
+
+A worker that dies by `kill -9` cannot clean up, and vLLM's engine processes survive the death of their parent. So the
+worker starts this small process instead and holds its stdin. The kernel closes that pipe however the worker dies; then
+the guardian ends the server's whole session and whatever else descends from it. It imports the standard library only:
+it must be up before the worker could have died.
+
+Protocol: stdout gets the server's pid in one line; stdin may carry one line, the grace in seconds, before its end.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from persyn.inference.servers import processes
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+GRACE_S = 10.0
+CRASH_GRACE_S = 2.0  # what a dead server's children get: time to give back shared memory, no more
+WATCH_S = 0.5
+
+
+def main(argv: list[str]) -> NoReturn:
+    parser = argparse.ArgumentParser(prog="python -m persyn.inference.servers.guardian")
+    parser.add_argument("--owner", type=int, required=True, help="the worker's pid")
+    parser.add_argument("--record", type=Path, required=True, help="where to write down what is running")
+    split = argv.index("--")
+    args, command = parser.parse_args(argv[:split]), argv[split + 1 :]
+    signals: list[int] = []
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, lambda received, _frame: signals.append(received))
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    child = _spawn(command, libc)
+    grace_s = GRACE_S
+    try:
+        _write_record(args.record, child.pid, args.owner)
+        with contextlib.suppress(BrokenPipeError):
+            os.write(1, f"{child.pid}\n".encode())
+        grace_s = _watch(child, args.owner, signals)
+    finally:
+        _end(child, grace_s)
+        args.record.unlink(missing_ok=True)
+    sys.exit(child.returncode if child.returncode >= 0 else 128 - child.returncode)
+
+
+def _spawn(command: list[str], libc: ctypes.CDLL) -> subprocess.Popen[bytes]:
+    guardian = os.getpid()
+
+    def die_with_the_guardian() -> None:
+        # SIGTERM, not SIGKILL: without the guardian only the server itself can still end its children.
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != guardian:  # it died before the line above
+            os._exit(1)
+
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True, preexec_fn=die_with_the_guardian
+    )
+
+
+def _write_record(path: Path, server: int, owner: int) -> None:
+    """For `server.reap_orphans`, should this process be killed too."""
+    record: dict[str, str | int] = {"boot": processes.boot_id()}
+    for name, pid in (("server", server), ("guardian", os.getpid()), ("owner", owner)):
+        found = processes.stat(pid)
+        record |= {name: pid, f"{name}_started": found.started if found else 0}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    unfinished.write_text(json.dumps(record), encoding="utf-8")
+    unfinished.replace(path)
+
+
+def _watch(child: subprocess.Popen[bytes], owner: int, signals: list[int]) -> float:
+    """Wait until the server exits, the worker is gone or asks for the end. Returns the grace in seconds."""
+    received = b""
+    exited = os.pidfd_open(child.pid)
+    # A process that the worker forked may hold the pipe open after its death, hence the look at the parent as well.
+    while not signals and os.getppid() == owner:
+        ready, _, _ = select.select([0, exited], [], [], WATCH_S)
+        if exited in ready:
+            return CRASH_GRACE_S
+        if ready:
+            chunk = os.read(0, 64)
+            received += chunk
+            if not chunk:
+                break
+    with contextlib.suppress(ValueError):
+        return float(received)
+    return GRACE_S
+
+
+def _end(child: subprocess.Popen[bytes], grace_s: float) -> None:
+    """SIGTERM to everything that descends from here; SIGKILL to what is left after the grace."""
+    deadline = time.monotonic() + grace_s
+    processes.send(processes.descendants(os.getpid()), signal.SIGTERM)
+    while pids := processes.descendants(os.getpid()):
+        if time.monotonic() > deadline:
+            processes.send(pids, signal.SIGKILL)
+        time.sleep(processes.POLL_S)
+    child.wait()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,80 @@
+"""A worker's hold on its jobs: one lease a drain, renewed from a thread with a connection of its own."""
+
+import logging
+import threading
+import time
+from types import TracebackType
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from persyn.db import session
+from persyn.errors import LeaseLost
+from persyn.jobs import protocol
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 20.0
+# A worker that has not moved for this long is stuck, and its jobs are better off elsewhere.
+STALL_S = 180.0
+
+
+class LeaseKeeper:
+    """Opens a lease, renews it while its worker moves (`beat`), and hands back what is unfinished at the end.
+
+    Once `lost` is set, everything computed under the lease must be dropped: the jobs are somebody else's.
+    """
+
+    def __init__(self, engine: Engine, *, worker: str, host: str, queue: str) -> None:
+        self._engine = engine
+        self._ended = threading.Event()
+        self._moved_at = time.monotonic()
+        self.lost = threading.Event()
+        self._renewed_at = time.monotonic()  # before the statement, so that our clock never runs behind the database's
+        with engine.begin() as conn:
+            self.id = protocol.open_lease(conn, worker=worker, host=host, queue=queue)
+        self._thread = threading.Thread(target=self._renew, name=f"lease-{self.id}", daemon=True)
+
+    def __enter__(self) -> "LeaseKeeper":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self.lost.is_set():
+            return
+        detail = "the drain ended" if exc is None else f"the drain ended: {kind.__name__ if kind else ''}: {exc}"
+        try:
+            with self._engine.begin() as conn:
+                protocol.close(conn, self.id, detail)
+        except SQLAlchemyError as error:
+            why = session.in_one_line(error)
+            log.warning("action=close_lease lease=%s error=%s; it will run out by itself", self.id, why)
+
+    def beat(self) -> None:
+        """Say that the work moves. Raises LeaseLost once the lease is gone or could not be renewed in time."""
+        self._moved_at = time.monotonic()
+        if time.monotonic() - self._renewed_at > protocol.LEASE_TTL_S:
+            self.lost.set()
+        if self.lost.is_set():
+            raise LeaseLost(f"Lease {self.id} is gone; its results are dropped and others do its jobs.")
+
+    def _renew(self) -> None:
+        while not self._ended.wait(HEARTBEAT_S):
+            if time.monotonic() - self._moved_at > STALL_S:
+                log.warning("action=heartbeat lease=%s skipped: the work does not move", self.id)
+                continue
+            asked_at = time.monotonic()
+            try:
+                with self._engine.begin() as conn:
+                    renewed = protocol.heartbeat(conn, self.id)
+            except SQLAlchemyError as error:
+                log.warning("action=heartbeat lease=%s error=%s", self.id, session.in_one_line(error))
+                continue
+            if not renewed:
+                self.lost.set()
+                return
+            self._renewed_at = asked_at

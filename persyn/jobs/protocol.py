@@ -1,0 +1,338 @@
+"""The job and lease protocol (docs/state_machine.md), and the only writer of `job.state`.
+
+Computed at least once, stored exactly once: whoever stores a result must still hold the lease it was computed under,
+and the check, the change of state, its event and the result share one transaction. No function here commits.
+All times are the database's.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, TextClause, text
+from sqlalchemy.exc import IntegrityError
+
+from persyn import counters
+from persyn.errors import LeaseLost
+from persyn.jobs import statements
+from persyn.states import JobEvent, JobState
+
+LEASE_TTL_S = 90
+LEASE_DEADLINE_S = 3600
+HOLD_IDLE_S: float = 60
+ALONE_AFTER_LOSSES = statements.ALONE_AFTER_LOSSES
+# A server that dies under a job that is alone there dies of it: that is one loss more than makes a job run alone.
+POISON_LOSSES = ALONE_AFTER_LOSSES + 1
+# A lease that ran out may be the job's doing, or a host's that was taken away three times in a night.
+RAN_OUT_LOSSES = 6
+MAX_ATTEMPTS = 5
+BACKOFF_CAP_S = 300
+# A server may ask for any wait, even one that no timestamp can hold.
+RETRY_AFTER_CAP_S = 3600
+DETAIL_LIMIT = 2000
+# `waiting` counts so far; nobody acts otherwise on more.
+WAITING_AT_MOST = 1000
+# For so long claims go on from where the last one ended, before one looks at everything again.
+LOOK_AGAIN_S = 10.0
+_FOLD_ABOVE_ROWS = 500
+_REAPER_LOCK = 7_326_119_002
+_FOLD_LOCK = 7_326_119_003
+
+
+class Claim(NamedTuple):
+    """A job that this lease now owns."""
+
+    id: int
+    run_id: int
+    kind: str
+    prompt_id: int | None
+    teacher_id: int | None
+    sample_index: int
+    generation_id: int | None
+    scorer_id: int | None
+    attempt: int
+    lost_count: int
+
+
+class Place(NamedTuple):
+    """The last job of a claim: its lane, and where in it."""
+
+    run_id: int
+    priority: int
+    not_before: datetime
+    job_id: int
+
+
+class Reading:
+    """Where one worker's claims of one queue have got to, so that the next need not begin at the lane's head.
+
+    What it makes a claim pass over (a job handed back, a lane that goes first) is found by the next one that looks at
+    everything: after LOOK_AGAIN_S, or as soon as the lane gives less than was asked for. It follows this host's clock,
+    on which nothing but that depends.
+    """
+
+    def __init__(self) -> None:
+        self._place: Place | None = None
+        self._looked_at = 0.0
+
+    def place(self) -> Place | None:
+        return self._place if time.monotonic() - self._looked_at < LOOK_AGAIN_S else None
+
+    def note(self, place: Place | None, *, looked: bool) -> None:
+        """`place` None: nothing is left beyond. `looked`: at everything."""
+        self._place = place
+        if looked:
+            self._looked_at = time.monotonic()
+
+
+class Failure(NamedTuple):
+    """Why a job gave no result. `retry_after_s` is a wait that the server asked for."""
+
+    job_id: int
+    code: str
+    message: str
+    permanent: bool
+    retry_after_s: float | None = None
+
+
+class Count(NamedTuple):
+    """How many jobs of a run's stage are in one state."""
+
+    run_id: int
+    queue: str
+    stage: int
+    state: JobState
+    jobs: int
+
+
+def enqueue(conn: Connection, source: str, params: Mapping[str, Any], *, all_new: bool = False) -> int:
+    """Make a ready job of every row of a SELECT, skipping those that exist already.
+
+    `source` yields run_id, kind, queue, priority, prompt_id, teacher_id, generation_id, scorer_id. `all_new`: the
+    caller expects that none exists, which takes two thirds of the time, and twice as long where one does after all.
+    Returns how many are new.
+    """
+    if all_new:
+        with suppress(IntegrityError), conn.begin_nested():
+            return int(conn.execute(text(statements.ENQUEUE_NEW.format(source=source)), params).scalar_one())
+    return int(conn.execute(text(statements.ENQUEUE.format(source=source)), params).scalar_one())
+
+
+def enqueue_stage(conn: Connection, run_id: int, kind: str, queue: str, stage: int) -> int:
+    """The one job of a stage that a run does as a whole; returns 1 if it is new."""
+    source = """
+    SELECT CAST(:run_id AS bigint) AS run_id, CAST(:kind AS text) AS kind, CAST(:queue AS text) AS queue,
+           CAST(:stage AS int) AS priority, NULL::bigint AS prompt_id, NULL::bigint AS teacher_id,
+           NULL::bigint AS generation_id, NULL::bigint AS scorer_id
+    """
+    return enqueue(conn, source, {"run_id": run_id, "kind": kind, "queue": queue, "stage": stage})
+
+
+def open_lease(
+    conn: Connection, *, worker: str, host: str, queue: str,
+    ttl_s: float = LEASE_TTL_S, deadline_s: float = LEASE_DEADLINE_S,
+) -> int:  # fmt: skip
+    values = {"worker": worker, "host": host, "queue": queue, "ttl": ttl_s, "deadline": deadline_s}
+    return int(conn.execute(statements.OPEN_LEASE, values).scalar_one())
+
+
+def hold(conn: Connection, lease_id: int) -> None:
+    """Keep the lease from being revoked until this transaction ends.
+
+    A transaction that then idles for HOLD_IDLE_S is ended by Postgres. Raises LeaseLost where it was revoked already.
+    """
+    _hold(conn, lease_id, statements.HOLD_SHARED)
+
+
+def limit_idling(conn: Connection) -> None:
+    """Let Postgres end this transaction once it idles for HOLD_IDLE_S: a process stopped in it gives up its locks."""
+    conn.execute(statements.LIMIT_IDLING, _patience())
+
+
+def _take_turn(conn: Connection, lock: int) -> bool:
+    limit_idling(conn)
+    return bool(conn.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": lock}).scalar_one())
+
+
+def _patience() -> dict[str, str]:
+    return {"patience_ms": f"{HOLD_IDLE_S * 1000:.0f}"}
+
+
+def _hold(conn: Connection, lease_id: int, statement: TextClause) -> None:
+    if conn.execute(statement, {"lease_id": lease_id, **_patience()}).first() is None:
+        raise LeaseLost(f"Lease {lease_id} was revoked; its results are dropped and others do its jobs.")
+
+
+def claim(
+    conn: Connection, lease_id: int, queue: str, limit: int, *, idle: bool = True, reading: Reading | None = None,
+    teacher_id: int | None = None, scorer_ids: Sequence[int] | None = None, deadline_s: float = LEASE_DEADLINE_S,
+) -> list[Claim]:  # fmt: skip
+    """Take up to `limit` jobs that are due, those of earlier stages first.
+
+    Within a stage the older run goes first, then what became due first; with a `reading` the order holds within
+    LOOK_AGAIN_S. A job that was lost too often is taken alone: only by a caller with nothing in flight (`idle`), when
+    nothing else is due; nothing joins it until it is finished. Claiming is progress, so it moves the lease's deadline.
+    The commit does not wait for the disk (job_sql says why). Raises LeaseLost.
+    """
+    _hold(conn, lease_id, statements.HOLD_TO_CLAIM)
+    values = {
+        "lease_id": lease_id, "queue": queue, "teacher_id": teacher_id,
+        "scorer_ids": None if scorer_ids is None else list(scorer_ids), "deadline": deadline_s,
+    }  # fmt: skip
+    rows = _take(conn, {**values, "limit": limit}, reading or Reading())
+    if not rows and idle:
+        rows = conn.execute(statements.CLAIM_SUSPECT, values).all()
+    return [Claim(*row[: len(Claim._fields)]) for row in rows]
+
+
+def _take(conn: Connection, values: dict[str, Any], reading: Reading) -> Sequence[Row[Any]]:
+    limit, place = values["limit"], reading.place()
+    rows = [] if place is None else list(conn.execute(statements.CLAIM_ON, values | place._asdict()).all())
+    looked = len(rows) < limit
+    if looked:
+        rows += conn.execute(statements.CLAIM, values | {"limit": limit - len(rows)}).all()
+    last = rows[-1] if rows and len(rows) == limit else None
+    end = None if last is None else Place(last.run_id, last.priority, last.not_before, last.id)
+    reading.note(end, looked=looked)
+    return rows
+
+
+def heartbeat(conn: Connection, lease_id: int, ttl_s: float = LEASE_TTL_S) -> bool:
+    """Renew the lease; False means that it is gone and everything under it must be dropped."""
+    return conn.execute(statements.HEARTBEAT, {"lease_id": lease_id, "ttl": ttl_s}).rowcount == 1
+
+
+def complete(conn: Connection, lease_id: int, job_ids: Sequence[int]) -> frozenset[int]:
+    """Mark jobs done and return those that were still this lease's: only their results may be stored.
+
+    Raises LeaseLost where the lease was revoked.
+    """
+    hold(conn, lease_id)
+    done = conn.execute(statements.COMPLETE, {"lease_id": lease_id, "job_ids": list(job_ids)})
+    return frozenset(done.scalars().all())
+
+
+def fail(conn: Connection, lease_id: int, failures: Sequence[Failure]) -> int:
+    """Send jobs back to wait for a retry, or end them where that is pointless. Raises LeaseLost."""
+    hold(conn, lease_id)
+    values = {
+        "lease_id": lease_id,
+        "job_ids": [failure.job_id for failure in failures],
+        "codes": [failure.code for failure in failures],
+        "messages": [storable(failure.message) for failure in failures],
+        "permanent": [failure.permanent for failure in failures],
+        # psycopg takes no list that mixes int and float
+        "waits": [None if failure.retry_after_s is None else float(failure.retry_after_s) for failure in failures],
+        "max_attempts": MAX_ATTEMPTS, "cap": BACKOFF_CAP_S, "wait_cap": RETRY_AFTER_CAP_S,
+    }  # fmt: skip
+    rows = conn.execute(statements.RETRY, values).all()
+    for row in rows:
+        (counters.DIED if row.state == JobState.DEAD else counters.RETRIED).labels(row.code).inc(row.jobs)
+    return sum(row.jobs for row in rows)
+
+
+def lose(conn: Connection, lease_id: int, job_ids: Sequence[int], detail: str) -> int:
+    """Give back jobs whose server died under them; each counts a loss, and one that it died under alone is poison.
+
+    Raises LeaseLost.
+    """
+    hold(conn, lease_id)
+    return _lose(conn, [lease_id], list(job_ids), storable(detail), code="poison", losses=POISON_LOSSES)
+
+
+def close(conn: Connection, lease_id: int, detail: str) -> int:
+    """Hand back what is unfinished, no attempt spent, and end the lease. Returns how many jobs went back."""
+    locked = conn.execute(
+        text("SELECT id FROM lease WHERE id = :lease_id AND revoked_at IS NULL FOR UPDATE"), {"lease_id": lease_id}
+    ).first()
+    if locked is None:
+        return 0
+    released = int(conn.execute(statements.RELEASE, {"lease_id": lease_id, "detail": storable(detail)}).scalar_one())
+    conn.execute(statements.REVOKE, {"lease_ids": [lease_id], "reason": "released"})
+    return released
+
+
+def reap(conn: Connection) -> int:
+    """Revoke leases that ran out or passed their deadline, then release their jobs; returns how many jobs.
+
+    Each counts a loss. The sixth ends a job as `lease_ran_out`: whether it was to blame, nobody saw.
+    One reaper works at a time; the others find nothing to do. A lease that is held is left to the next round.
+    """
+    if not _take_turn(conn, _REAPER_LOCK):
+        return 0
+    overdue = [row.id for row in conn.execute(statements.OVERDUE)]
+    if not overdue:
+        return 0
+    conn.execute(statements.REVOKE, {"lease_ids": overdue, "reason": None})
+    detail = "the lease ran out: its worker died, hung or lost the database"
+    return _lose(conn, overdue, None, detail, code="lease_ran_out", losses=RAN_OUT_LOSSES)
+
+
+def _lose(
+    conn: Connection, lease_ids: list[int], job_ids: list[int] | None, detail: str, *, code: str, losses: int
+) -> int:
+    values = {"lease_ids": lease_ids, "job_ids": job_ids, "detail": detail, "code": code, "losses": losses}
+    rows = conn.execute(statements.LOSE, values).all()
+    for row in rows:
+        (counters.DIED.labels(code) if row.state == JobState.DEAD else counters.LOST).inc(row.jobs)
+    return sum(row.jobs for row in rows)
+
+
+def waiting(conn: Connection) -> dict[str, int]:
+    """Queue → how many of its jobs are due, paused ones left out.
+
+    Exact up to WAITING_AT_MOST of a run's stage; of more, all that are ready count, those that wait for a retry too.
+    """
+    conn.execute(statements.BY_INDEX)
+    rows = conn.execute(statements.WAITING, {"at_most": WAITING_AT_MOST})
+    return {row.queue: row.jobs for row in rows}
+
+
+def next_group(conn: Connection, queue: str) -> tuple[int | None, int | None] | None:
+    """The (teacher_id, scorer_id) of the job that a claim would take first; None when nothing is due."""
+    conn.execute(statements.BY_INDEX)
+    row = conn.execute(statements.NEXT_GROUP, {"queue": queue}).first()
+    return None if row is None else (row.teacher_id, row.scorer_id)
+
+
+def counts(conn: Connection, run_id: int | None = None) -> list[Count]:
+    """How many jobs there are, by run, queue, stage and state; of one run or of all. As fast on any number of jobs."""
+    return [Count(*row) for row in conn.execute(statements.COUNTS, {"run_id": run_id})]
+
+
+def fold_counts(conn: Connection) -> None:
+    """Replace the counts' many small rows by their sums, once there are enough; one caller works at a time."""
+    if _take_turn(conn, _FOLD_LOCK):
+        conn.execute(statements.FOLD, {"at_most": _FOLD_ABOVE_ROWS})
+
+
+def history(conn: Connection, job_id: int) -> list[JobEvent]:
+    rows = conn.execute(text("SELECT event FROM audit.job_history WHERE job_id = :id ORDER BY id"), {"id": job_id})
+    return [JobEvent(row.event) for row in rows]
+
+
+def cancel(conn: Connection, job_ids: Sequence[int]) -> int:
+    """Take back jobs that are ready or dead; a leased one finishes first."""
+    return _operate(conn, job_ids, "state = 'cancelled', finished_at = clock_timestamp()", "ready,dead", "cancelled")
+
+
+def revive(conn: Connection, job_ids: Sequence[int]) -> int:
+    """Give dead jobs a fresh start, with no attempt and no loss on their account."""
+    changes = (
+        "state = 'ready', finished_at = NULL, error_code = NULL, attempt = 0, lost_count = 0,"
+        " not_before = clock_timestamp()"
+    )
+    return _operate(conn, job_ids, changes, "dead", "revived")
+
+
+def _operate(conn: Connection, job_ids: Sequence[int], changes: str, states: str, event: str) -> int:
+    statement = text(statements.OPERATE.format(changes=changes))
+    return int(conn.execute(statement, {"ids": list(job_ids), "states": states, "event": event}).scalar_one())
+
+
+def storable(message: str) -> str:
+    """An error's text as Postgres takes it: no NUL, no lone surrogate, cut to a length one can read."""
+    clean = message.replace("\x00", "�").encode("utf-8", "replace").decode("utf-8")
+    return clean if len(clean) <= DETAIL_LIMIT else clean[: DETAIL_LIMIT - 1] + "…"

@@ -1,1 +1,0 @@
-"""Which teacher each calibration prompt prefers."""

@@ -1,0 +1,90 @@
+"""What the tables know of the whole fleet, as Prometheus gauges: asked of the database when somebody scrapes.
+
+Each query reads counts or the few open leases, so a scrape costs the same on any number of jobs.
+"""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from sqlalchemy import Connection, Engine, text
+
+from persyn import jobs
+from persyn.jobs import pauses
+from persyn.jobs.workers import WorkerState, workers
+
+_LEASES = text("""
+SELECT queue, count(*) AS leases,
+       max(extract(epoch FROM clock_timestamp() - created_at))::float8 AS age,
+       max(extract(epoch FROM clock_timestamp() - renewed_at))::float8 AS silence
+FROM lease WHERE revoked_at IS NULL GROUP BY queue ORDER BY queue
+""")
+
+
+class Gauges:
+    """A collector for a Prometheus registry."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        with self._engine.connect() as conn:
+            yield from _jobs(conn)
+            yield from _leases(conn)
+            yield from _pauses(conn)
+            yield _workers(conn)
+
+
+def render(engine: Engine) -> bytes:
+    """All gauges in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Gauges(engine))
+    return generate_latest(registry)
+
+
+def _jobs(conn: Connection) -> Iterator[Metric]:
+    sums: dict[tuple[str, str], int] = {}
+    for count in jobs.counts(conn):
+        key = count.queue, str(count.state)
+        sums[key] = sums.get(key, 0) + count.jobs
+    family = GaugeMetricFamily("persyn_jobs", "Jobs by queue and state.", labels=["queue", "state"])
+    for (queue, state), number in sorted(sums.items()):
+        family.add_metric([queue, state], number)
+    yield family
+    due = GaugeMetricFamily("persyn_jobs_due", "Jobs that could be claimed now.", labels=["queue"])
+    for queue, number in jobs.waiting(conn).items():
+        due.add_metric([queue], number)
+    yield due
+
+
+def _leases(conn: Connection) -> Iterator[Metric]:
+    families = [
+        GaugeMetricFamily("persyn_leases_open", "Leases that are open.", labels=["queue"]),
+        GaugeMetricFamily("persyn_lease_age_seconds", "Age of the oldest open lease.", labels=["queue"]),
+        GaugeMetricFamily(
+            "persyn_lease_silence_seconds", "Longest time since an open lease was renewed.", labels=["queue"]
+        ),
+    ]
+    for row in conn.execute(_LEASES):
+        for family, value in zip(families, (row.leases, row.age, row.silence), strict=True):
+            family.add_metric([row.queue], value)
+    yield from families
+
+
+def _pauses(conn: Connection) -> Iterator[Metric]:
+    found = pauses.paused(conn)
+    queues = GaugeMetricFamily("persyn_queue_paused", "1 for each queue that is paused.", labels=["queue"])
+    for pause in found:
+        if pause.queue is not None:
+            queues.add_metric([pause.queue], 1)
+    yield queues
+    paused_runs = sum(pause.run_id is not None for pause in found)
+    yield GaugeMetricFamily("persyn_runs_paused", "Runs that are paused.", value=paused_runs)
+
+
+def _workers(conn: Connection) -> Metric:
+    states = [worker.state for worker in workers(conn)]
+    family = GaugeMetricFamily("persyn_workers", "Workers seen within a day, by state.", labels=["state"])
+    for state in WorkerState:
+        family.add_metric([str(state)], states.count(state))
+    return family

@@ -1,0 +1,1 @@
+"""How well the student can learn an answer."""

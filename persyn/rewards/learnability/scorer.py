@@ -1,0 +1,198 @@
+"""Learnability: what an answer asks of the student that shall learn it, by any of the field's measures.
+
+All measures of an answer come from the same forward pass; one of them (`ifd`) also needs the answer alone, which is a
+second, shorter one.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, cast
+
+import torch
+
+from persyn.chat import ChatError, Encoded, Messages, answer_alone, with_answer
+from persyn.config import Ifd, LearnabilityScorer, RankSurprisal, Scas
+from persyn.errors import ModelError
+from persyn.rewards.learnability import measures
+from persyn.rewards.learnability.measures import Measured, TokenScores
+from persyn.rewards.learnability.student import Row, Student, row_of
+
+__all__ = ["Failure", "Learnability", "Measured"]
+
+SAVED_AT_LEAST = 128  # tokens: for less, a pass over one prompt's answers alone is not worth it
+
+Progress = Callable[[int, int], None]
+
+
+class Failure(NamedTuple):
+    """Why one answer has no score.
+
+    Codes: `empty_answer`, `context_too_long`, `template_refused`, `unreadable`, `scoring_failed`, `not_finite`.
+    """
+
+    code: str
+    message: str
+
+
+class Learnability:
+    """A student that measures answers."""
+
+    def __init__(
+        self,
+        model_path: str,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        max_length: int,
+        tokens_per_batch: int = 4096,
+    ) -> None:
+        """Load the student (see `Student`). Raises ModelError.
+
+        `tokens_per_batch` bounds a batch's padded size (rows × longest row).
+        """
+        self.student = Student(model_path, revision=revision, device=device, dtype=dtype)
+        self.max_length = max_length
+        self.tokens_per_batch = tokens_per_batch
+
+    def score(
+        self,
+        items: Sequence[tuple[Messages, str]],
+        scorers: Sequence[LearnabilityScorer],
+        on_progress: Progress | None = None,
+    ) -> list[list[Measured | Failure]]:
+        """Measure (prompt's messages, answer) items: a list for each item, with one result for each scorer.
+
+        An item that cannot be scored gives Failures and leaves the others alone. `on_progress(done, total)` is called
+        after each batch.
+        """
+        limits = [scorer.answer_tokens for scorer in scorers]
+        longest = None if None in limits else max(cast("list[int]", limits), default=None)
+        results: list[list[Measured | Failure]] = [[] for _ in items]
+        encoded: dict[int, Encoded] = {}
+        for index, (messages, answer) in enumerate(items):
+            prepared = self._prepare(messages, answer, longest)
+            if isinstance(prepared, Failure):
+                results[index] = [prepared] * len(scorers)
+            else:
+                encoded[index] = prepared
+        done = len(items) - len(encoded)
+        for batch in self._batches(encoded):
+            found = self._read([encoded[index] for index in batch], scorers)
+            for index, scores in zip(batch, found, strict=True):
+                results[index] = [_measure(scorer, scores) for scorer in scorers]
+            done += len(batch)
+            if on_progress:
+                on_progress(done, len(items))
+        return results
+
+    def _prepare(self, messages: Messages, answer: str, answer_tokens: int | None) -> Encoded | Failure:
+        if not answer.strip():
+            return Failure("empty_answer", "The answer is empty, so there is no token to score.")
+        tokenizer = self.student.tokenizer
+        try:
+            return with_answer(tokenizer, messages, answer, max_length=self.max_length, answer_tokens=answer_tokens)
+        except ChatError as exc:
+            return Failure(exc.code, str(exc))
+        except Exception as exc:  # text from outside in a tokenizer from outside: broken surrogates, missing keys
+            return Failure("unreadable", f"The tokenizer cannot read this prompt and answer: {_reason(exc)}.")
+
+    def _batches(self, encoded: dict[int, Encoded]) -> Iterator[list[int]]:
+        """Answers to one prompt side by side, where reading it once saves enough; the others by length."""
+        by_prompt: dict[tuple[int, ...], list[int]] = {}
+        for index, item in encoded.items():
+            by_prompt.setdefault(tuple(item.ids[: len(item.ids) - sum(item.mask)]), []).append(index)
+        alone: list[int] = []
+        for prompt, indices in by_prompt.items():
+            if (len(indices) - 1) * len(prompt) < SAVED_AT_LEAST:
+                alone += indices
+            else:
+                yield from self._by_length(encoded, indices)
+        yield from self._by_length(encoded, alone)
+
+    def _by_length(self, encoded: dict[int, Encoded], indices: list[int]) -> Iterator[list[int]]:
+        """Longest first: what does not fit into memory shows at once, and rows of a batch need little padding."""
+        batch: list[int] = []
+        for index in sorted(indices, key=lambda index: len(encoded[index].ids), reverse=True):
+            longest = len(encoded[batch[0] if batch else index].ids)
+            if batch and (len(batch) + 1) * longest > self.tokens_per_batch:
+                yield batch
+                batch = []
+            batch.append(index)
+        if batch:
+            yield batch
+
+    def _read(self, batch: list[Encoded], scorers: Sequence[LearnabilityScorer]) -> list[TokenScores | Failure]:
+        try:
+            return list(self._token_scores(batch, scorers))
+        except ModelError:
+            raise
+        except Exception as exc:  # memory above all; the row that is to blame is found by scoring each alone
+            if len(batch) > 1:
+                return [result for item in batch for result in self._read([item], scorers)]
+            return [Failure("scoring_failed", f"The student's forward pass failed: {_reason(exc)}.")]
+
+    def _token_scores(self, batch: list[Encoded], scorers: Sequence[LearnabilityScorer]) -> Iterator[TokenScores]:
+        student = self.student
+        activations = any(isinstance(scorer, Scas) for scorer in scorers)
+        rows = [row_of(item) for item in batch]
+        said = student.read(
+            # The prompt's own loss is scas's second term.
+            [row._replace(start=1) for row in rows] if activations else rows,
+            ranks=any(isinstance(scorer, RankSurprisal) for scorer in scorers),
+            activations=activations,
+        )
+        alone = self._alone(batch) if any(isinstance(scorer, Ifd) for scorer in scorers) else [None] * len(batch)
+        for row, one, unprompted in zip(rows, said, alone, strict=True):
+            tokens = len(row.ids) - row.start
+            scores = TokenScores(one.logprobs[-tokens:], None if one.ranks is None else one.ranks[-tokens:], unprompted)
+            if one.directions is None:
+                yield scores
+                continue
+            special = student.special(row.ids)
+            question = ~special
+            question[row.start :] = False
+            asked = -one.logprobs[question[1:]]
+            yield scores._replace(
+                question_nll=float(asked.mean()) if len(asked) else 0.0,
+                question_direction=one.directions[question].mean(dim=0) if question.any() else None,
+                answer_directions=torch.where(special[:, None], 0.0, one.directions)[row.start :],
+            )
+
+    def _alone(self, batch: list[Encoded]) -> list[torch.Tensor]:
+        """log p(y_t | y_<t) of each answer without its prompt; NaN for a first token that nothing precedes."""
+        answers = [answer_alone(self.student.tokenizer, item) for item in batch]
+        rows = [Row(ids, max(1, begin)) for ids, begin in answers]
+        # A single token that nothing precedes has nothing to be read.
+        readable = [row for row in rows if len(row.ids) > row.start]
+        said = iter(self.student.read(readable) if readable else [])
+        found = []
+        for row, (ids, begin) in zip(rows, answers, strict=True):
+            logprobs = torch.full((len(ids) - begin,), math.nan, device=self.student.device)
+            if len(row.ids) > row.start:
+                logprobs[row.start - begin :] = next(said).logprobs
+            found.append(logprobs)
+        return found
+
+
+def _measure(scorer: LearnabilityScorer, scores: TokenScores | Failure) -> Measured | Failure:
+    if isinstance(scores, Failure):
+        return scores
+    scores = measures.first(scores, scorer.answer_tokens)
+    match scorer:
+        case Scas():
+            result = measures.scas(scores, scorer.question_weight)
+        case RankSurprisal():
+            result = measures.rank_surprisal(scores)
+        case Ifd():
+            result = measures.ifd(scores)
+        case _:
+            result = measures.loglik(scores)
+    if not math.isfinite(result.value):
+        reason = "The answer's single token cannot be read without its prompt" if isinstance(scorer, Ifd) else None
+        return Failure("not_finite", f"{reason or 'The student gives no finite value here; use a wider dtype'}.")
+    return result
+
+
+def _reason(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {' '.join(str(exc).split())}"[:500].rstrip(".")

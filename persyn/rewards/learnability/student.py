@@ -1,0 +1,254 @@
+"""A student, loaded to say what it thinks of prompts and answers, token by token.
+
+The cost is the forward pass, so it runs over as few tokens as it can: what several answers' prompts have in common is
+read once, and its keys and values serve all of them. Little else is computed: the vocabulary's logits are made for the
+tokens that somebody asks about and a few rows at a time: 6,000 rows of a 49k vocabulary take more than a gigabyte.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from persyn.chat import Encoded
+from persyn.errors import ModelError
+from persyn.rewards.learnability.measures import rank_of, unit
+
+ROWS = 256  # of logits at a time
+SHARED_AT_LEAST = 16  # tokens: reading a shorter beginning again costs less than a pass of its own
+
+
+class Row(NamedTuple):
+    """One sequence of a pass: of its tokens from `start` on something is asked."""
+
+    ids: list[int]
+    start: int  # at least 1: the first token has no prediction
+
+
+class Said(NamedTuple):
+    """About the m tokens from `start` on, and the activations of all n."""
+
+    logprobs: Tensor  # (m,)
+    ranks: Tensor | None  # (m,)
+    directions: Tensor | None  # (n, H), of length 1
+
+
+# Of one row's places or of all rows' in order: log p of the token that came, and its rank where that was asked.
+_Places = tuple[Tensor, Tensor | None]
+
+
+class Student:
+    """A causal language model and its tokenizer."""
+
+    def __init__(
+        self, model_path: str, *, revision: str | None = None, device: str = "auto", dtype: str = "auto"
+    ) -> None:
+        """Load from a local folder or a Hugging Face name. Raises ModelError.
+
+        `device` auto: the GPU if there is one. `dtype` auto: float32 on the CPU, where bfloat16 is slower and coarser,
+        the model's own elsewhere.
+        """
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        kind = "float32" if dtype == "auto" and self.device.type == "cpu" else dtype
+        try:
+            self.tokenizer = AutoTokenizer.from_pretrained(model_path, revision=revision)
+            model = AutoModelForCausalLM.from_pretrained(model_path, revision=revision, dtype=kind)
+            self.model = model.to(self.device).eval()
+        except (OSError, ValueError, RuntimeError, ImportError, KeyError) as exc:
+            said = " ".join(str(exc).split()).rstrip(".")
+            raise ModelError(f"The student {model_path} cannot be loaded: {said}.") from exc
+        self._plain_head = self._head_gives_the_logits()
+        self._reuses_prefixes = self._plain_head and self._continues_from_a_cache()
+        self._name = model_path
+
+    def read(self, rows: Sequence[Row], *, ranks: bool = False, activations: bool = False) -> list[Said]:
+        """One pass over a batch. Raises ModelError where activations are asked of a model without an up-projection."""
+        with torch.inference_mode(), _Tap(self._up_projection() if activations else None) as tap:
+            shared = _common_start(rows) if self._reuses_prefixes else 0
+            if shared < SHARED_AT_LEAST:
+                shared = 0
+            found = self._from_shared(rows, shared, ranks) if shared else self._from_rows(rows, ranks)
+            directions = tap.directions(rows, shared)
+        return [Said(*said, direction) for said, direction in zip(found, directions, strict=True)]
+
+    def special(self, ids: Sequence[int]) -> Tensor:
+        """(n,): which of the tokens are the tokenizer's own."""
+        return torch.isin(torch.tensor(ids, device=self.device), self._special_ids())
+
+    def _special_ids(self) -> Tensor:
+        return torch.tensor(self.tokenizer.all_special_ids, dtype=torch.long, device=self.device)
+
+    def _from_shared(self, rows: Sequence[Row], shared: int, ranks: bool) -> list[_Places]:
+        """As `_from_rows`, where all rows begin with the same `shared` tokens, which are read and judged once."""
+        begin = rows[0].ids[:shared]
+        read = self.model.base_model(input_ids=torch.tensor([begin], device=self.device), use_cache=True)
+        first = min(shared, *(row.start for row in rows))
+        # The state at t predicts the token at t + 1; the last one of the beginning, what each row goes on with.
+        common = self._judge(self._heads(read.last_hidden_state[0, first - 1 : shared - 1]), begin[first:], ranks)
+        cache = read.past_key_values
+        cache.batch_repeat_interleave(len(rows))
+        starts = [max(row.start - shared, 0) for row in rows]
+        ids, attention, asked = _padded([row.ids[shared:] for row in rows], starts)
+        seen = torch.ones(len(rows), shared, dtype=torch.long)
+        states = self.model.base_model(
+            input_ids=ids.to(self.device),
+            attention_mask=torch.cat([seen, attention], dim=1).to(self.device),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        before = read.last_hidden_state[:, -1:].expand(len(rows), -1, -1)
+        states = torch.cat([before, states[:, :-1]], dim=1)[asked.to(self.device)]
+        targets = [row.ids[shared + start :] for row, start in zip(rows, starts, strict=True)]
+        own = self._judge(self._heads(states), [token for row in targets for token in row], ranks)
+        pieces = _split(own, [len(row) for row in targets])
+        return [_join(_from(common, row.start - first), piece) for row, piece in zip(rows, pieces, strict=True)]
+
+    def _from_rows(self, rows: Sequence[Row], ranks: bool) -> list[_Places]:
+        """What is said of each row's places, each row read from its beginning."""
+        targets = [token for row in rows for token in row.ids[row.start :]]
+        logits = self._padded_logits(rows) if self._plain_head else self._logits_of_each(rows)
+        return _split(self._judge(logits, targets, ranks), [len(row.ids) - row.start for row in rows])
+
+    def _judge(self, logits: Iterator[Tensor], targets: Sequence[int], ranks: bool) -> _Places:
+        """What logits, a few rows at a time, say of the tokens that came."""
+        wanted = torch.tensor(targets, dtype=torch.long, device=self.device)
+        logprobs, placed, start = [wanted.new_empty(0, dtype=torch.float)], [wanted[:0]], 0
+        for chunk in logits:
+            token = wanted[start : start + len(chunk)]
+            logprobs.append(chunk.gather(1, token[:, None])[:, 0].float() - chunk.float().logsumexp(dim=1))
+            if ranks:
+                placed.append(rank_of(chunk, token))
+            start += len(chunk)
+        return torch.cat(logprobs), torch.cat(placed) if ranks else None
+
+    def _padded_logits(self, rows: Sequence[Row]) -> Iterator[Tensor]:
+        """Logits (≤ ROWS, vocabulary) that predict the tokens asked for, in order, from one padded forward pass."""
+        ids, attention, asked = _padded([row.ids for row in rows], [row.start for row in rows])
+        states = self._states(ids.to(self.device), attention.to(self.device))
+        return self._heads(states[:, :-1][asked[:, 1:].to(self.device)])
+
+    def _logits_of_each(self, rows: Sequence[Row]) -> Iterator[Tensor]:
+        """The same from the whole model, one answer at a time: its logits for a batch would be too large."""
+        for row in rows:
+            ids = torch.tensor([row.ids], device=self.device)
+            logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=len(row.ids) - row.start + 1).logits
+            yield from logits[0, :-1].split(ROWS)
+
+    def _states(self, ids: Tensor, attention: Tensor | None = None) -> Tensor:
+        output = self.model.base_model(input_ids=ids, attention_mask=attention, use_cache=False)
+        return cast(Tensor, output.last_hidden_state)
+
+    def _heads(self, states: Tensor) -> Iterator[Tensor]:
+        return (self._head(part) for part in states.split(ROWS) if len(part))
+
+    def _head(self, states: Tensor) -> Tensor:
+        return cast(Tensor, self.model.get_output_embeddings()(states))
+
+    def _head_gives_the_logits(self) -> bool:
+        """Whether head(base model) is the whole model: some scale or cap their logits afterwards (Gemma 2, Cohere)."""
+        probe = torch.arange(1, 9, device=self.device)[None] % self.model.config.get_text_config().vocab_size
+        with torch.inference_mode():
+            whole = self.model(input_ids=probe, use_cache=False).logits
+            return bool(torch.allclose(self._head(self._states(probe)), whole, rtol=1e-3, atol=1e-4))
+
+    def _continues_from_a_cache(self) -> bool:
+        """Whether a prefix read once gives what reading it again would, shown on two short answers of unequal length.
+
+        Recurrent memories, and caches that cannot be repeated, fail here, each in its own way. Such a model reads every
+        answer with its prompt, which is slower and never wrong.
+        """
+        vocabulary = self.model.config.get_text_config().vocab_size
+        prefix = [7 * place % vocabulary for place in range(4, 10)]
+        rows = [
+            Row(prefix + [token % vocabulary for token in answer], len(prefix)) for answer in ([11, 23], [31, 5, 17])
+        ]
+        try:
+            with torch.inference_mode():
+                ways = (self._from_shared(rows, len(prefix), ranks=False), self._from_rows(rows, ranks=False))
+                shared, whole = (torch.cat([logprobs for logprobs, _ in way]) for way in ways)
+                return bool(torch.allclose(shared, whole, rtol=1e-3, atol=1e-3))
+        except (AttributeError, NotImplementedError, TypeError, ValueError, RuntimeError, IndexError):
+            return False
+
+    def _up_projection(self) -> Any:
+        found = [module for name, module in self.model.named_modules() if name.endswith(".mlp.up_proj")]
+        if not found:
+            raise ModelError(
+                f"The student {self._name} has no mlp.up_proj layer, whose activations the measure scas compares."
+                " Use another learnability scorer for it."
+            )
+        return found[-1]
+
+
+def _common_start(rows: Sequence[Row]) -> int:
+    """How many tokens all rows begin with, leaving each one more; 0 for a single row, which shares with nobody."""
+    if len(rows) < 2:
+        return 0
+    first = rows[0].ids
+    shared = min(len(row.ids) for row in rows) - 1
+    for row in rows[1:]:
+        shared = next((place for place in range(shared) if row.ids[place] != first[place]), shared)
+    return shared
+
+
+def _split(places: _Places, counts: list[int]) -> list[_Places]:
+    logprobs, ranks = places
+    return list(
+        zip(logprobs.split(counts), [None] * len(counts) if ranks is None else ranks.split(counts), strict=True)
+    )
+
+
+def _from(places: _Places, start: int) -> _Places:
+    """From the place `start` on, which may lie behind the end."""
+    return places[0][start:], None if places[1] is None else places[1][start:]
+
+
+def _join(one: _Places, other: _Places) -> _Places:
+    ranks = None if one[1] is None or other[1] is None else torch.cat([one[1], other[1]])
+    return torch.cat([one[0], other[0]]), ranks
+
+
+def _padded(ids: Sequence[list[int]], starts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """(rows, longest) ids, attention and what is asked about. Causal attention never looks at padding on the right."""
+    shape = (len(ids), max(len(row) for row in ids))
+    padded = torch.zeros(shape, dtype=torch.long)
+    attention, asked = torch.zeros_like(padded), torch.zeros(shape, dtype=torch.bool)
+    for number, (row, start) in enumerate(zip(ids, starts, strict=True)):
+        padded[number, : len(row)] = torch.tensor(row)
+        attention[number, : len(row)] = 1
+        asked[number, start : len(row)] = True
+    return padded, attention, asked
+
+
+class _Tap:
+    """Takes down what a layer puts out while the block runs; nothing where there is no layer."""
+
+    def __init__(self, layer: Any | None) -> None:
+        self._layer, self._taken = layer, list[Tensor]()
+
+    def __enter__(self) -> "_Tap":
+        if self._layer is not None:
+            self._handle = self._layer.register_forward_hook(
+                lambda _module, _inputs, output: self._taken.append(output)
+            )
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._layer is not None:
+            self._handle.remove()
+
+    def directions(self, rows: Sequence[Row], shared: int) -> Sequence[Tensor | None]:
+        """Each row's activations, from one padded pass, from one a row, or from one of what they share and a second."""
+        if self._layer is None:
+            return [None] * len(rows)
+        every = [activations for taken in self._taken for activations in taken]
+        begin = unit(every.pop(0)) if shared else None
+        own = [unit(activations[: len(row.ids) - shared]) for activations, row in zip(every, rows, strict=True)]
+        return own if begin is None else [torch.cat([begin, rest]) for rest in own]
+
+
+def row_of(encoded: Encoded) -> Row:
+    """What is asked about is the answer: the tokens that the mask marks, at the end."""
+    return Row(encoded.ids, len(encoded.ids) - sum(encoded.mask))

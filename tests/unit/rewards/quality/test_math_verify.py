@@ -1,0 +1,82 @@
+"""`rewards.quality` through its real child process."""
+
+import threading
+
+import pytest
+
+from persyn.rewards.quality.math_verify import Verdict, math_verify_score
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("The answer is 72.", "72"),
+        ("So 48 + 24 = 72.", "72."),
+        ("#### 72", "72"),
+        ("**72**", "72"),
+        ("so \\boxed{72}", "72"),
+        ("It costs $1,234.00.", "1234"),
+        ("It costs $1,234.00", "$1,234.00"),
+        ("He starts with $5 and ends with $18.", "18"),  # no formula between the two dollar signs
+        ("Therefore $x = 18$", "18"),
+        ("It is 1/2", "0.5"),
+        ("We get $\\frac{1}{2}$", "\\frac{1}{2}"),
+        ("\\boxed{x^2+1}", "1+x^2"),
+        ("\\boxed{x^2+1}", "$1+x^2$"),
+        ("-3", "-3"),
+        ("blue", "blue"),
+    ],
+)
+def test_a_right_answer_scores_one(answer: str, reference: str) -> None:
+    assert math_verify_score(answer, reference).value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference"),
+    [
+        ("The answer is 71.", "72"),
+        ("72 at first, but 80 in the end: the answer is 80", "72"),
+        ("He starts with $18 and ends with $5.", "18"),
+        ("I do not know.", "72"),
+        ("", "72"),
+        ("", ""),
+        ("\\boxed{x^2-1}", "1+x^2"),
+        ("red", "blue"),
+    ],
+)
+def test_a_wrong_answer_scores_zero(answer: str, reference: str) -> None:
+    assert math_verify_score(answer, reference).value == 0.0
+
+
+def test_only_the_tail_of_a_huge_answer_is_read() -> None:
+    assert math_verify_score("7" * 1_000_000 + " so the answer is 72", "72").value == 1.0
+    assert math_verify_score("72" + " and so on" * 100_000, "72").value == 0.0
+
+
+@pytest.mark.parametrize("hostile", ["(" * 4000, "\\frac{" * 600, "\ud800 \x00", "$$" * 900, "\\boxed{", "9" * 3999])
+def test_text_that_cannot_be_read_is_a_wrong_answer(hostile: str) -> None:
+    assert math_verify_score(hostile, "72").value == 0.0
+
+
+def test_an_answer_that_would_compute_forever_is_wrong_and_harms_no_other() -> None:
+    assert math_verify_score("\\boxed{9^{9^{9^{9^9}}}}", "72") == Verdict(0.0, {"method": "killed"})
+    assert math_verify_score("72", "72").value == 1.0
+
+
+def test_threads_may_ask_at_the_same_time() -> None:
+    values: dict[int, float] = {}
+
+    def ask(number: int) -> None:
+        values[number] = math_verify_score(f"The answer is {number}.", str(number - number % 2)).value
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert values == {number: float(number % 2 == 0) for number in range(8)}
+
+
+def test_the_detail_tells_what_was_compared() -> None:
+    detail = math_verify_score("The answer is 71.", "$72").detail
+    assert (detail["method"], detail["answer"], detail["reference"]) == ("math_verify", "71", "72")

@@ -1,0 +1,59 @@
+"""What this worker says of itself in the `worker` table, and the request to leave that it reads there.
+
+Leaving has two speeds. Asked to drain, it claims nothing more, finishes what it holds, and ends by itself; when its
+grace is over, or on SIGTERM, it hands back what is unfinished at once.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+from persyn import counters
+from persyn.jobs import workers
+from persyn.jobs.wake_ups import teacher_of
+from workers.worker import Host
+
+log = logging.getLogger(__name__)
+
+SAY_EVERY_S = 5.0
+# Answers are stored in batches: over a shorter time the rate would jump between nothing and much.
+RATE_OVER_S = 30.0
+
+
+class Presence:
+    def __init__(self, host: Host, queues: Sequence[str]) -> None:
+        self._host = host
+        self.queues = list(queues)
+        self.queue: str | None = None  # what it drains now
+        self._totals: list[tuple[float, float]] = []
+
+    def begin(self) -> None:
+        with self._host.engine.begin() as conn:
+            workers.started(conn, self._host.worker, host=self._host.name, pid=os.getpid(), queues=self.queues)
+
+    def say(self) -> None:
+        """Describe the worker, and begin to leave where an operator asked for it."""
+        queue = self.queue
+        teacher = None if queue is None else teacher_of(queue)
+        doing = workers.Doing(self.queues, queue, teacher, self._rate() if queue is not None else None)
+        with self._host.engine.begin() as conn:
+            leave, at_once = workers.seen(conn, self._host.worker, doing)
+        if leave and not self._host.draining.is_set():
+            log.info("action=drain_worker an operator asked for it; what is in flight is finished")
+            self._host.draining.set()
+        if self._host.draining.is_set() and (at_once or self.queue is None):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def end(self) -> None:
+        with self._host.engine.begin() as conn:
+            workers.stopped(conn, self._host.worker)
+
+    def _rate(self) -> float | None:
+        """Tokens a second of late; None until there is a first second to speak of."""
+        now = time.monotonic()
+        self._totals = [(at, total) for at, total in self._totals if now - at <= RATE_OVER_S]
+        self._totals.append((now, counters.completion_tokens()))
+        (first_at, first), (last_at, last) = self._totals[0], self._totals[-1]
+        return (last - first) / (last_at - first_at) if last_at - first_at >= 1.0 else None
