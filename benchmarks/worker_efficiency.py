@@ -25,15 +25,15 @@ from typing import Any
 from sqlalchemy import text
 
 from benchmarks import routed_run, tiny_model
-from persyn import runs
+from persyn import runs, versions
 from persyn.config import Teacher, parse_run
 from persyn.imports.prompts import import_prompts
-from persyn.inference.clients.chat_completions import Answer, TeacherClient
+from persyn.inference.clients.chat_completions import Completion, TeacherClient
 from persyn.jobs import wake_ups
 from persyn.stages import generate, pipeline
 from persyn.states import Stage
 from workers.generate import IN_FLIGHT, drain_teacher
-from workers.worker import Host, Target
+from workers.worker import Target, Worker
 
 STUB_ARGS = ["--latency-s", "0.05", "--answer-tokens", "60", "--answer-sigma", "0.8", "--token-s", "0.01"]
 
@@ -44,22 +44,22 @@ def main() -> None:
     with routed_run.site() as site, tempfile.TemporaryDirectory() as folder:
         if options.model == "tiny":
             options.model = tiny_model.build(Path(folder, "tiny"))
-        host = Host(site.engine, Path(folder))
+        worker = Worker(site.engine, Path(folder))
         try:
             teacher = _teacher(options)
-            target = host.serve(runs.TeacherVersion(0, teacher))
-            seeds = _import(host, options.prompts, folder)
+            target = worker.target(versions.TeacherVersion(0, teacher))
+            seeds = _import(worker, options.prompts, folder)
             asyncio.run(_directly(target, teacher, seeds[:IN_FLIGHT], batch=None))  # warm, and not counted
             for number in range(options.repeat):
                 rates["bare"].append(asyncio.run(_directly(target, teacher, seeds, batch=None)))
-                rates["queue"].append(_through_the_queue(host, teacher, options.prompts, number))
+                rates["queue"].append(_through_the_queue(worker, teacher, options.prompts, number))
                 rates["static"].append(asyncio.run(_directly(target, teacher, seeds, batch=IN_FLIGHT)))
                 print(
                     f"  round {number + 1}: " + ", ".join(f"{name} {r[-1]:,.0f} tokens/s" for name, r in rates.items()),
                     flush=True,
                 )
         finally:
-            host.close()
+            worker.close()
     medians = {name: statistics.median(found) for name, found in rates.items()}
     # The ratio of each round, for the machine's load changes from round to round.
     ratios = {
@@ -104,7 +104,7 @@ async def _directly(target: Target, teacher: Teacher, seeds: list[int], *, batch
     client = TeacherClient(target.base_url, target.model)
     places = asyncio.Semaphore(IN_FLIGHT)
 
-    async def ask(text: str, seed: int) -> Answer:
+    async def ask(text: str, seed: int) -> Completion:
         async with places:
             return await client.generate([{"role": "user", "content": text}], teacher.sampling, seed)
 
@@ -118,38 +118,38 @@ async def _directly(target: Target, teacher: Teacher, seeds: list[int], *, batch
     return sum(answer.completion_tokens for answer in answers) / took
 
 
-def _import(host: Host, count: int, folder: str) -> list[int]:
+def _import(worker: Worker, count: int, folder: str) -> list[int]:
     """The prompts as a set of the database; returns the seed that the queue will ask each with."""
     source = Path(folder, "prompts.jsonl")
     lines = [{"id": str(n), "prompt": text, "reference_answer": "1"} for n, text in enumerate(_prompts(count))]
     source.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    import_prompts(host.engine, "prompts", [str(source)])
-    with host.engine.connect() as conn:
+    import_prompts(worker.engine, "prompts", [str(source)])
+    with worker.engine.connect() as conn:
         hashes = conn.execute(text("SELECT sha256 FROM prompt ORDER BY position")).scalars()
         return [generate.seed(sha256) for sha256 in hashes]
 
 
-def _through_the_queue(host: Host, teacher: Teacher, count: int, number: int) -> float:
+def _through_the_queue(worker: Worker, teacher: Teacher, count: int, number: int) -> float:
     # Another version of the teacher each time, or the answers of the round before would be reused.
     first = teacher.model_dump(mode="json") | {"params_b": number + 1}
     given = {
         "name": f"round{number}", "prompts": "prompts", "student": {"name": "s", "model": "m"},
         "teachers": [first, first | {"name": "never-asked"}], "calibration": {"size": count},
     }  # fmt: skip
-    with host.engine.begin() as conn:
+    with worker.engine.begin() as conn:
         run_id = runs.create(conn, parse_run(given, source="the benchmark"))
         runs.aim(conn, run_id, Stage.CALIBRATE)
-    pipeline.advance(host.engine, run_id)
-    routed_run.vacuum(host.engine)
-    before = _stored_tokens(host)
+    pipeline.advance(worker.engine, run_id)
+    routed_run.vacuum(worker.engine)
+    before = _stored_tokens(worker)
     began = time.perf_counter()
-    drain_teacher(host, wake_ups.teacher_queue(teacher.name))
+    drain_teacher(worker, wake_ups.teacher_queue(teacher.name))
     took = time.perf_counter() - began
-    return (_stored_tokens(host) - before) / took
+    return (_stored_tokens(worker) - before) / took
 
 
-def _stored_tokens(host: Host) -> int:
-    with host.engine.connect() as conn:
+def _stored_tokens(worker: Worker) -> int:
+    with worker.engine.connect() as conn:
         found = conn.exec_driver_sql("SELECT coalesce(sum(completion_tokens), 0) FROM generation").scalar_one()
     return int(found)
 

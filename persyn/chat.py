@@ -1,7 +1,7 @@
-"""Turns messages into what a model reads, in the one place that learnability and fine-tuning share.
+"""Renders messages as the text and the tokens that a model reads.
 
-Both must count the same tokens as the answer's, so both call `with_answer`. The text of a prompt or an answer is data:
-it may not forge the tokens that open and close a turn, so where it spells one it is tokenised as ordinary text.
+Whoever counts an answer's tokens calls `with_answer`, so that all count the same ones. A prompt or an answer is data:
+it may not forge the tokens that open and close a turn, so a text that spells one is tokenised as ordinary text.
 No tokenizer library is imported here: the caller passes a tokenizer in.
 """
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
-from persyn.errors import PersynError
+from persyn.errors import ChatError
 
 Messages = Sequence[Mapping[str, str]]
 
@@ -26,26 +26,15 @@ class Tokenizer(Protocol):
     def encode(self, text: str, *, add_special_tokens: bool, split_special_tokens: bool = False) -> list[int]: ...
 
 
-class ChatError(PersynError):
-    """One prompt and answer cannot be rendered; `code` is the short stable word to record beside the message.
-
-    Codes: `context_too_long`, `template_refused`.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 class Encoded(NamedTuple):
-    """Token ids, and for each whether it belongs to the answer (the tokens that a loss or a mean is taken over)."""
+    """Token ids, and for each whether it belongs to the answer, over whose tokens a loss or a mean is taken."""
 
     ids: list[int]
     mask: list[bool]
 
 
 def conversation(messages: Messages, *, system_prompt: str | None, examples: Messages) -> list[dict[str, str]]:
-    """What a teacher is sent: its system prompt, its worked examples, then the prompt's own messages.
+    """The messages for a teacher: its system prompt, its worked examples, then the prompt's own messages.
 
     Chat templates know one system message, at the front. So where the prompt opens with one of its own, that text is
     joined after the teacher's with a blank line: the teacher's says how to answer, the prompt's says what is asked.
@@ -60,16 +49,15 @@ def conversation(messages: Messages, *, system_prompt: str | None, examples: Mes
 
 def with_answer(
     tokenizer: Tokenizer, messages: Messages, answer: str, *, max_length: int | None = None,
-    answer_tokens: int | None = None, include_end: bool = False,
+    answer_tokens: int | None = None,
 ) -> Encoded:  # fmt: skip
     """The prompt as the student's template renders it before its own turn, then the answer.
 
-    The mask is true on the answer's tokens. `include_end` adds the token that ends the turn and counts it as the
-    answer's: a student must learn to stop, so fine-tuning wants it; learnability does not, as the paper's mean is
-    over the answer y, and how a student scores its own stop sign says nothing about the answer.
+    The mask is true on the answer's tokens. The token that ends the turn is not among them: the paper's mean is over
+    the answer y, and how a student scores its own stop sign says nothing about the answer.
 
-    `max_length` cuts the answer's tail (and then the end, which was not reached) and never the prompt; `answer_tokens`
-    keeps the answer's first tokens only, whatever the prompt's length.
+    `max_length` cuts the answer's tail and never the prompt; `answer_tokens` keeps the answer's first tokens only,
+    whatever the prompt's length.
     Raises ChatError: `context_too_long` where the prompt leaves no room, `template_refused` where the template fails.
     """
     prompt = prompt_ids(tokenizer, messages, generation_prompt=True)
@@ -80,8 +68,6 @@ def with_answer(
             " Raise student.max_length or drop the prompt.",
         )
     target = _encode_text(tokenizer, answer)
-    if include_end:
-        target += _end_of_turn(tokenizer, messages)
     if max_length is not None:
         target = target[: max_length - len(prompt)]
     target = target[:answer_tokens]
@@ -155,15 +141,3 @@ def _spells_special(tokenizer: Tokenizer, text: str) -> bool:
 def _begin(tokenizer: Tokenizer) -> list[int]:
     bos = tokenizer.bos_token_id
     return [bos] if bos is not None and tokenizer.encode("", add_special_tokens=True)[:1] == [bos] else []
-
-
-def _end_of_turn(tokenizer: Tokenizer, messages: Messages) -> list[int]:
-    """The special token that the template writes after an answer; the end of sequence where it writes none."""
-    if tokenizer.chat_template:
-        mark = uuid4().hex
-        text = _render(tokenizer, [*messages, {"role": "assistant", "content": mark}], generation_prompt=False)
-        tail = text.rpartition(mark)[2].lstrip()
-        first = _encode_template(tokenizer, tail)[:1]
-        if first and first != _encode_text(tokenizer, tail)[:1]:
-            return first
-    return [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]

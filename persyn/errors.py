@@ -1,14 +1,24 @@
 """The one tree of errors that PerSyn raises on purpose.
 
-A `PersynError` is a sentence for the person at the keyboard: what happened, where, and what to do.
-The entry points print it without a traceback and exit with `exit_code`. Anything else is a bug and keeps its traceback.
+    PersynError
+    ├── ConfigError, NotFound, InputError      the user's input: exit status 2
+    ├── ServiceError, SchemaError              Postgres, the broker, the schema
+    ├── MissingExtra, ModelError, ServerError  what a model needs here
+    ├── LeaseLost                              the work is somebody else's now
+    ├── EndpointPaused                         an endpoint is not to be asked for a while
+    └── JobFailed                              one job gives no result
+        ├── RequestFailed                      because a request to an endpoint failed
+        └── ChatError                          because its messages cannot be rendered
+
+A `PersynError` is a sentence for the person at the keyboard: it says what happened, where, and what to do. The entry
+points print it without a traceback and exit with `exit_code`. Anything else is a bug and keeps its traceback.
 """
 
 from typing import ClassVar
 
 
 class PersynError(Exception):
-    """Something PerSyn knows how to explain."""
+    """An error that PerSyn knows how to explain."""
 
     exit_code: ClassVar[int] = 1
 
@@ -52,18 +62,40 @@ class ServerError(PersynError):
 
 
 class LeaseLost(PersynError):
-    """The lease was revoked or ran out; whatever was computed under it must be dropped."""
+    """The lease was revoked or ran out; everything computed under it must be dropped."""
 
 
-class GenerationFailed(PersynError):
-    """One request to a teacher failed.
+class EndpointPaused(PersynError):
+    """An endpoint is not to be asked for `seconds`. Claimed jobs go back without an attempt spent.
 
-    `code` is a short stable word that ends up in `job.error_code`; `permanent` tells whether a retry is pointless.
-    `retry_after` is the server's own wish in seconds, where it gave one.
+    `spends`: the failure that led to this may be the prompt's own fault, so its job loses an attempt all the same.
     """
 
-    def __init__(self, code: str, message: str, *, permanent: bool, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, seconds: float, *, spends: bool = False) -> None:
+        super().__init__(message)
+        self.seconds, self.spends = seconds, spends
+
+
+class JobFailed(PersynError):
+    """One job gives no result.
+
+    `code` is a short stable word for `job.error_code`. `permanent`: a retry is pointless. `retry_after_s`: the wait
+    that a server asked for, in seconds.
+    """
+
+    def __init__(self, code: str, message: str, *, permanent: bool, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.permanent = permanent
-        self.retry_after = retry_after
+        self.retry_after_s = retry_after_s
+
+
+class RequestFailed(JobFailed):
+    """One request to an endpoint or a model server failed."""
+
+
+class ChatError(JobFailed):
+    """One prompt and answer cannot be rendered. Codes: `context_too_long`, `template_refused`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(code, message, permanent=True)

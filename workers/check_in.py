@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from persyn import counters
 from persyn.jobs import workers
 from persyn.jobs.wake_ups import teacher_of
-from workers.worker import Host
+from workers.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -22,33 +22,33 @@ SAY_EVERY_S = 5.0
 RATE_OVER_S = 30.0
 
 
-class Presence:
-    def __init__(self, host: Host, queues: Sequence[str]) -> None:
-        self._host = host
+class CheckIn:
+    def __init__(self, worker: Worker, queues: Sequence[str]) -> None:
+        self._worker = worker
         self.queues = list(queues)
         self.queue: str | None = None  # what it drains now
         self._totals: list[tuple[float, float]] = []
 
     def begin(self) -> None:
-        with self._host.engine.begin() as conn:
-            workers.started(conn, self._host.worker, host=self._host.name, pid=os.getpid(), queues=self.queues)
+        with self._worker.engine.begin() as conn:
+            workers.started(conn, self._worker.name, host=self._worker.host, pid=os.getpid(), queues=self.queues)
 
     def say(self) -> None:
         """Describe the worker, and begin to leave where an operator asked for it."""
         queue = self.queue
         teacher = None if queue is None else teacher_of(queue)
-        doing = workers.Doing(self.queues, queue, teacher, self._rate() if queue is not None else None)
-        with self._host.engine.begin() as conn:
-            leave, at_once = workers.seen(conn, self._host.worker, doing)
-        if leave and not self._host.draining.is_set():
+        status = workers.WorkerStatus(self.queues, queue, teacher, self._rate() if queue is not None else None)
+        with self._worker.engine.begin() as conn:
+            leave, at_once = workers.seen(conn, self._worker.name, status)
+        if leave and not self._worker.draining.is_set():
             log.info("action=drain_worker an operator asked for it; what is in flight is finished")
-            self._host.draining.set()
-        if self._host.draining.is_set() and (at_once or self.queue is None):
+            self._worker.draining.set()
+        if self._worker.draining.is_set() and (at_once or self.queue is None):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def end(self) -> None:
-        with self._host.engine.begin() as conn:
-            workers.stopped(conn, self._host.worker)
+        with self._worker.engine.begin() as conn:
+            workers.stopped(conn, self._worker.name)
 
     def _rate(self) -> float | None:
         """Tokens a second of late; None until there is a first second to speak of."""

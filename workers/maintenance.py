@@ -14,13 +14,13 @@ from celery.worker.consumer import Consumer
 from kombu.exceptions import OperationalError
 from redis import exceptions as redis
 
-from persyn import counters, jobs, runs
+from persyn import counters, jobs, runs, versions
 from persyn.db import session
 from persyn.errors import PersynError
 from persyn.jobs import wake_ups
 from persyn.stages import pipeline
-from workers.check_in import SAY_EVERY_S, Presence
-from workers.worker import Host
+from workers.check_in import SAY_EVERY_S, CheckIn
+from workers.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -29,21 +29,21 @@ RECONCILE_S = 15.0
 BROKER_AWAY = (OperationalError, redis.ConnectionError, redis.TimeoutError)
 
 
-def reconcile(host: Host, app: Celery) -> None:
+def reconcile(worker: Worker, app: Celery) -> None:
     """One round. What the tables say is all that counts, so a round that fails is made up for by the next."""
-    with host.engine.begin() as conn:
+    with worker.engine.begin() as conn:
         released = jobs.reap(conn)
-    with host.engine.begin() as conn:
+    with worker.engine.begin() as conn:
         jobs.fold_counts(conn)
     if released:
         log.warning("action=reap jobs=%d", released)
-    with host.engine.connect() as conn:
+    with worker.engine.connect() as conn:
         open_runs = runs.open_run_ids(conn)
     for run_id in open_runs:
-        progress = pipeline.advance(host.engine, run_id)
+        progress = pipeline.advance(worker.engine, run_id)
         if progress.new_jobs:
             log.info("action=advance run=%s new_jobs=%d", run_id, progress.new_jobs)
-    with host.engine.connect() as conn:
+    with worker.engine.connect() as conn:
         due = jobs.waiting(conn)
     for name, count in due.items():
         counters.WAKE_UPS.labels(name).inc(wake_ups.wake(app, name, count))
@@ -52,9 +52,9 @@ def reconcile(host: Host, app: Celery) -> None:
 class Maintenance(threading.Thread):
     """Reconciles until told to stop, and whenever somebody asks for it at once."""
 
-    def __init__(self, host: Host, app: Celery, presence: Presence, *, follow_teachers: bool) -> None:
+    def __init__(self, worker: Worker, app: Celery, check_in: CheckIn, *, follow_teachers: bool) -> None:
         super().__init__(name="maintenance", daemon=True)
-        self._host, self._app, self._presence, self._follow = host, app, presence, follow_teachers
+        self._worker, self._app, self._check_in, self._follow = worker, app, check_in, follow_teachers
         self._asked = threading.Event()
         self._consumer: Consumer | None = None
 
@@ -67,12 +67,12 @@ class Maintenance(threading.Thread):
         self._asked.set()
 
     def run(self) -> None:
-        self._try("begin", self._presence.begin)
+        self._try("begin", self._check_in.begin)
         reconciled_at = -RECONCILE_S
-        while not self._host.stopping.is_set():
+        while not self._worker.stopping.is_set():
             asked = self._asked.is_set()
             self._asked.clear()
-            self._try("say", self._presence.say)
+            self._try("say", self._check_in.say)
             if asked or time.monotonic() - reconciled_at >= RECONCILE_S:
                 self._try("reconcile", self._round)
                 reconciled_at = time.monotonic()
@@ -81,7 +81,7 @@ class Maintenance(threading.Thread):
     def _round(self) -> None:
         if self._follow:
             self._subscribe()
-        reconcile(self._host, self._app)
+        reconcile(self._worker, self._app)
 
     def _try(self, name: str, act: Callable[[], None]) -> None:
         """The night goes on: what fails now is made up for by the next round. What nobody foresaw keeps its traceback.
@@ -99,7 +99,7 @@ class Maintenance(threading.Thread):
             if not session.is_away(exc):
                 log.exception("action=%s", name)
                 return
-            where = self._host.engine.url.render_as_string(hide_password=True)
+            where = self._worker.engine.url.render_as_string(hide_password=True)
             self._away(name, "database", where, session.in_one_line(exc))
         except Exception:
             log.exception("action=%s", name)
@@ -115,8 +115,8 @@ class Maintenance(threading.Thread):
         The consumer is told directly: a remote-control message would be lost where it is not subscribed at this moment.
         """
         assert self._consumer is not None, "maintenance starts when the consumer is ready"
-        with self._host.engine.connect() as conn:
-            names = runs.teacher_names(conn)
+        with self._worker.engine.connect() as conn:
+            names = versions.teacher_names(conn)
         for name in names:  # each round: a queue that it listens to already changes nothing
             self._consumer.call_soon(self._consumer.add_task_queue, wake_ups.teacher_queue(name))
-        self._presence.queues = sorted({*self._presence.queues, *map(wake_ups.teacher_queue, names)})
+        self._check_in.queues = sorted({*self._check_in.queues, *map(wake_ups.teacher_queue, names)})

@@ -127,13 +127,13 @@ def _target(conn: "Connection", teacher: str | None, queue: str | None, run: str
 
 def queue_of(conn: "Connection", teacher: str | None, queue: str | None) -> str | None:
     """The queue that --teacher or --queue names. Raises NotFound for a teacher of no run."""
-    from persyn import runs
+    from persyn import versions
     from persyn.errors import NotFound
     from persyn.jobs.wake_ups import teacher_queue
 
     if teacher is None:
         return queue
-    known = runs.teacher_names(conn)
+    known = versions.teacher_names(conn)
     if teacher not in known:
         raise NotFound(f"There is no teacher {teacher!r}. Known are: {', '.join(known) or 'none yet'}.")
     return teacher_queue(teacher)

@@ -18,6 +18,7 @@ from persyn import counters
 from persyn.errors import LeaseLost
 from persyn.jobs import statements
 from persyn.states import JobEvent, JobState
+from persyn.text import storable
 
 LEASE_TTL_S = 90
 LEASE_DEADLINE_S = 3600
@@ -221,7 +222,7 @@ def fail(conn: Connection, lease_id: int, failures: Sequence[Failure]) -> int:
         "lease_id": lease_id,
         "job_ids": [failure.job_id for failure in failures],
         "codes": [failure.code for failure in failures],
-        "messages": [storable(failure.message) for failure in failures],
+        "messages": [storable(failure.message, DETAIL_LIMIT) for failure in failures],
         "permanent": [failure.permanent for failure in failures],
         # psycopg takes no list that mixes int and float
         "waits": [None if failure.retry_after_s is None else float(failure.retry_after_s) for failure in failures],
@@ -233,13 +234,13 @@ def fail(conn: Connection, lease_id: int, failures: Sequence[Failure]) -> int:
     return sum(row.jobs for row in rows)
 
 
-def lose(conn: Connection, lease_id: int, job_ids: Sequence[int], detail: str) -> int:
+def report_lost(conn: Connection, lease_id: int, job_ids: Sequence[int], detail: str) -> int:
     """Give back jobs whose server died under them; each counts a loss, and one that it died under alone is poison.
 
     Raises LeaseLost.
     """
     hold(conn, lease_id)
-    return _lose(conn, [lease_id], list(job_ids), storable(detail), code="poison", losses=POISON_LOSSES)
+    return _lose(conn, [lease_id], list(job_ids), storable(detail, DETAIL_LIMIT), code="poison", losses=POISON_LOSSES)
 
 
 def close(conn: Connection, lease_id: int, detail: str) -> int:
@@ -249,7 +250,9 @@ def close(conn: Connection, lease_id: int, detail: str) -> int:
     ).first()
     if locked is None:
         return 0
-    released = int(conn.execute(statements.RELEASE, {"lease_id": lease_id, "detail": storable(detail)}).scalar_one())
+    released = int(
+        conn.execute(statements.RELEASE, {"lease_id": lease_id, "detail": storable(detail, DETAIL_LIMIT)}).scalar_one()
+    )
     conn.execute(statements.REVOKE, {"lease_ids": [lease_id], "reason": "released"})
     return released
 
@@ -330,9 +333,3 @@ def revive(conn: Connection, job_ids: Sequence[int]) -> int:
 def _operate(conn: Connection, job_ids: Sequence[int], changes: str, states: str, event: str) -> int:
     statement = text(statements.OPERATE.format(changes=changes))
     return int(conn.execute(statement, {"ids": list(job_ids), "states": states, "event": event}).scalar_one())
-
-
-def storable(message: str) -> str:
-    """An error's text as Postgres takes it: no NUL, no lone surrogate, cut to a length one can read."""
-    clean = message.replace("\x00", "�").encode("utf-8", "replace").decode("utf-8")
-    return clean if len(clean) <= DETAIL_LIMIT else clean[: DETAIL_LIMIT - 1] + "…"

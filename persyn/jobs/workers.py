@@ -24,7 +24,7 @@ class WorkerState(StrEnum):
     GONE = "gone"  # was not seen for a minute: killed, cut off, or its host is down
 
 
-class Doing(NamedTuple):
+class WorkerStatus(NamedTuple):
     """What a worker says of itself."""
 
     queues: Sequence[str]
@@ -101,9 +101,9 @@ def started(conn: Connection, name: str, *, host: str, pid: int, queues: Sequenc
     conn.execute(_STARTED, {"name": name, "host": host, "pid": pid, "queues": list(queues)})
 
 
-def seen(conn: Connection, name: str, doing: Doing) -> tuple[bool, bool]:
+def seen(conn: Connection, name: str, status: WorkerStatus) -> tuple[bool, bool]:
     """Say what the worker does; returns whether it shall leave, and whether its time to do so is over."""
-    values = doing._asdict() | {"name": name, "queues": list(doing.queues)}
+    values = status._asdict() | {"name": name, "queues": list(status.queues)}
     row = conn.execute(_SEEN, values).first()
     return (False, False) if row is None else (row.leave, row.at_once)
 

@@ -6,13 +6,14 @@ in which prompts come: two workers that route the same prompt decide the same. T
 """
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from persyn.errors import ModelError
+from persyn.config import RunConfig
+from persyn.errors import JobFailed, ModelError
 
 Floats = NDArray[np.float64]
 
@@ -119,3 +120,43 @@ def with_margin(coefficients: Floats, index: NDArray[np.intp]) -> Choice:
 def _draw(name: str) -> int:
     """A number below 2^64 that hangs on the name alone."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+
+
+Chooser = Callable[[Sequence[str]], Choice]
+
+
+def chooser(config: RunConfig, quality: Floats, learnability: Floats) -> Chooser:
+    """A function from prompts' keys (P,) to their teachers, for a policy without a router.
+
+    quality, learnability: (C, M) raw, NaN where missing. Raises JobFailed where the policy cannot decide from them.
+    """
+    options = config.policy_options
+    sizes = [teacher.params_b or 0.0 for teacher in config.teachers]
+    if config.policy == "random":
+        return lambda keys: uniform(len(sizes), config.seed, keys)
+    if config.policy == "mix":
+        names = [teacher.name for teacher in config.teachers]
+        strong = names.index(options.strong) if options.strong else strongest(quality, sizes)
+        weak = names.index(options.weak) if options.weak else weakest(quality, sizes)
+        return lambda keys: mix(strong, weak, options.strong_share, config.seed, keys)
+    if config.policy == "car":
+        teacher = _most_compatible(quality, learnability, options.beta)
+    else:
+        among = config.own_family() if config.policy == "family_strong" else None
+        teacher = strongest(quality, sizes, among)
+    return lambda keys: one_for_all(teacher, len(keys))
+
+
+def _most_compatible(quality: Floats, learnability: Floats, beta: float) -> int:
+    try:
+        rewards = compatibility_adjusted(quality, -learnability, beta)
+    except ValueError:
+        message = (
+            "the policy car divides a teacher's mean quality by its loss, and a mean quality here is below 0;"
+            " use a quality scorer that is never negative, or another policy"
+        )
+        raise JobFailed("negative_quality", message, permanent=True) from None
+    if np.isnan(rewards).all():
+        message = "no teacher has both quality and learnability on the calibration set; audit.failures says what failed"
+        raise JobFailed("not_measured", message, permanent=True)
+    return int(np.nanargmax(rewards))

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from persyn.chat import ChatError, Messages, prompt_ids
+from persyn.chat import Messages, prompt_ids
+from persyn.errors import ChatError
 from persyn.router.model import Backbone
 
 JITTER = 0.2  # of a length's logarithm: parts differ from epoch to epoch, and a quarter is padding

@@ -8,11 +8,11 @@ import math
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
-import transformers
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel
 
 from persyn.errors import ModelError
+from persyn.inference.loading import load_network, load_tokenizer
 
 Pooling = Literal["mean", "last", "layers", "middle"]
 _Part = tuple[int, Literal["mean", "last"]]
@@ -94,28 +94,20 @@ def _pooled(states: Tensor, attention: Tensor, how: Literal["mean", "last"]) -> 
     return (states.float() * kept).sum(dim=1) / kept.sum(dim=1)
 
 
-transformers.utils.logging.disable_progress_bar()  # the commands draw bars of their own
-
-
 def load_backbone(path: str, *, revision: str | None = None, dtype: str = "float32") -> Backbone:
     """Load a local folder or a Hugging Face name. Raises ModelError.
 
     dtype: of the backbone's weights; the head's are float32, as its margins are finer than bfloat16.
     """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
-        network = AutoModel.from_pretrained(path, revision=revision, dtype=getattr(torch, dtype))
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as exc:
-        said = " ".join(str(exc).split()).rstrip(".")
-        raise ModelError(f"The router's backbone {path} cannot be loaded: {said}.") from exc
-    return Backbone(network.eval(), tokenizer)
+    owner = "The router's backbone"
+    tokenizer = load_tokenizer(path, revision=revision, owner=owner)
+    network, _ = load_network(
+        "AutoModel", path, revision=revision, owner=owner, device=torch.device("cpu"), dtype=dtype
+    )
+    return Backbone(network, tokenizer)
 
 
 def untrained(backbone: Any, *, pooling: Pooling, n_teachers: int) -> RouterModel:
     """A whole model of a backbone's configuration, for `restore` to give it its weights."""
     network = AutoModel.from_config(backbone, dtype=torch.float32)
     return RouterModel(network, pooling=pooling, n_teachers=n_teachers, frozen=False)
-
-
-def choose_device(wish: str) -> torch.device:
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if wish == "auto" else wish)

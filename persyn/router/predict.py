@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 
 from persyn.chat import Messages
+from persyn.inference.loading import choose_device
 from persyn.router import artifact
 from persyn.router.dataset import tokenise
 from persyn.router.head import Head
 from persyn.router.kernel_features import scaled, standard
-from persyn.router.model import RouterModel, choose_device, load_backbone
+from persyn.router.model import RouterModel, load_backbone
 from persyn.router.neighbours import nearest
 from persyn.router.train import see
 

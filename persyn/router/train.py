@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from persyn import __version__, config
 from persyn.chat import Messages
+from persyn.inference.loading import choose_device
 from persyn.router import artifact, head
 from persyn.router.dataset import batches, tokenise
 from persyn.router.finetune import Epoch, finetune
 from persyn.router.kernel_features import unchanged
 from persyn.router.metrics import evaluate
-from persyn.router.model import Backbone, RouterModel, choose_device, load_backbone
+from persyn.router.model import Backbone, RouterModel, load_backbone
 from persyn.router.preferences import pairs
 from persyn.router.surface_features import surface
 

@@ -1,4 +1,4 @@
-"""Stage 1: the sample of prompts that every teacher answers, split into what trains the router and what tests it."""
+"""Stage 1, calibrating: every teacher answers a sample of prompts, one part to train the router, one to test it."""
 
 from sqlalchemy import Connection, text
 

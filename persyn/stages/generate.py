@@ -1,4 +1,4 @@
-"""Stage 6: the answers. What to ask a teacher for a job, and how its answer is stored under the lease."""
+"""Stage 5, generating: what to ask a teacher for a job, and how its answer is stored under the lease."""
 
 import json
 from collections.abc import Sequence
@@ -35,18 +35,18 @@ ON CONFLICT (prompt_id, teacher_id, sample_index) DO NOTHING
 """)
 
 
-class Request(NamedTuple):
-    """What a teacher is asked. The seed hangs on the prompt alone, so that an answer asked for again is the same."""
+class GenerationRequest(NamedTuple):
+    """What a teacher is asked. The seed depends on the prompt alone, so that an answer asked for again is the same."""
 
     claim: jobs.Claim
     messages: list[dict[str, str]]
     seed: int
 
 
-class Result(NamedTuple):
+class NewGeneration(NamedTuple):
     """A teacher's answer on its way into the table."""
 
-    request: Request
+    request: GenerationRequest
     text: str
     reasoning: str | None
     finish_reason: str
@@ -61,7 +61,8 @@ def enqueue(conn: Connection, run_id: int) -> int:
     return jobs.enqueue(conn, _ROUTED, {"run_id": run_id, "stage": int(Stage.GENERATE)}, all_new=True)
 
 
-def requests(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Request]:
+def requests(conn: Connection, claims: Sequence[jobs.Claim]) -> list[GenerationRequest]:
+    """What to ask for each claim, in their order."""
     rows = conn.execute(
         text("SELECT id, messages, sha256 FROM prompt WHERE id = ANY(:ids)"),
         {"ids": [claim.prompt_id for claim in claims]},
@@ -70,16 +71,16 @@ def requests(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Request]:
     return [_request(claim, prompts[claim.prompt_id]) for claim in claims]
 
 
-def _request(claim: jobs.Claim, prompt: Any) -> Request:
-    return Request(claim, prompt.messages, seed(prompt.sha256, claim.sample_index))
+def _request(claim: jobs.Claim, prompt: Any) -> GenerationRequest:
+    return GenerationRequest(claim, prompt.messages, seed(prompt.sha256, claim.sample_index))
 
 
 def seed(sha256: str, sample_index: int = 0) -> int:
-    """What the answer to the prompt with this hash is drawn with."""
+    """The sampling seed of a prompt's answer; `sha256` is the prompt's."""
     return (int(sha256[:8], 16) + sample_index) % 2**31
 
 
-def store(conn: Connection, lease_id: int, results: Sequence[Result]) -> int:
+def store(conn: Connection, lease_id: int, results: Sequence[NewGeneration]) -> int:
     """Complete the jobs and keep the answers of those that were still this lease's. Raises LeaseLost."""
     accepted = jobs.complete(conn, lease_id, [result.request.claim.id for result in results])
     rows = [_row(result) for result in results if result.request.claim.id in accepted]
@@ -88,7 +89,7 @@ def store(conn: Connection, lease_id: int, results: Sequence[Result]) -> int:
     return len(rows)
 
 
-def _row(result: Result) -> dict[str, Any]:
+def _row(result: NewGeneration) -> dict[str, Any]:
     claim = result.request.claim
     values = result._asdict()
     del values["request"]

@@ -1,14 +1,33 @@
-"""Stage 5 as rows: which prompts still have no teacher, and the decisions as they are stored."""
+"""Stage 4, routing: every prompt gets its teacher by the run's policy, and each decision is a row that never changes.
 
-from collections.abc import Iterator, Sequence
+Most policies decide prompt by prompt, and are stored batch by batch. `budgeted` and `oracle` look at the whole set:
+their decisions and the end of their job are one transaction, so that a worker killed half-way leaves none of them.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, text
 
 from persyn import jobs
+from persyn.errors import ConfigError, JobFailed
+from persyn.inference import models
 from persyn.jobs.wake_ups import ROUTER
-from persyn.policies.budgeted import Usage
+from persyn.policies import budgeted, per_prompt
+from persyn.rewards import matrix
+from persyn.stages import train
+from persyn.stages.work import Work
 from persyn.states import Stage
+
+log = logging.getLogger(__name__)
+
+BATCH = 512
+NEIGHBOURS = 5  # calibration prompts kept with a router's decision
 
 _UNDECIDED = text("""
 SELECT p.id, p.sha256, p.messages
@@ -39,12 +58,16 @@ WHERE c.run_id = :run_id GROUP BY rt.position
 
 
 class Undecided(NamedTuple):
+    """A prompt without a teacher."""
+
     prompt_id: int
     sha256: str
     messages: list[dict[str, str]]
 
 
 class Decision(NamedTuple):
+    """Which teacher answers a prompt, and why."""
+
     prompt_id: int
     teacher_id: int
     basis: str
@@ -55,6 +78,7 @@ class Decision(NamedTuple):
 
 
 def enqueue(conn: Connection, run_id: int) -> int:
+    """The one job that routes the run's prompts; returns 1 if it is new."""
     return jobs.enqueue_stage(conn, run_id, "route", ROUTER, Stage.ROUTE)
 
 
@@ -85,9 +109,196 @@ def write(conn: Connection, lease_id: int, run_id: int, policy: str, decisions: 
         conn.execute(_INSERT, rows)
 
 
-def usage(conn: Connection, run_id: int, teachers: int) -> list[Usage]:
+def usage(conn: Connection, run_id: int, teachers: int) -> list[budgeted.Usage]:
     """Each teacher's mean tokens over its answers to the calibration set, in coefficient order."""
-    found = [Usage(None, None)] * teachers
+    by_teacher = [budgeted.Usage(None, None)] * teachers
     for row in conn.execute(_USAGE, {"run_id": run_id}):
-        found[row.position] = Usage(row.prompt_tokens, row.completion_tokens)
-    return found
+        by_teacher[row.position] = budgeted.Usage(row.prompt_tokens, row.completion_tokens)
+    return by_teacher
+
+
+def perform(work: Work) -> None:
+    """Give every prompt of the run its teacher; a run cut short goes on. Raises JobFailed, LeaseLost, ModelError."""
+    config = work.run.config
+    with work.engine.connect() as conn:
+        measured = matrix.load(conn, work.run.id, config)
+    if config.policy == "oracle":
+        _decide_by_measure(work, measured)
+        return
+    if config.calibration_answers == "best":
+        _store(work, list(_best_measured(work, measured)))
+    router = RunRouter(work) if config.needs_router else None
+    if router is not None and config.policy == "budgeted":
+        _decide_within_budget(work, router)
+        return
+    decide = _by_baseline(work, measured) if router is None else _by_router(work, router)
+    for batch in _undecided(work):
+        decisions = decide(batch)
+        _store(work, decisions)
+        log.info("action=route run=%s prompts=%d", work.run.id, len(decisions))
+    if work.stopping.is_set():
+        return
+    with work.engine.begin() as conn:
+        jobs.complete(conn, work.lease.id, [work.claim.id])
+
+
+def _store(work: Work, decisions: Sequence[Decision]) -> None:
+    with work.engine.begin() as conn:
+        store(conn, work.lease.id, work.run.id, work.run.config.policy, decisions)
+
+
+def _undecided(work: Work) -> Iterator[list[Undecided]]:
+    """The prompts without a decision, until the worker is told to stop."""
+    with_calibration = work.run.config.calibration_answers != "exclude"
+    for batch in undecided(work.engine, work.run.id, with_calibration=with_calibration, batch=BATCH):
+        if work.stopping.is_set():
+            return
+        work.lease.beat()
+        yield batch
+
+
+def _best_measured(work: Work, measured: matrix.Measured) -> Iterator[Decision]:
+    """The calibration prompts' decisions: the best measured answer, which is paid for already."""
+    known = np.flatnonzero(~np.isnan(measured.reward).all(axis=1))  # elsewhere the policy decides like anywhere else
+    choice = per_prompt.best_measured(measured.reward[known])
+    for row, teacher, margin in zip(known, choice.teacher_index, choice.margin, strict=True):
+        yield Decision(
+            measured.prompt_ids[row],
+            work.run.teacher_ids[int(teacher)],
+            "measured",
+            coefficients=[None if np.isnan(value) else float(value) for value in measured.reward[row]],
+            margin=_number(margin),
+        )
+
+
+class RouterOutput(NamedTuple):
+    """What the router says of a batch: coefficients (B, M), and for each prompt the nearest calibration prompts."""
+
+    coefficients: NDArray[np.float64]
+    neighbour_ids: list[list[int] | None]
+
+
+class RunRouter:
+    """The run's router, loaded to be asked."""
+
+    def __init__(self, work: Work) -> None:
+        """Raises JobFailed where the run has no router yet, ModelError where it cannot be loaded."""
+        from persyn.router import predict  # noqa: PLC0415 - it loads torch
+
+        with work.engine.connect() as conn:
+            stored = train.find(conn, work.run.id)
+        if stored is None:
+            raise JobFailed("no_router", "the run has no router yet; train it first", permanent=False)
+        config = work.run.config.router
+        backbone = models.model_path(config.backbone, config.revision, work.home)
+        self._router = predict.Router(Path(stored.artifact_path), stored.artifact_sha256, backbone)
+        self.id = stored.id
+
+    def ask(self, batch: Sequence[Undecided]) -> RouterOutput:
+        """Coefficients and neighbours of the prompts, in their order."""
+        seen = self._router.look([prompt.messages for prompt in batch], NEIGHBOURS)
+        return RouterOutput(seen.coefficients, [*seen.neighbour_ids])
+
+
+Decide = Callable[[list[Undecided]], list[Decision]]
+
+
+def _by_router(work: Work, router: RunRouter) -> Decide:
+    def decide(batch: list[Undecided]) -> list[Decision]:
+        output = router.ask(batch)
+        choice = per_prompt.highest(output.coefficients)
+        return list(_router_decisions(work, router, "router", batch, output, choice))
+
+    return decide
+
+
+def _router_decisions(
+    work: Work, router: RunRouter, basis: str, prompts: Sequence[Undecided], output: RouterOutput,
+    choice: per_prompt.Choice,
+) -> Iterator[Decision]:  # fmt: skip
+    for row, prompt in enumerate(prompts):
+        yield Decision(
+            prompt.prompt_id,
+            work.run.teacher_ids[int(choice.teacher_index[row])],
+            basis,
+            router.id,
+            [float(value) for value in output.coefficients[row]],
+            _number(choice.margin[row]),
+            output.neighbour_ids[row],
+        )
+
+
+def _by_baseline(work: Work, measured: matrix.Measured) -> Decide:
+    """The policies without a router: each prompt by itself, from what calibration measured."""
+    choose = per_prompt.chooser(work.run.config, measured.quality, measured.learnability)
+    basis = "random" if work.run.config.policy in ("random", "mix") else "static"
+
+    def decide(batch: list[Undecided]) -> list[Decision]:
+        index = choose([prompt.sha256 for prompt in batch]).teacher_index
+        return [
+            Decision(prompt.prompt_id, work.run.teacher_ids[int(teacher)], basis)
+            for prompt, teacher in zip(batch, index, strict=True)
+        ]
+
+    return decide
+
+
+def _decide_by_measure(work: Work, measured: matrix.Measured) -> None:
+    """`oracle`: only what was measured counts, so the calibration set must be the whole set."""
+    decisions = list(_best_measured(work, measured))
+    known = {decision.prompt_id for decision in decisions}
+    prompts = missing = 0
+    for batch in _undecided(work):
+        prompts += len(batch)
+        missing += sum(prompt.prompt_id not in known for prompt in batch)
+    if work.stopping.is_set():
+        return
+    if missing:
+        message = (
+            f"the policy oracle needs measured answers to every prompt, and {missing} of {prompts} have none;"
+            " start a run whose calibration.size covers the prompt set (answers that exist are not asked for again),"
+            " or use another policy"
+        )
+        raise JobFailed("answers_missing", message, permanent=True)
+    _store_at_once(work, iter(decisions))
+
+
+def _decide_within_budget(work: Work, router: RunRouter) -> None:
+    config = work.run.config
+    prompts: list[Undecided] = []
+    outputs: list[RouterOutput] = []
+    for batch in _undecided(work):
+        outputs.append(router.ask(batch))
+        prompts += [prompt._replace(messages=[]) for prompt in batch]  # a hundred thousand texts need not stay
+    if work.stopping.is_set():
+        return
+    output = RouterOutput(
+        np.concatenate([np.empty((0, len(work.run.teacher_ids))), *(part.coefficients for part in outputs)]),
+        [ids for part in outputs for ids in part.neighbour_ids],
+    )
+    names = [teacher.name for teacher in config.teachers]
+    with work.engine.connect() as conn:
+        used = usage(conn, work.run.id, len(names))
+    try:
+        capacity = budgeted.capacities(names, config.policy_options.budget, used, len(prompts))
+    except ConfigError as exc:
+        raise JobFailed("infeasible_budget", str(exc), permanent=True) from exc
+    choice = budgeted.spread(output.coefficients, capacity, [prompt.sha256 for prompt in prompts])
+    _store_at_once(work, _router_decisions(work, router, "budget", prompts, output, choice))
+
+
+def _store_at_once(work: Work, decisions: Iterator[Decision]) -> None:
+    """All decisions and the end of the job together. Raises LeaseLost, and then stores none."""
+    stored = 0
+    with work.engine.begin() as conn:
+        while part := list(islice(decisions, BATCH)):
+            work.lease.beat()
+            write(conn, work.lease.id, work.run.id, work.run.config.policy, part)
+            stored += len(part)
+        if not jobs.complete(conn, work.lease.id, [work.claim.id]):
+            conn.rollback()
+    log.info("action=route run=%s prompts=%d", work.run.id, stored)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

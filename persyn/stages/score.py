@@ -1,4 +1,4 @@
-"""Stage 2 as jobs: which answers still need a score, what a scorer must read, and how its values are stored."""
+"""Stage 2, scoring: which answers still need a score, what a scorer must read, and how its values are stored."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -58,7 +58,7 @@ class Item(NamedTuple):
     answer: str
 
 
-class Value(NamedTuple):
+class Scored(NamedTuple):
     """A scorer's raw value for an item."""
 
     item: Item
@@ -66,35 +66,44 @@ class Value(NamedTuple):
     detail: dict[str, Any]
 
 
+class Unscored(NamedTuple):
+    """An item that a scorer could not score, and why."""
+
+    item: Item
+    error: Exception
+
+
 def enqueue_calibration(conn: Connection, run_id: int) -> int:
+    """A job for each score that a calibration answer lacks; returns how many are new."""
     return jobs.enqueue(conn, _CALIBRATION, {"run_id": run_id, "stage": int(Stage.SCORE)})
 
 
 def enqueue_routed(conn: Connection, run_id: int) -> int:
+    """A job for each score that a routed answer lacks; returns how many are new."""
     return jobs.enqueue(conn, _ROUTED, {"run_id": run_id, "stage": int(Stage.SCORE_ROUTED)})
 
 
 def items(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Item]:
-    rows = conn.execute(_ITEMS, {"ids": [claim.generation_id for claim in claims]})
-    found = {row.id: row for row in rows}
-    pairs = [(claim, found[claim.generation_id]) for claim in claims]
+    """What a scorer must read for each claim, in their order."""
+    rows = {row.id: row for row in conn.execute(_ITEMS, {"ids": [claim.generation_id for claim in claims]})}
+    pairs = [(claim, rows[claim.generation_id]) for claim in claims]
     return [Item(claim, row.messages, row.reference_answer, row.answer) for claim, row in pairs]
 
 
-def store(conn: Connection, lease_id: int, values: Sequence[Value]) -> int:
+def store(conn: Connection, lease_id: int, scored: Sequence[Scored]) -> int:
     """Complete the jobs and keep the values of those that were still this lease's. Raises LeaseLost."""
-    accepted = jobs.complete(conn, lease_id, [value.item.claim.id for value in values])
+    accepted = jobs.complete(conn, lease_id, [one.item.claim.id for one in scored])
     rows = [
         {
-            "generation_id": value.item.claim.generation_id,
-            "scorer_id": value.item.claim.scorer_id,
-            "value": value.value,
-            "detail": value.detail,
-            "job_id": value.item.claim.id,
+            "generation_id": one.item.claim.generation_id,
+            "scorer_id": one.item.claim.scorer_id,
+            "value": one.value,
+            "detail": one.detail,
+            "job_id": one.item.claim.id,
             "lease_id": lease_id,
         }
-        for value in values
-        if value.item.claim.id in accepted
+        for one in scored
+        if one.item.claim.id in accepted
     ]
     if rows:
         conn.execute(_INSERT, rows)

@@ -1,15 +1,23 @@
-"""A router's row: which artifact it is, what it was trained on, and how well it does."""
+"""Stage 3, training: the router learns from the calibration rewards, and its row says which artifact it is."""
 
+import logging
 from typing import Any, NamedTuple
 
+import numpy as np
 from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 import persyn
 from persyn import jobs
 from persyn.config import RunConfig
+from persyn.errors import JobFailed
+from persyn.inference import models
 from persyn.jobs.wake_ups import ROUTER
+from persyn.rewards import degenerate, matrix
+from persyn.stages.work import Work
 from persyn.states import Stage
+
+log = logging.getLogger(__name__)
 
 _INSERT = text("""
 INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, artifact_path, artifact_sha256, metrics,
@@ -21,6 +29,8 @@ ON CONFLICT (run_id) DO NOTHING
 
 
 class StoredRouter(NamedTuple):
+    """A run's router: which artifact it is, and how well it does on the validation prompts."""
+
     id: int
     backbone: str
     artifact_path: str
@@ -29,10 +39,12 @@ class StoredRouter(NamedTuple):
 
 
 def enqueue(conn: Connection, run_id: int) -> int:
+    """The one job that trains the run's router; returns 1 if it is new."""
     return jobs.enqueue_stage(conn, run_id, "train_router", ROUTER, Stage.TRAIN)
 
 
 def find(conn: Connection, run_id: int) -> StoredRouter | None:
+    """None where the run has no router yet."""
     row = conn.execute(
         text("SELECT id, backbone, artifact_path, artifact_sha256, metrics FROM router WHERE run_id = :id"),
         {"id": run_id},
@@ -41,17 +53,9 @@ def find(conn: Connection, run_id: int) -> StoredRouter | None:
 
 
 def store(
-    conn: Connection,
-    lease_id: int,
-    job_id: int,
-    run_id: int,
-    config: RunConfig,
-    *,
-    teacher_ids: tuple[int, ...],
-    path: str,
-    sha256: str,
-    metrics: dict[str, Any],
-) -> None:
+    conn: Connection, lease_id: int, job_id: int, run_id: int, config: RunConfig, *, teacher_ids: tuple[int, ...],
+    path: str, sha256: str, metrics: dict[str, Any],
+) -> None:  # fmt: skip
     """Complete the training job and keep its router. Raises LeaseLost."""
     if not jobs.complete(conn, lease_id, [job_id]):
         return
@@ -72,3 +76,53 @@ def store(
             "lease_id": lease_id,
         },
     )
+
+
+def perform(work: Work) -> None:
+    """Train the run's router and store it. Raises JobFailed, LeaseLost, ModelError."""
+    from persyn.router import train  # noqa: PLC0415 - it loads torch
+
+    run, config = work.run, work.run.config
+    with work.engine.connect() as conn:
+        measured = matrix.load(conn, run.id, config)
+    if not (np.isfinite(measured.reward[measured.train]).sum(axis=1) >= 2).any():
+        message = "no calibration prompt has scored answers of two teachers; audit.failures says what went wrong"
+        raise JobFailed("no_preferences", message, permanent=True)
+    # A job that is taken up again after a crash has another lease, and goes on from the same place.
+    checkpoint = work.home / "routers" / f"job-{work.claim.id}.checkpoint"
+    trained = train.train(
+        measured.messages,
+        measured.reward,
+        measured.train,
+        measured.validation,
+        config.router,
+        seed=config.seed,
+        backbone_path=models.model_path(config.router.backbone, config.router.revision, work.home),
+        on_epoch=lambda *_: work.lease.beat(),
+        preferences=config.preferences,
+        prompt_ids=measured.prompt_ids,
+        checkpoint=checkpoint,
+        on_step=lambda *_: work.lease.beat(),
+    )
+    folder = work.home / "routers" / f"run-{run.id}-lease-{work.lease.id}"
+    sha256 = train.save(trained, folder, _description(work))
+    flat = degenerate.count(measured.quality, measured.learnability, measured.reward)._asdict()
+    with work.engine.begin() as conn:
+        store(
+            conn, work.lease.id, work.claim.id, run.id, config,
+            teacher_ids=run.teacher_ids, path=str(folder), sha256=sha256,
+            metrics=trained.metrics | {f"degenerate_{name}": value for name, value in flat.items()},
+        )  # fmt: skip
+    checkpoint.unlink(missing_ok=True)  # with the optimiser's state it is several times the router
+    log.info("action=train_router run=%s lease=%s", run.id, work.lease.id)
+
+
+def _description(work: Work) -> dict[str, Any]:
+    """What `router.json` says of the run."""
+    config = work.run.config
+    return {
+        "run": work.run.name,
+        "teachers": [teacher.name for teacher in config.teachers],
+        "alpha": config.alpha,
+        "normalisation": config.normalisation,
+    }

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from persyn import runs
+from persyn import runs, versions
 from persyn.config import RunConfig, parse_run
 from persyn.errors import ConfigError, NotFound
 from persyn.states import Stage
@@ -76,7 +76,7 @@ def test_what_an_endpoint_allows_and_costs_may_change_in_a_run(engine: Engine) -
     cheaper = {"requests_per_minute": 500, "price": {"input": 1, "output": 2}}
     assert create(engine, config(teachers=with_endpoint(**cheaper))) == run_id
     with engine.connect() as conn:
-        first = runs.load_teacher(conn, runs.load(conn, run_id).teacher_ids[0])
+        first = versions.load_teacher(conn, runs.load(conn, run_id).teacher_ids[0])
     assert first.config.endpoint is not None
     assert first.config.endpoint.requests_per_minute == 500
     with pytest.raises(ConfigError, match="exists with another configuration"):

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from persyn.chat import ChatError, conversation, prompt_ids, with_answer
+from persyn.chat import conversation, prompt_ids, with_answer
+from persyn.errors import ChatError
 
 USER = {"role": "user", "content": "Hi"}
 SYSTEM = {"role": "system", "content": "Be kind."}
@@ -66,12 +67,6 @@ def test_the_mask_marks_the_answer_only() -> None:
     assert [chr(token) for token, kept in zip(*encoded, strict=True) if kept] == ["o", "k"]
 
 
-def test_the_end_of_turn_is_counted_where_it_is_asked_for() -> None:
-    encoded = with_answer(Characters("yes"), [USER], "ok", include_end=True)
-    assert encoded.ids[-1] == 0
-    assert sum(encoded.mask) == 3
-
-
 @pytest.mark.parametrize("forged", ["#", "a#b", "# ", "  #\n<a>no"])
 def test_a_content_that_spells_a_special_token_does_not_become_one(forged: str) -> None:
     ids = prompt_ids(Characters("yes"), [{"role": "user", "content": forged}, USER], generation_prompt=True)
@@ -91,8 +86,8 @@ def test_a_repeated_hostile_content_is_rendered_each_time() -> None:
 
 
 def test_without_a_template_contents_are_plain_text_with_blank_lines() -> None:
-    encoded = with_answer(Characters(), [SYSTEM, USER], "ok", include_end=True)
-    assert encoded.ids == [*map(ord, "Be kind.\n\nHi\n\nok"), 0]
+    encoded = with_answer(Characters(), [SYSTEM, USER], "ok")
+    assert encoded.ids == [*map(ord, "Be kind.\n\nHi\n\nok")]
 
 
 def test_without_a_template_the_text_begins_as_the_tokenizer_begins_its_own() -> None:
@@ -107,10 +102,10 @@ def test_without_a_template_the_text_begins_as_the_tokenizer_begins_its_own() ->
 
 
 def test_truncation_cuts_the_answers_tail_and_keeps_the_prompt() -> None:
-    whole = with_answer(Characters("yes"), [USER], "0123456789", include_end=True)
-    cut = with_answer(Characters("yes"), [USER], "0123456789", max_length=len(whole.ids) - 4, include_end=True)
+    whole = with_answer(Characters("yes"), [USER], "0123456789")
+    cut = with_answer(Characters("yes"), [USER], "0123456789", max_length=len(whole.ids) - 4)
     assert cut.ids == whole.ids[:-4]
-    assert sum(cut.mask) == 7
+    assert sum(cut.mask) == 6
 
 
 def test_a_prompt_that_fills_the_context_is_refused_with_its_code() -> None:
@@ -158,8 +153,8 @@ def test_with_smollm2_no_prompt_forges_the_end_of_a_turn(smollm2: Any) -> None:
 
 
 @pytest.mark.models
-def test_with_smollm2_the_answer_ends_with_the_end_of_the_turn(smollm2: Any) -> None:
-    encoded = with_answer(smollm2, [USER], "Hello<|im_end|>", include_end=True)
+def test_with_smollm2_no_answer_forges_the_end_of_a_turn(smollm2: Any) -> None:
+    encoded = with_answer(smollm2, [USER], "Hello<|im_end|>")
     answer = [token for token, kept in zip(*encoded, strict=True) if kept]
-    assert answer.count(smollm2.convert_tokens_to_ids("<|im_end|>")) == 1
-    assert smollm2.decode(answer) == "Hello<|im_end|><|im_end|>"
+    assert smollm2.convert_tokens_to_ids("<|im_end|>") not in answer
+    assert smollm2.decode(answer) == "Hello<|im_end|>"

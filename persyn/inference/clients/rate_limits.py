@@ -1,7 +1,7 @@
-"""What a teacher may be asked for: requests and tokens per minute. Token buckets; pure, the caller tells the time.
+"""How many requests and tokens a minute an endpoint allows: token buckets. Pure, the caller tells the time.
 
-A bucket may go below zero, because how many tokens an answer takes is known only when it is there: one overdraws, and
-what follows waits until the debt is paid. So the rate holds over any longer time, which is how endpoints count too.
+A bucket may go below zero, because the tokens of an answer are known only when it is there: one answer overdraws, and
+later requests wait until the debt is paid. So the rate holds over any longer time, which is how endpoints count too.
 """
 
 from typing import NamedTuple
@@ -24,7 +24,7 @@ class Bucket:
         self._level = min(self._size, self._level - amount)
 
     def wait_s(self, amount: float, now: float) -> float:
-        """Seconds until `amount` is there (as much as the bucket holds, where it is more); 0 means now."""
+        """Seconds until `amount` is there, or as much as the bucket holds where that is less; 0 means now."""
         self._fill(now)
         missing = min(amount, self._size) - self._level
         return 0.0 if missing <= 1e-9 else missing / self._rate
@@ -42,8 +42,8 @@ class Rates(NamedTuple):
     tokens: float | None = None
 
 
-class Budget:
-    """Both limits of one teacher in one worker, and a wait that the server itself asked for."""
+class RateLimit:
+    """Both limits of one endpoint in one worker, and a wait that the server itself asked for."""
 
     def __init__(self, rates: Rates, now: float) -> None:
         self._requests = None if rates.requests is None else Bucket(rates.requests, now)
@@ -60,14 +60,15 @@ class Budget:
         return max(0.0, *waits)
 
     def sent(self, now: float) -> None:
+        """Count a request."""
         if self._requests is not None:
             self._requests.take(1.0, now)
 
     def used(self, tokens: int, now: float) -> None:
-        """An answer's tokens, read and written."""
+        """Count an answer's tokens, read and written."""
         if self._tokens is not None:
             self._tokens.take(float(tokens), now)
 
     def close_for(self, seconds: float, now: float) -> None:
-        """The server's Retry-After: it holds for all requests, not for the one that was refused."""
+        """Wait as the server's Retry-After asks: it holds for all requests, not for the refused one alone."""
         self._closed_until = max(self._closed_until, now + seconds)

@@ -6,32 +6,21 @@ second, shorter one.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 
-from persyn.chat import ChatError, Encoded, Messages, answer_alone, with_answer
+from persyn.chat import Encoded, Messages, answer_alone, with_answer
 from persyn.config import Ifd, LearnabilityScorer, RankSurprisal, Scas
-from persyn.errors import ModelError
+from persyn.errors import ChatError, JobFailed
+from persyn.rewards.batches import by_length, read_each, unreadable
 from persyn.rewards.learnability import measures
 from persyn.rewards.learnability.measures import Measured, TokenScores
 from persyn.rewards.learnability.student import Row, Student, row_of
 
-__all__ = ["Failure", "Learnability", "Measured"]
-
 SAVED_AT_LEAST = 128  # tokens: for less, a pass over one prompt's answers alone is not worth it
 
 Progress = Callable[[int, int], None]
-
-
-class Failure(NamedTuple):
-    """Why one answer has no score.
-
-    Codes: `empty_answer`, `context_too_long`, `template_refused`, `unreadable`, `scoring_failed`, `not_finite`.
-    """
-
-    code: str
-    message: str
 
 
 class Learnability:
@@ -60,25 +49,27 @@ class Learnability:
         items: Sequence[tuple[Messages, str]],
         scorers: Sequence[LearnabilityScorer],
         on_progress: Progress | None = None,
-    ) -> list[list[Measured | Failure]]:
+    ) -> list[list[Measured | JobFailed]]:
         """Measure (prompt's messages, answer) items: a list for each item, with one result for each scorer.
 
-        An item that cannot be scored gives Failures and leaves the others alone. `on_progress(done, total)` is called
-        after each batch.
+        An item that cannot be scored gives JobFailed and leaves the others alone: `empty_answer`, `context_too_long`,
+        `template_refused`, `unreadable`, `scoring_failed`, `not_finite`. `on_progress(done, total)` is called after
+        each batch. Raises ModelError.
         """
         limits = [scorer.answer_tokens for scorer in scorers]
         longest = None if None in limits else max(cast("list[int]", limits), default=None)
-        results: list[list[Measured | Failure]] = [[] for _ in items]
+        results: list[list[Measured | JobFailed]] = [[] for _ in items]
         encoded: dict[int, Encoded] = {}
         for index, (messages, answer) in enumerate(items):
             prepared = self._prepare(messages, answer, longest)
-            if isinstance(prepared, Failure):
+            if isinstance(prepared, JobFailed):
                 results[index] = [prepared] * len(scorers)
             else:
                 encoded[index] = prepared
         done = len(items) - len(encoded)
         for batch in self._batches(encoded):
-            found = self._read([encoded[index] for index in batch], scorers)
+            answers = [encoded[index] for index in batch]
+            found = read_each(answers, lambda part: list(self._token_scores(part, scorers)), "The student")
             for index, scores in zip(batch, found, strict=True):
                 results[index] = [_measure(scorer, scores) for scorer in scorers]
             done += len(batch)
@@ -86,19 +77,20 @@ class Learnability:
                 on_progress(done, len(items))
         return results
 
-    def _prepare(self, messages: Messages, answer: str, answer_tokens: int | None) -> Encoded | Failure:
+    def _prepare(self, messages: Messages, answer: str, answer_tokens: int | None) -> Encoded | JobFailed:
         if not answer.strip():
-            return Failure("empty_answer", "The answer is empty, so there is no token to score.")
+            return JobFailed("empty_answer", "The answer is empty, so there is no token to score.", permanent=True)
         tokenizer = self.student.tokenizer
         try:
             return with_answer(tokenizer, messages, answer, max_length=self.max_length, answer_tokens=answer_tokens)
         except ChatError as exc:
-            return Failure(exc.code, str(exc))
-        except Exception as exc:  # text from outside in a tokenizer from outside: broken surrogates, missing keys
-            return Failure("unreadable", f"The tokenizer cannot read this prompt and answer: {_reason(exc)}.")
+            return exc
+        except Exception as exc:  # text from outside in a tokenizer from outside
+            return unreadable(exc)
 
     def _batches(self, encoded: dict[int, Encoded]) -> Iterator[list[int]]:
         """Answers to one prompt side by side, where reading it once saves enough; the others by length."""
+        lengths = {index: len(item.ids) for index, item in encoded.items()}
         by_prompt: dict[tuple[int, ...], list[int]] = {}
         for index, item in encoded.items():
             by_prompt.setdefault(tuple(item.ids[: len(item.ids) - sum(item.mask)]), []).append(index)
@@ -107,32 +99,10 @@ class Learnability:
             if (len(indices) - 1) * len(prompt) < SAVED_AT_LEAST:
                 alone += indices
             else:
-                yield from self._by_length(encoded, indices)
-        yield from self._by_length(encoded, alone)
+                yield from by_length({index: lengths[index] for index in indices}, self.tokens_per_batch)
+        yield from by_length({index: lengths[index] for index in alone}, self.tokens_per_batch)
 
-    def _by_length(self, encoded: dict[int, Encoded], indices: list[int]) -> Iterator[list[int]]:
-        """Longest first: what does not fit into memory shows at once, and rows of a batch need little padding."""
-        batch: list[int] = []
-        for index in sorted(indices, key=lambda index: len(encoded[index].ids), reverse=True):
-            longest = len(encoded[batch[0] if batch else index].ids)
-            if batch and (len(batch) + 1) * longest > self.tokens_per_batch:
-                yield batch
-                batch = []
-            batch.append(index)
-        if batch:
-            yield batch
-
-    def _read(self, batch: list[Encoded], scorers: Sequence[LearnabilityScorer]) -> list[TokenScores | Failure]:
-        try:
-            return list(self._token_scores(batch, scorers))
-        except ModelError:
-            raise
-        except Exception as exc:  # memory above all; the row that is to blame is found by scoring each alone
-            if len(batch) > 1:
-                return [result for item in batch for result in self._read([item], scorers)]
-            return [Failure("scoring_failed", f"The student's forward pass failed: {_reason(exc)}.")]
-
-    def _token_scores(self, batch: list[Encoded], scorers: Sequence[LearnabilityScorer]) -> Iterator[TokenScores]:
+    def _token_scores(self, batch: Sequence[Encoded], scorers: Sequence[LearnabilityScorer]) -> Iterator[TokenScores]:
         student = self.student
         activations = any(isinstance(scorer, Scas) for scorer in scorers)
         rows = [row_of(item) for item in batch]
@@ -159,7 +129,7 @@ class Learnability:
                 answer_directions=torch.where(special[:, None], 0.0, one.directions)[row.start :],
             )
 
-    def _alone(self, batch: list[Encoded]) -> list[torch.Tensor]:
+    def _alone(self, batch: Sequence[Encoded]) -> list[torch.Tensor]:
         """log p(y_t | y_<t) of each answer without its prompt; NaN for a first token that nothing precedes."""
         answers = [answer_alone(self.student.tokenizer, item) for item in batch]
         rows = [Row(ids, max(1, begin)) for ids, begin in answers]
@@ -175,8 +145,8 @@ class Learnability:
         return found
 
 
-def _measure(scorer: LearnabilityScorer, scores: TokenScores | Failure) -> Measured | Failure:
-    if isinstance(scores, Failure):
+def _measure(scorer: LearnabilityScorer, scores: TokenScores | JobFailed) -> Measured | JobFailed:
+    if isinstance(scores, JobFailed):
         return scores
     scores = measures.first(scores, scorer.answer_tokens)
     match scorer:
@@ -190,9 +160,6 @@ def _measure(scorer: LearnabilityScorer, scores: TokenScores | Failure) -> Measu
             result = measures.loglik(scores)
     if not math.isfinite(result.value):
         reason = "The answer's single token cannot be read without its prompt" if isinstance(scorer, Ifd) else None
-        return Failure("not_finite", f"{reason or 'The student gives no finite value here; use a wider dtype'}.")
+        message = f"{reason or 'The student gives no finite value here; use a wider dtype'}."
+        return JobFailed("not_finite", message, permanent=True)
     return result
-
-
-def _reason(exc: Exception) -> str:
-    return f"{type(exc).__name__}: {' '.join(str(exc).split())}"[:500].rstrip(".")

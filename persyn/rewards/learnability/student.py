@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from persyn.chat import Encoded
 from persyn.errors import ModelError
+from persyn.inference.loading import choose_device, load_network, load_tokenizer
 from persyn.rewards.learnability.measures import rank_of, unit
 
 ROWS = 256  # of logits at a time
@@ -47,18 +47,14 @@ class Student:
     ) -> None:
         """Load from a local folder or a Hugging Face name. Raises ModelError.
 
-        `device` auto: the GPU if there is one. `dtype` auto: float32 on the CPU, where bfloat16 is slower and coarser,
-        the model's own elsewhere.
+        `device` and `dtype` as `inference.loading` reads them.
         """
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        kind = "float32" if dtype == "auto" and self.device.type == "cpu" else dtype
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(model_path, revision=revision)
-            model = AutoModelForCausalLM.from_pretrained(model_path, revision=revision, dtype=kind)
-            self.model = model.to(self.device).eval()
-        except (OSError, ValueError, RuntimeError, ImportError, KeyError) as exc:
-            said = " ".join(str(exc).split()).rstrip(".")
-            raise ModelError(f"The student {model_path} cannot be loaded: {said}.") from exc
+        owner = "The student"
+        self.device = choose_device(device)
+        self.tokenizer = load_tokenizer(model_path, revision=revision, owner=owner)
+        self.model, _ = load_network(
+            "AutoModelForCausalLM", model_path, revision=revision, owner=owner, device=self.device, dtype=dtype
+        )
         self._plain_head = self._head_gives_the_logits()
         self._reuses_prefixes = self._plain_head and self._continues_from_a_cache()
         self._name = model_path

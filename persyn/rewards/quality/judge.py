@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from persyn.chat import Messages
 from persyn.config import Judge, Sampling
-from persyn.errors import GenerationFailed
-from persyn.inference.clients.chat_completions import TeacherClient, storable
+from persyn.inference.clients.chat_completions import TeacherClient
+from persyn.text import storable
 
 LOWEST, HIGHEST = 1, 10
 REASON_LIMIT = 300
@@ -67,7 +67,7 @@ class Verdict(NamedTuple):
     detail: dict[str, Any]
 
 
-class _Said(BaseModel):
+class _Reply(BaseModel):
     model_config = ConfigDict(strict=True)
 
     score: int = Field(ge=LOWEST, le=HIGHEST)
@@ -79,29 +79,23 @@ class JudgeClient:
 
     def __init__(self, config: Judge, *, api_key: str | None) -> None:
         self._rubric = config.rubric or RUBRIC
-        self._api_key = api_key
         self._client = TeacherClient(config.endpoint.url, config.model, api_key=api_key, timeout_s=TIMEOUT_S)
 
     async def judge(self, messages: Messages, answer: str, reference: str | None) -> Verdict:
-        """Raises GenerationFailed as `TeacherClient.generate` does; `garbage` also where the reply is no verdict."""
+        """The judge's verdict. Raises RequestFailed as `TeacherClient.generate` does, also where the reply is none."""
         asked = question(self._rubric, messages, answer, reference)
         reply = await self._client.generate(asked, SAMPLING, 0, response_format=_FORMAT)
         try:
-            said = _Said.model_validate_json(reply.text)
+            verdict = _Reply.model_validate_json(reply.text)
         except ValidationError as exc:
-            raise self._garbage(f"({reply.finish_reason}): {reply.text[:200]!r}") from exc
-        reason = {"reason": storable(said.reason)[:REASON_LIMIT]} if said.reason else {}
+            what = f"no verdict ({reply.finish_reason}): {reply.text[:200]!r}"
+            raise self._client.failed("garbage", what) from exc
+        reason = {"reason": storable(verdict.reason)[:REASON_LIMIT]} if verdict.reason else {}
         cost = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
-        return Verdict(float(said.score), reason | cost)
+        return Verdict(float(verdict.score), reason | cost)
 
     async def aclose(self) -> None:
         await self._client.aclose()
-
-    def _garbage(self, what: str) -> GenerationFailed:
-        message = f"{self._client.model} gave no verdict {what}"
-        if self._api_key:
-            message = message.replace(self._api_key, "***")
-        return GenerationFailed("garbage", message, permanent=False)
 
 
 def question(rubric: str, messages: Messages, answer: str, reference: str | None) -> list[dict[str, str]]:

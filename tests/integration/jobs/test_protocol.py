@@ -226,7 +226,7 @@ def claim_one(world: "World") -> int:
 
 def server_dies(world: "World", lease_id: int, job_id: int) -> None:
     with world.engine.begin() as conn:
-        jobs.lose(conn, lease_id, [job_id], "the server died")
+        jobs.report_lost(conn, lease_id, [job_id], "the server died")
         jobs.close(conn, lease_id, "the drain ended")
 
 
@@ -263,15 +263,15 @@ def test_a_server_that_dies_under_a_job_whose_leases_ran_out_is_still_a_sure_sig
 def test_losses_cost_no_attempt(world: "World") -> None:
     lease_id, (job_id,) = world.leased(1)
     with world.engine.begin() as conn:
-        assert jobs.lose(conn, lease_id, [job_id], "the server died") == 1
+        assert jobs.report_lost(conn, lease_id, [job_id], "the server died") == 1
     assert world.job(job_id) == (JobState.READY, 0, 1, None, None)
 
 
 def test_only_the_named_jobs_are_lost(world: "World") -> None:
     lease_id, ids = world.leased(3)
     with world.engine.begin() as conn:
-        assert jobs.lose(conn, lease_id, ids[:1], "the server died") == 1
-        assert jobs.lose(conn, lease_id, [], "nothing") == 0
+        assert jobs.report_lost(conn, lease_id, ids[:1], "the server died") == 1
+        assert jobs.report_lost(conn, lease_id, [], "nothing") == 0
     assert [world.job(job_id).state for job_id in ids] == ["ready", "leased", "leased"]
 
 

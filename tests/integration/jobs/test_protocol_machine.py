@@ -174,11 +174,11 @@ class Protocol(RuleBasedStateMachine):
     @rule(lease=SOME_LEASE, prompts=SOME_PROMPTS)
     def lose(self, lease: int, prompts: set[int]) -> None:
         lease_id, ids = self.pick(lease), self.ids(prompts)
-        if self.refused(lease_id, lambda: jobs.lose(self.conn, lease_id, ids, "the server died")):
+        if self.refused(lease_id, lambda: jobs.report_lost(self.conn, lease_id, ids, "the server died")):
             return
         lost = [job for job in self.held(lease_id) if job.id in ids]
         with self.conn.begin():
-            assert jobs.lose(self.conn, lease_id, ids, "the server died") == len(lost)
+            assert jobs.report_lost(self.conn, lease_id, ids, "the server died") == len(lost)
         self.lose_in_model(lost, losses=3)
 
     @precondition(lambda self: self.leases)

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import text
-from tests.integration.jobs.test_protocol_lanes import MANY, claim_values, fill
 
 from persyn import jobs
 from persyn.jobs import pauses, protocol, statements
+from tests.integration.jobs.test_protocol_lanes import MANY, claim_values, fill
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World

@@ -12,8 +12,8 @@ from persyn.jobs import workers
 if TYPE_CHECKING:
     from tests.integration.conftest import World
 
-IDLE = workers.Doing(["teacher.small"], None, None, None)
-BUSY = workers.Doing(["teacher.small"], "teacher.small", "small", 12.5)
+IDLE = workers.WorkerStatus(["teacher.small"], None, None, None)
+BUSY = workers.WorkerStatus(["teacher.small"], "teacher.small", "small", 12.5)
 
 
 def state(conn: Connection, name: str = "h:1") -> str:

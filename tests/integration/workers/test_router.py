@@ -17,7 +17,7 @@ from persyn.jobs.wake_ups import ROUTER
 from persyn.stages import pipeline
 from persyn.states import Stage
 from workers.router import drain_router
-from workers.worker import Host
+from workers.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[3]
 PROMPTS, CALIBRATED = 12, 6
@@ -94,7 +94,7 @@ def route(engine: Engine, home: Path, run_id: int) -> dict[tuple[str, str], int]
     with engine.begin() as conn:
         runs.aim(conn, run_id, Stage.ROUTE)
     pipeline.advance(engine, run_id)
-    drain_router(Host(engine, home))
+    drain_router(Worker(engine, home))
     with engine.connect() as conn:
         rows = conn.execute(
             text("""
@@ -208,7 +208,7 @@ def test_random_decides_for_every_prompt_and_again_the_same(engine: Engine, tmp_
         conn.execute(
             text("UPDATE job SET state = 'ready', finished_at = NULL, attempt = 0 WHERE id = :id"), {"id": job}
         )
-    drain_router(Host(engine, tmp_path))
+    drain_router(Worker(engine, tmp_path))
     with engine.connect() as conn:
         assert conn.execute(chosen).all() == before
 
@@ -237,11 +237,11 @@ def test_a_router_that_cannot_be_trained_dies_with_its_reason_after_its_attempts
     with engine.begin() as conn:
         runs.aim(conn, run_id, Stage.GENERATE)
     pipeline.advance(engine, run_id)
-    host = Host(engine, tmp_path)
+    worker = Worker(engine, tmp_path)
     for _ in range(protocol.MAX_ATTEMPTS):
         with engine.begin() as conn:
             conn.execute(text("UPDATE job SET not_before = clock_timestamp() WHERE queue = :queue"), {"queue": ROUTER})
-        drain_router(host)
+        drain_router(worker)
     with engine.connect() as conn:
         job = conn.execute(text("SELECT id, state, error_code FROM job WHERE kind = 'train_router'")).one()
         detail = conn.execute(
@@ -260,7 +260,7 @@ def test_an_error_that_nobody_foresaw_is_written_into_the_row(engine: Engine, tm
         runs.aim(conn, run_id, Stage.TRAIN)
     pipeline.advance(engine, run_id)
     (tmp_path / "routers").write_text("a file where the routers' folder belongs")
-    drain_router(Host(engine, tmp_path))
+    drain_router(Worker(engine, tmp_path))
     with engine.connect() as conn:
         state, code = conn.execute(text("SELECT state, error_code FROM job WHERE kind = 'train_router'")).one()
     assert (state, code) == ("ready", "internal_error")
@@ -274,7 +274,7 @@ def budgeted_run(engine: Engine, home: Path, model: str, budget: dict[str, Any],
     with engine.begin() as conn:
         runs.aim(conn, run_id, Stage.TRAIN)
     pipeline.advance(engine, run_id)
-    drain_router(Host(engine, home))
+    drain_router(Worker(engine, home))
     return run_id
 
 
@@ -334,12 +334,12 @@ def test_a_trained_backbones_checkpoint_goes_once_its_router_is_stored_and_not_b
         runs.aim(conn, run_id, Stage.TRAIN)
         conn.exec_driver_sql("ALTER TABLE router ADD CONSTRAINT full_disk CHECK (false)")
     pipeline.advance(engine, run_id)
-    drain_router(Host(engine, tmp_path))
+    drain_router(Worker(engine, tmp_path))
     assert len([*tmp_path.glob("routers/*.checkpoint")]) == 1, "the next attempt needs it"
     with engine.begin() as conn:
         conn.exec_driver_sql("ALTER TABLE router DROP CONSTRAINT full_disk")
         conn.execute(text("UPDATE job SET not_before = clock_timestamp() WHERE queue = :queue"), {"queue": ROUTER})
-    drain_router(Host(engine, tmp_path))
+    drain_router(Worker(engine, tmp_path))
     with engine.connect() as conn:
         [path] = conn.execute(text("SELECT artifact_path FROM router")).scalars()
     assert [*tmp_path.glob("routers/*.checkpoint")] == []
@@ -360,9 +360,9 @@ WORKER = """
 import sys
 from pathlib import Path
 from persyn.db import session
-from workers.worker import Host
+from workers.worker import Worker
 from workers.router import drain_router
-drain_router(Host(session.connect(sys.argv[1]), Path(sys.argv[2])))
+drain_router(Worker(session.connect(sys.argv[1]), Path(sys.argv[2])))
 """
 
 

@@ -8,17 +8,17 @@ from sqlalchemy.exc import ProgrammingError
 
 from persyn.db import session
 from workers.app import drain_next
-from workers.check_in import Presence
-from workers.worker import Host
+from workers.check_in import CheckIn
+from workers.worker import Worker
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Host:
-    return Host(session.connect("postgresql://persyn@127.0.0.1:1/persyn"), tmp_path)
+def worker(tmp_path: Path) -> Worker:
+    return Worker(session.connect("postgresql://persyn@127.0.0.1:1/persyn"), tmp_path)
 
 
-def test_a_wake_up_while_the_database_is_away_is_one_line(host: Host, caplog: pytest.LogCaptureFixture) -> None:
-    drain_next(host, Presence(host, []))
+def test_a_wake_up_while_the_database_is_away_is_one_line(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
+    drain_next(worker, CheckIn(worker, []))
     (record,) = [record for record in caplog.records if record.name == "workers.app"]
     assert record.levelno == logging.WARNING
     assert record.exc_info is None
@@ -27,15 +27,15 @@ def test_a_wake_up_while_the_database_is_away_is_one_line(host: Host, caplog: py
 
 
 def test_a_statement_that_is_wrong_keeps_its_traceback(
-    host: Host, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = ProgrammingError("SELECT nope", {}, Exception("no such column"))
 
     def next_queue() -> str:
         raise error
 
-    monkeypatch.setattr(host, "next_queue", next_queue)
-    drain_next(host, Presence(host, []))
+    monkeypatch.setattr(worker, "next_queue", next_queue)
+    drain_next(worker, CheckIn(worker, []))
     (record,) = [record for record in caplog.records if record.name == "workers.app"]
     assert record.exc_info is not None
     assert record.exc_info[1] is error

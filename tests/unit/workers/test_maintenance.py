@@ -9,9 +9,9 @@ from sqlalchemy.exc import ProgrammingError
 
 from persyn.db import session
 from persyn.jobs import wake_ups
-from workers.check_in import Presence
+from workers.check_in import CheckIn
 from workers.maintenance import Maintenance, reconcile
-from workers.worker import Host
+from workers.worker import Worker
 
 NOWHERE = "127.0.0.1:1"  # a port that refuses
 DATABASE_URL = f"postgresql://persyn:secret@{NOWHERE}/persyn"
@@ -20,8 +20,8 @@ BROKER_URL = f"redis://:secret@{NOWHERE}/0"
 
 @pytest.fixture
 def maintenance(tmp_path: Path) -> Maintenance:
-    host = Host(session.connect(DATABASE_URL), tmp_path)
-    return Maintenance(host, wake_ups.application(BROKER_URL), Presence(host, []), follow_teachers=False)
+    worker = Worker(session.connect(DATABASE_URL), tmp_path)
+    return Maintenance(worker, wake_ups.application(BROKER_URL), CheckIn(worker, []), follow_teachers=False)
 
 
 def logged(caplog: pytest.LogCaptureFixture, maintenance: Maintenance, act: Callable[[], None]) -> logging.LogRecord:
@@ -36,7 +36,7 @@ def test_a_server_that_is_away_is_one_line_that_says_what_where_and_what_follows
     maintenance: Maintenance, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     acts: dict[str, Callable[[], object]] = {
-        "database": lambda: reconcile(maintenance._host, maintenance._app),
+        "database": lambda: reconcile(maintenance._worker, maintenance._app),
         "broker": lambda: wake_ups.wake(maintenance._app, "teacher.t", 1),
     }
     record = logged(caplog, maintenance, lambda: (acts[what](), None)[1])

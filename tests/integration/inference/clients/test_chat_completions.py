@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from persyn.config import Sampling
-from persyn.errors import GenerationFailed
-from persyn.inference.clients.chat_completions import Answer, TeacherClient
+from persyn.errors import RequestFailed
+from persyn.inference.clients.chat_completions import Completion, TeacherClient
 from persyn.inference.servers.server import Server
 
 T = TypeVar("T")
@@ -25,13 +25,13 @@ def run(server: Server, work: Callable[[TeacherClient], Coroutine[Any, Any, T]],
     return asyncio.run(with_client())
 
 
-def ask(server: Server, text: str, sampling: Sampling = GREEDY, seed: int = 0, **options: Any) -> Answer:
+def ask(server: Server, text: str, sampling: Sampling = GREEDY, seed: int = 0, **options: Any) -> Completion:
     messages = [{"role": "user", "content": text}]
     return run(server, lambda client: client.generate(messages, sampling, seed), **options)
 
 
-def failure(server: Server, text: str, **options: Any) -> GenerationFailed:
-    with pytest.raises(GenerationFailed) as caught:
+def failure(server: Server, text: str, **options: Any) -> RequestFailed:
+    with pytest.raises(RequestFailed) as caught:
         ask(server, text, **options)
     return caught.value
 
@@ -108,14 +108,14 @@ def test_nobody_listening_is_a_connection_failure() -> None:
         finally:
             await client.aclose()
 
-    with pytest.raises(GenerationFailed) as caught:
+    with pytest.raises(RequestFailed) as caught:
         asyncio.run(attempt())
     assert (caught.value.code, caught.value.permanent) == ("connection", False)
 
 
 @pytest.mark.parametrize(("marker", "seconds"), [("429", 1.0), ("503", 1.0), ("500", None)])
 def test_the_servers_wish_to_wait_is_passed_on(stub_server: Server, marker: str, seconds: float | None) -> None:
-    assert failure(stub_server, f"[[stub:{marker}]]").retry_after == seconds
+    assert failure(stub_server, f"[[stub:{marker}]]").retry_after_s == seconds
 
 
 def test_a_failure_is_not_retried_here(stub_server: Server) -> None:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from persyn.config import Sampling
-from persyn.errors import GenerationFailed
-from persyn.inference.clients.chat_completions import Answer, TeacherClient
+from persyn.errors import RequestFailed
+from persyn.inference.clients.chat_completions import Completion, TeacherClient
 from persyn.inference.servers import processes
 from persyn.inference.servers.server import Server
 from persyn.inference.servers.spec import ServerSpec
@@ -50,8 +50,8 @@ def party(request: Any, tmp_path_factory: pytest.TempPathFactory, servable_model
         server.stop()
 
 
-def ask(party: Party, texts: Sequence[str], *, seed: int = 0, **sampling: Any) -> list[Answer]:
-    async def all_at_once() -> list[Answer]:
+def ask(party: Party, texts: Sequence[str], *, seed: int = 0, **sampling: Any) -> list[Completion]:
+    async def all_at_once() -> list[Completion]:
         client = TeacherClient(party.base_url, party.model, for_transformers=party.kind == "transformers")
         try:
             chats = [[{"role": "user", "content": text}] for text in texts]
@@ -89,13 +89,13 @@ def test_many_at_once_get_each_an_answer(party: Party) -> None:
 def test_a_prompt_that_is_too_long_is_refused_for_good(party: Party) -> None:
     if party.kind == "transformers":
         pytest.skip("`transformers serve` checks no length")
-    with pytest.raises(GenerationFailed) as failed:
+    with pytest.raises(RequestFailed) as failed:
         ask(party, ["word " * 400])
     assert (failed.value.code, failed.value.permanent) == ("context_too_long", True)
 
 
 def test_a_wrong_model_name_is_refused_for_good(party: Party) -> None:
-    with pytest.raises(GenerationFailed) as failed:
+    with pytest.raises(RequestFailed) as failed:
         ask(party._replace(model="another-model"), ["hello"])
     assert failed.value.permanent
     assert failed.value.code == ("bad_request" if party.kind == "transformers" else "model_not_found")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from persyn.config import Sampling
-from persyn.errors import GenerationFailed
-from persyn.inference.clients.chat_completions import Answer, TeacherClient
+from persyn.errors import RequestFailed
+from persyn.inference.clients.chat_completions import Completion, TeacherClient
 from persyn.inference.models import model_path
 from persyn.inference.servers import processes
 
@@ -21,7 +21,7 @@ pytestmark = [
 ]
 
 
-async def ask(base_url: str, model: str, *questions: str, max_tokens: int = 16) -> list[Answer]:
+async def ask(base_url: str, model: str, *questions: str, max_tokens: int = 16) -> list[Completion]:
     client = TeacherClient(base_url, model)
     sampling = Sampling(max_tokens=max_tokens)
     try:
@@ -42,7 +42,7 @@ def test_vllm_answers_and_dies_with_its_worker(
     [answer] = asyncio.run(ask(base_url, model, "What is the capital of France?"))
     assert "Paris" in answer.text
     assert answer.finish_reason == "stop"
-    with pytest.raises(GenerationFailed) as too_long:
+    with pytest.raises(RequestFailed) as too_long:
         asyncio.run(ask(base_url, model, "word " * 600))
     assert too_long.value.code == "context_too_long"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from persyn.config import Judge
-from persyn.errors import GenerationFailed
+from persyn.errors import RequestFailed
 from persyn.inference.models import model_path
 from persyn.inference.servers.server import Server
 from persyn.inference.servers.spec import ServerSpec
@@ -43,7 +43,7 @@ def test_a_small_real_model_gives_verdicts_in_the_form_that_it_is_held_to(
         server.stop()
     # Each request has a mark of its own, so now and then a reason has no end; that is tried again as a job.
     failed = [each for each in found if not isinstance(each, Verdict)]
-    assert all(isinstance(each, GenerationFailed) and each.code == "garbage" for each in failed), failed
+    assert all(isinstance(each, RequestFailed) and each.code == "garbage" for each in failed), failed
     verdicts = [each for each in found if isinstance(each, Verdict)]
     assert len(verdicts) >= len(ANSWERS) / 2
     # What a model of this size thinks of an answer is worth nothing; the form is what counts.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from persyn.errors import GenerationFailed
+from persyn.errors import RequestFailed
 from persyn.inference.clients.pooling import PoolingClient
 from persyn.inference.servers.server import Server
 from persyn.inference.servers.spec import ServerSpec
@@ -28,7 +28,7 @@ def test_a_pooling_server_gives_the_numbers_of_the_model_in_process(tiny_reward_
     assert len(set(here)) > 10
     server = Server.start(ServerSpec(tiny_reward_model, args=("--runner", "pooling")), tmp_path)
 
-    async def ask() -> list[float | GenerationFailed]:
+    async def ask() -> list[float | RequestFailed]:
         client = PoolingClient(server.base_url, tiny_reward_model)
         rows: list[Any] = [model.reader.read(*item) for item in items]
         try:
@@ -41,5 +41,5 @@ def test_a_pooling_server_gives_the_numbers_of_the_model_in_process(tiny_reward_
     finally:
         server.stop()
     assert there == pytest.approx(here, abs=1e-3)
-    assert isinstance(too_long, GenerationFailed)
+    assert isinstance(too_long, RequestFailed)
     assert too_long.code == "context_too_long"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from persyn.errors import GenerationFailed
+from persyn.errors import RequestFailed
 from persyn.inference.clients.pooling import PoolingClient
 
 
@@ -21,8 +21,8 @@ def score(server: Any, *, suffix: str = "", url: str | None = None) -> float:
     return asyncio.run(ask())
 
 
-def failure(server: Any, **options: Any) -> GenerationFailed:
-    with pytest.raises(GenerationFailed) as caught:
+def failure(server: Any, **options: Any) -> RequestFailed:
+    with pytest.raises(RequestFailed) as caught:
         score(server, **options)
     assert "sk-secret" not in str(caught.value)
     assert str(caught.value).startswith("rm at http://127.0.0.1:")
@@ -65,13 +65,13 @@ def test_a_number_that_is_not_finite_is_passed_on_to_be_refused_by_its_reader(sc
 def test_refusals_have_a_teachers_codes(scripted: Any, status: int, message: str, code: str, permanent: bool) -> None:
     scripted.refuses(status, message)
     failed = failure(scripted)
-    assert (failed.code, failed.permanent, failed.retry_after) == (code, permanent, None)
+    assert (failed.code, failed.permanent, failed.retry_after_s) == (code, permanent, None)
 
 
 def test_the_servers_wish_to_wait_is_passed_on(scripted: Any) -> None:
     scripted.refuses(429, "slow down", **{"Retry-After": "7"})
     failed = failure(scripted)
-    assert (failed.code, failed.permanent, failed.retry_after) == ("rate_limited", False, 7.0)
+    assert (failed.code, failed.permanent, failed.retry_after_s) == ("rate_limited", False, 7.0)
 
 
 def test_nobody_listening_is_a_connection_failure(scripted: Any) -> None:

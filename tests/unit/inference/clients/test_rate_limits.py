@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persyn.inference.clients.rate_limits import Bucket, Budget, Rates
+from persyn.inference.clients.rate_limits import Bucket, RateLimit, Rates
 
 
 @given(st.floats(1.0, 10_000.0), st.lists(st.floats(0.0, 5.0), min_size=1, max_size=200))
@@ -25,7 +25,7 @@ def test_after_the_wait_it_is_there(per_minute: float, spent: float) -> None:
 
 
 def test_an_answer_may_overdraw_and_what_follows_waits_for_the_debt() -> None:
-    budget = Budget(Rates(tokens=600), 0.0)  # 10 a second, a burst of 100
+    budget = RateLimit(Rates(tokens=600), 0.0)  # 10 a second, a burst of 100
     assert budget.wait_s(0.0) == 0.0
     budget.used(700, 0.0)
     assert budget.wait_s(0.0) == pytest.approx(60.1)
@@ -33,14 +33,14 @@ def test_an_answer_may_overdraw_and_what_follows_waits_for_the_debt() -> None:
 
 
 def test_the_tighter_limit_holds() -> None:
-    budget = Budget(Rates(requests=6, tokens=6_000_000), 0.0)
+    budget = RateLimit(Rates(requests=6, tokens=6_000_000), 0.0)
     budget.sent(0.0)
     budget.used(10, 0.0)
     assert budget.wait_s(0.0) == pytest.approx(10.0)
 
 
 def test_a_wait_that_the_server_asked_for_holds_for_every_request_and_is_never_shortened() -> None:
-    budget = Budget(Rates(), 0.0)
+    budget = RateLimit(Rates(), 0.0)
     budget.close_for(30.0, 0.0)
     budget.close_for(5.0, 1.0)
     assert budget.wait_s(10.0) == 20.0

@@ -21,8 +21,9 @@ from transformers import (
 
 from persyn.chat import with_answer
 from persyn.config import Ifd, LogLik, RankSurprisal, Scas
-from persyn.errors import ModelError
-from persyn.rewards.learnability.scorer import Failure, Learnability, Measured
+from persyn.errors import JobFailed, ModelError
+from persyn.rewards.learnability.measures import Measured
+from persyn.rewards.learnability.scorer import Learnability
 
 TEMPLATE = (
     "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
@@ -68,7 +69,7 @@ def saved(family: str, folder: Path) -> str:
     return str(folder)
 
 
-def logliks(scorer: Learnability, items: Any) -> list[Measured | Failure]:
+def logliks(scorer: Learnability, items: Any) -> list[Measured | JobFailed]:
     return [result for (result,) in scorer.score(items, [LogLik()])]
 
 
@@ -159,7 +160,7 @@ def test_an_item_that_cannot_be_scored_leaves_the_others_alone(student: str) -> 
         good,
     ]
     results = logliks(scorer, items)
-    codes = [result.code if isinstance(result, Failure) else "ok" for result in results]
+    codes = [result.code if isinstance(result, JobFailed) else "ok" for result in results]
     assert codes == ["ok", "empty_answer", "context_too_long", "unreadable", "unreadable", "ok"]
     assert isinstance(results[0], Measured)
     assert isinstance(results[5], Measured)
@@ -170,7 +171,7 @@ def test_a_row_that_the_model_cannot_take_fails_alone(tmp_path: Path) -> None:
     scorer = Learnability(saved("gpt2", tmp_path), max_length=2000, device="cpu", tokens_per_batch=100_000)
     long, short = ([{"role": "user", "content": "a" * 600}], "Yes"), ([{"role": "user", "content": "a"}], "Yes")
     first, second = logliks(scorer, [long, short])  # gpt2 here has 512 positions
-    assert isinstance(first, Failure)
+    assert isinstance(first, JobFailed)
     assert first.code == "scoring_failed"
     assert isinstance(second, Measured)
 
@@ -250,7 +251,7 @@ def test_a_measure_that_says_nothing_of_an_answer_leaves_the_others_their_value(
     scorer = Learnability(student, max_length=256, device="cpu")
     ((loglik, ifd),) = scorer.score([(ITEMS[0][0], "Y")], ALL[:2])  # one token, and this tokenizer opens with none
     assert isinstance(loglik, Measured)
-    assert isinstance(ifd, Failure)
+    assert isinstance(ifd, JobFailed)
     assert ifd.code == "not_finite"
 
 

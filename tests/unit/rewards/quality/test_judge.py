@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from persyn.config import Judge
-from persyn.errors import GenerationFailed
+from persyn.errors import RequestFailed
 from persyn.rewards.quality.judge import RUBRIC, JudgeClient, Verdict, question, unused_mark
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 2 + 2?"}]
@@ -26,8 +26,8 @@ def judge(server: Any, answer: str = "4", reference: str | None = "4", **changes
     return asyncio.run(ask())
 
 
-def failure(server: Any) -> GenerationFailed:
-    with pytest.raises(GenerationFailed) as caught:
+def failure(server: Any) -> RequestFailed:
+    with pytest.raises(RequestFailed) as caught:
         judge(server)
     assert "sk-secret" not in str(caught.value)
     return caught.value
@@ -128,7 +128,7 @@ def test_a_long_reason_is_cut_and_made_storable(scripted: Any) -> None:
 def test_failures_are_told_apart_as_a_teachers_are(scripted: Any) -> None:
     scripted.refuses(429, "slow down", **{"Retry-After": "7"})
     failed = failure(scripted)
-    assert (failed.code, failed.permanent, failed.retry_after) == ("rate_limited", False, 7.0)
+    assert (failed.code, failed.permanent, failed.retry_after_s) == ("rate_limited", False, 7.0)
     scripted.refuses(401, "wrong key sk-secret")
     failed = failure(scripted)
     assert (failed.code, failed.permanent) == ("refused_auth", True)

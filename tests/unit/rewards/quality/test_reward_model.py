@@ -17,8 +17,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from persyn.errors import ModelError
-from persyn.rewards.quality.reward_model import Failure, Reward, RewardModel, padding
+from persyn.errors import JobFailed, ModelError
+from persyn.rewards.quality.reward_model import Reward, RewardModel, padding
 
 # As Llama 3's: the beginning of the sequence stands in the template, and the last token ends the turn.
 TEMPLATE = "<s>{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
@@ -114,7 +114,7 @@ def test_an_answer_cannot_end_its_own_turn(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused_and_leaves_the_others_alone(tmp_path: Path) -> None:
     path = saved(tmp_path, family="gpt2")  # 128 positions, which no max_length extends
     long, short = RewardModel(path, max_length=4096, device="cpu").score([(ITEMS[0][0], "x" * 200), ITEMS[0]])
-    assert isinstance(long, Failure)
+    assert isinstance(long, JobFailed)
     assert (long.code, "128 at most" in long.message) == ("context_too_long", True)
     assert isinstance(short, Reward)
 
@@ -124,7 +124,7 @@ def test_a_broken_surrogate_and_a_refusing_template_fail_alone(tmp_path: Path) -
     model = RewardModel(saved(tmp_path, template=template), max_length=512, device="cpu")
     system = [{"role": "system", "content": "s"}]
     results = model.score([(ITEMS[0][0], "\ud800"), (system, "a"), (ITEMS[0][0], "")])
-    assert [result.code for result in results if isinstance(result, Failure)] == ["unreadable", "template_refused"]
+    assert [result.code for result in results if isinstance(result, JobFailed)] == ["unreadable", "template_refused"]
     assert isinstance(results[2], Reward), "an empty answer has a reward, and a bad one as a rule"
 
 
@@ -134,7 +134,7 @@ def test_a_value_that_is_not_finite_is_no_score(tmp_path: Path) -> None:
     broken.score.weight.data.fill_(float("inf"))
     broken.save_pretrained(path)
     [result] = RewardModel(path, max_length=512, device="cpu").score(ITEMS[:1])
-    assert isinstance(result, Failure)
+    assert isinstance(result, JobFailed)
     assert result.code == "not_finite"
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from persyn.inference.clients.chat_completions import retry_after_s, storable
+from persyn.inference.clients.endpoint import retry_after_s
 
 NOON = 1_792_497_600.0  # Tue, 20 Oct 2026 12:00:00 GMT
 
@@ -20,17 +20,3 @@ NOON = 1_792_497_600.0  # Tue, 20 Oct 2026 12:00:00 GMT
 )
 def test_the_wish_of_a_server_is_read_as_seconds(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after_s(headers, NOON) == seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "stored"),
-    [
-        ("plain", "plain"),
-        ("a\0b", "a\ufffdb"),
-        ("\ud83d alone", "\ufffd alone"),
-        ("\U0001f600 \n\t", "\U0001f600 \n\t"),  # a whole character beyond the BMP, and white space
-    ],
-)
-def test_only_what_postgres_cannot_store_is_replaced(text: str, stored: str) -> None:
-    assert storable(text) == stored
-    stored.encode("utf-8")

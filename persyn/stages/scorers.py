@@ -1,0 +1,193 @@
+"""How each kind of scorer scores a batch: one function a kind, all of the same shape.
+
+To add a kind of scorer: its configuration in config/scorers.py, its mathematics in rewards/, its case in `build`.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from persyn.config import Endpoint, Judge, MathVerify, RewardModel
+from persyn.errors import ConfigError, JobFailed
+from persyn.inference import models
+from persyn.inference.clients.batch import PacedRequests, ask_all
+from persyn.inference.clients.endpoint import EndpointClient, read_key
+from persyn.inference.clients.pace import Pace
+from persyn.inference.clients.pooling import PoolingClient
+from persyn.inference.warm_model import WarmModel
+from persyn.jobs.lease_keeper import LeaseKeeper
+from persyn.rewards.quality.judge import JudgeClient
+from persyn.rewards.quality.math_verify import math_verify_score
+from persyn.stages.score import Item, Scored, Unscored
+from persyn.versions import ScorerVersion
+
+Outcome = Scored | Unscored
+ScoreBatch = Callable[[Sequence[Item]], Sequence[Outcome]]
+Client = TypeVar("Client", bound=EndpointClient | JudgeClient)
+
+
+class ScorerContext(NamedTuple):
+    """What a scorer may use of the worker."""
+
+    home: Path
+    lease: LeaseKeeper  # beaten as the work moves
+    warm: WarmModel
+    stopping: threading.Event
+
+
+def build(group: Sequence[ScorerVersion], context: ScorerContext) -> ScoreBatch:
+    """A function that scores a batch by the scorers of the group: one of quality, or all of a student's learnability.
+
+    Its model is loaded here, before anything is claimed. Raises ModelError, MissingExtra, and ConfigError where the
+    key to an endpoint is not in the environment.
+    """
+    scorer = group[0]
+    if scorer.kind == "learnability":
+        return _learnability(group, context)
+    match scorer.config:
+        case MathVerify():
+            return _math_verify(context)
+        case RewardModel(endpoint=None):
+            return _reward_model(scorer, scorer.config, context)
+        case RewardModel(endpoint=Endpoint() as endpoint):
+            return _served_reward_model(scorer.config, endpoint, context)
+        case Judge():
+            return _judge(scorer.config, context)
+    raise ConfigError(f"The scorer {scorer.id} ({scorer.method}) is not computed by workers. Import its scores.")
+
+
+def _math_verify(context: ScorerContext) -> ScoreBatch:
+    def score(item: Item) -> Outcome:
+        context.lease.beat()
+        if item.reference_answer is None:
+            message = "the prompt has no reference_answer to check the answer against"
+            return Unscored(item, JobFailed("no_reference_answer", message, permanent=True))
+        verdict = math_verify_score(item.answer, item.reference_answer)
+        return Scored(item, verdict.value, verdict.detail)
+
+    return lambda items: [score(item) for item in items]
+
+
+def _reward_model(scorer: ScorerVersion, config: RewardModel, context: ScorerContext) -> ScoreBatch:
+    from persyn.rewards.quality import reward_model  # noqa: PLC0415 - it loads torch
+
+    def load() -> reward_model.RewardModel:
+        return reward_model.RewardModel(
+            models.model_path(config.model, config.revision, context.home),
+            revision=config.revision, max_length=config.max_length, dtype=config.dtype,
+        )  # fmt: skip
+
+    model = context.warm.get(("reward_model", scorer.id), load)
+
+    def score_batch(items: Sequence[Item]) -> Sequence[Outcome]:
+        rewards = model.score([(item.messages, item.answer) for item in items], on_progress=context.lease.beat)
+        return [_rewarded(item, reward) for item, reward in zip(items, rewards, strict=True)]
+
+    return score_batch
+
+
+def _served_reward_model(config: RewardModel, endpoint: Endpoint, context: ScorerContext) -> ScoreBatch:
+    from persyn.rewards.quality import reward_model  # noqa: PLC0415 - it loads torch
+
+    key = read_key(endpoint, "scorers.quality (reward_model)")
+    path = models.model_path(config.model, config.revision, context.home)
+    reader = reward_model.Reader(path, revision=config.revision, max_length=config.max_length)
+
+    async def ask(client: PoolingClient, requests: PacedRequests, item: Item) -> Outcome:
+        ids = reader.read(item.messages, item.answer)
+        if isinstance(ids, JobFailed):
+            return Unscored(item, ids)
+        value = await requests.ask(lambda: client.score(ids), lambda _: len(ids))
+        return _rewarded(item, reward_model.reward(value, len(ids)))
+
+    return _by_endpoint(endpoint, lambda: PoolingClient(endpoint.url, config.model, api_key=key), ask, context)
+
+
+def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
+    key = read_key(config.endpoint, "scorers.quality (judge)")
+
+    async def ask(client: JudgeClient, requests: PacedRequests, item: Item) -> Outcome:
+        verdict = await requests.ask(
+            lambda: client.judge(item.messages, item.answer, item.reference_answer),
+            lambda verdict: verdict.detail["prompt_tokens"] + verdict.detail["completion_tokens"],
+        )
+        return Scored(item, verdict.value, verdict.detail)
+
+    return _by_endpoint(config.endpoint, lambda: JudgeClient(config, api_key=key), ask, context)
+
+
+def _by_endpoint(
+    endpoint: Endpoint,
+    connect: Callable[[], Client],
+    ask: Callable[[Client, PacedRequests, Item], Coroutine[Any, Any, Outcome]],
+    context: ScorerContext,
+) -> ScoreBatch:
+    """Many requests in flight; what one batch learned of the endpoint's pace holds for the next batch too."""
+    pace = Pace(endpoint)
+
+    async def ask_batch(items: Sequence[Item]) -> Sequence[Outcome]:
+        client = connect()
+        try:
+            results = await ask_all(
+                pace,
+                items,
+                lambda requests, item: ask(client, requests, item),
+                on_tick=context.lease.beat,
+                stopping=context.stopping.is_set,
+            )
+        finally:
+            await client.aclose()
+        return [Unscored(item, result) if isinstance(result, Exception) else result for item, result in results]
+
+    return lambda items: asyncio.run(ask_batch(items))
+
+
+def _rewarded(item: Item, reward: Any) -> Outcome:
+    if isinstance(reward, JobFailed):
+        return Unscored(item, reward)
+    return Scored(item, reward.value, {"tokens": reward.tokens})
+
+
+def _measured(item: Item, result: Any) -> Outcome:
+    if isinstance(result, JobFailed):
+        return Unscored(item, result)
+    return Scored(item, result.value, result.detail)
+
+
+def _learnability(group: Sequence[ScorerVersion], context: ScorerContext) -> ScoreBatch:
+    """All measures of one student: they share the model and its forward pass."""
+    from persyn.rewards.learnability.scorer import Learnability  # noqa: PLC0415 - it loads torch
+
+    first = group[0]
+
+    def load() -> Learnability:
+        path = models.model_path(first.student_model or "", first.student_revision, context.home)
+        return Learnability(path, revision=first.student_revision, max_length=first.student_max_length or 2048)
+
+    model = context.warm.get(("student", first.student_id), load)
+    configs = {scorer.id: scorer.config for scorer in group}
+
+    def score_batch(items: Sequence[Item]) -> Sequence[Outcome]:
+        outcomes: list[Outcome] = []
+        for scorer_ids, answers in _by_scorers(items).items():
+            pairs = [(same[0].messages, same[0].answer) for same in answers]
+            wanted: Any = [configs[scorer_id] for scorer_id in scorer_ids]
+            measured = model.score(pairs, wanted, on_progress=lambda *_: context.lease.beat())
+            for same, results in zip(answers, measured, strict=True):
+                outcomes += map(_measured, same, results)
+        return outcomes
+
+    return score_batch
+
+
+def _by_scorers(items: Sequence[Item]) -> dict[tuple[int, ...], list[list[Item]]]:
+    """The answers by which scorers they are asked about, each with its items in the order of those scorers."""
+    answers: dict[int | None, list[Item]] = {}
+    for item in sorted(items, key=lambda item: item.claim.scorer_id or 0):
+        answers.setdefault(item.claim.generation_id, []).append(item)
+    groups: dict[tuple[int, ...], list[list[Item]]] = {}
+    for same in answers.values():
+        groups.setdefault(tuple(item.claim.scorer_id or 0 for item in same), []).append(same)
+    return groups

@@ -1,0 +1,22 @@
+"""What the work of a stage's job gets from the worker that does it, and all that it knows of that worker."""
+
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+from sqlalchemy import Engine
+
+from persyn import jobs
+from persyn.jobs.lease_keeper import LeaseKeeper
+from persyn.runs import Run
+
+
+class Work(NamedTuple):
+    """One claimed job of a run, and what it may use."""
+
+    engine: Engine
+    home: Path  # the folder of routers, converted models and logs
+    lease: LeaseKeeper  # beaten as the work moves; beating raises LeaseLost once the job is another's
+    run: Run
+    claim: jobs.Claim
+    stopping: threading.Event  # once set, the work ends and leaves its job unfinished

@@ -1,0 +1,16 @@
+"""Text from outside, made fit for a column of the database and for a sentence."""
+
+import re
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def storable(text: str, limit: int | None = None) -> str:
+    """The text with U+FFFD for NUL and lone surrogates, which Postgres cannot store, cut to `limit` characters."""
+    clean = _UNSTORABLE.sub("\ufffd", text)
+    return clean if limit is None or len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def reason(exc: BaseException, limit: int = 500) -> str:
+    """An exception as the end of a sentence: its type and its words on one line, without a full stop."""
+    return f"{type(exc).__name__}: {' '.join(str(exc).split())}"[:limit].rstrip(".")

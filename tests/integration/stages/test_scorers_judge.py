@@ -1,0 +1,143 @@
+"""Requests to a judge over real HTTP under a real lease: what they cost the jobs when something is in the way."""
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from persyn import jobs
+from persyn.config import Endpoint, Judge
+from persyn.errors import JobFailed, LeaseLost
+from persyn.jobs.lease_keeper import LeaseKeeper
+from persyn.stages import score, scorers
+from persyn.versions import ScorerVersion
+from workers.worker import Worker
+
+ITEMS = [
+    score.Item(
+        jobs.Claim(
+            id=n,
+            run_id=1,
+            kind="score",
+            prompt_id=None,
+            teacher_id=None,
+            sample_index=0,
+            generation_id=n,
+            scorer_id=1,
+            attempt=1,
+            lost_count=0,
+        ),
+        [{"role": "user", "content": "q"}],
+        None,
+        f"answer {n}",
+    )
+    for n in range(12)
+]
+
+
+@pytest.fixture
+def worker(engine: Engine, tmp_path: Path) -> Worker:
+    return Worker(engine, tmp_path)
+
+
+@pytest.fixture
+def lease(worker: Worker) -> Iterator[LeaseKeeper]:
+    with worker.lease("score.quality") as lease:
+        yield lease
+
+
+def ask(worker: Worker, lease: LeaseKeeper, server: Any, concurrency: int = 64) -> list[scorers.Outcome]:
+    config = Judge(kind="judge", model="j", endpoint=Endpoint(url=f"{server.url}/v1", concurrency=concurrency))
+    context = scorers.ScorerContext(worker.home, lease, worker.warm, worker.stopping)
+    score_batch = scorers.build([ScorerVersion(1, "quality", "judge", None, None, None, None, config)], context)
+    return list(score_batch(ITEMS))
+
+
+def refused(outcomes: list[scorers.Outcome]) -> dict[int, JobFailed]:
+    """The failures by job."""
+    failed = {one.item.claim.id: one.error for one in outcomes if isinstance(one, score.Unscored)}
+    return {number: error for number, error in failed.items() if isinstance(error, JobFailed)}
+
+
+def verdict(given: int = 5) -> tuple[int, Any, dict[str, str]]:
+    message = {"role": "assistant", "content": json.dumps({"reason": "r", "score": given})}
+    return 200, {"choices": [{"message": message, "finish_reason": "stop"}]}, {}
+
+
+def test_a_short_refusal_for_want_of_room_is_sat_out(worker: Worker, lease: LeaseKeeper, scripted: Any) -> None:
+    refusals = iter([(429, {}, {"Retry-After": "0"})] * 5)
+    scripted.reply = lambda asked: next(refusals, None) or verdict()
+    outcomes = ask(worker, lease, scripted)
+    assert sorted(one.item.claim.id for one in outcomes if isinstance(one, score.Scored)) == list(range(12))
+    assert len(scripted.asked) == 12 + 5
+
+
+@pytest.mark.parametrize("concurrency", [64, 1])
+def test_a_long_refusal_goes_back_to_the_jobs_with_its_wait(
+    worker: Worker, lease: LeaseKeeper, scripted: Any, concurrency: int
+) -> None:
+    scripted.refuses(429, "come back", **{"Retry-After": "600"})
+    failed = refused(ask(worker, lease, scripted, concurrency))
+    assert {(error.code, error.permanent) for error in failed.values()} == {("rate_limited", False)}
+    assert all(500 < (error.retry_after_s or 0.0) <= 600 for error in failed.values())
+    assert len(failed) == 12
+    assert len(scripted.asked) < 12, "who has not asked yet does not ask a closed door"
+
+
+def test_one_bad_reply_costs_its_own_job_alone(worker: Worker, lease: LeaseKeeper, scripted: Any) -> None:
+    replies = {"answer 3": (400, {"error": {"message": "maximum context length"}}, {}), "answer 4": verdict(77)}
+
+    def reply(asked: Any) -> tuple[int, Any, dict[str, str]]:
+        said = asked.body["messages"][1]["content"]
+        return next((found for words, found in replies.items() if f"\n{words}\n" in said), verdict())
+
+    scripted.reply = reply
+    outcomes = ask(worker, lease, scripted)
+    assert len(outcomes) == 12
+    assert {number: (error.code, error.permanent) for number, error in refused(outcomes).items()} == {
+        3: ("context_too_long", True),
+        4: ("garbage", False),
+    }
+
+
+def test_no_more_are_in_flight_than_the_endpoint_allows(worker: Worker, lease: LeaseKeeper, scripted: Any) -> None:
+    running, most, lock = 0, 0, threading.Lock()
+    both = threading.Barrier(2)
+
+    def reply(asked: Any) -> tuple[int, Any, dict[str, str]]:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        both.wait(timeout=30)  # nobody is answered alone: two must be in flight
+        with lock:
+            running -= 1
+        return verdict()
+
+    scripted.reply = reply
+    assert len(ask(worker, lease, scripted, concurrency=2)) == 12
+    assert most == 2
+
+
+def test_a_lost_lease_drops_everything(worker: Worker, lease: LeaseKeeper, scripted: Any) -> None:
+    def reply(asked: Any) -> tuple[int, Any, dict[str, str]]:
+        lease.lost.set()
+        return verdict()
+
+    scripted.reply = reply
+    with pytest.raises(LeaseLost):
+        ask(worker, lease, scripted)
+
+
+def test_a_worker_that_must_stop_asks_nothing_more(worker: Worker, lease: LeaseKeeper, scripted: Any) -> None:
+    def reply(asked: Any) -> tuple[int, Any, dict[str, str]]:
+        worker.stopping.set()
+        return verdict()
+
+    scripted.reply = reply
+    assert len(ask(worker, lease, scripted, concurrency=1)) == 1
+    assert len(scripted.asked) == 1
