@@ -25,12 +25,12 @@ from workers.worker import Worker
 
 log = logging.getLogger(__name__)
 
-# Whoever stops a whole process group may reach a process twice at once; that is not a second, impatient signal.
+# A stop of the whole process group may reach this process twice at once; that is not a second, impatient signal.
 SAME_SIGNAL_S = 1.0
 
 
 def drain(worker: Worker, name: str) -> None:
-    """Empty one queue. What goes wrong is logged and left to the next wake-up; the jobs' rows keep the reasons."""
+    """Empty one queue. An error is logged and left to the next wake-up; the jobs' rows keep the reasons."""
     try:
         if wake_ups.teacher_of(name) is not None:
             drain_teacher(worker, name)
@@ -47,9 +47,9 @@ def drain(worker: Worker, name: str) -> None:
 
 
 def drain_next(worker: Worker, check_in: CheckIn) -> None:
-    """What a wake-up of any queue leads to: wake-ups come in no order, so the worker itself looks what is best next.
+    """Drain the queue that is best next, whichever queue the wake-up was for: wake-ups come in no order.
 
-    The database may go away at any point of it, before there is a queue to speak of.
+    The database may go away at any point, even before a queue is chosen.
     """
     chosen = None
     try:
@@ -100,9 +100,9 @@ def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers
 
 
 class Stop:
-    """What a signal does: the first hands back what is unfinished; a second one ends the process where it stands.
+    """Ends the worker: the first signal hands back what is unfinished, a second one ends the process where it stands.
 
-    Then the jobs come back when the lease runs out, and the model server's guardian stops the server.
+    After a second signal the jobs come back when the lease runs out, and the guardian stops the model server.
     """
 
     def __init__(self, worker: Worker, maintenance: Maintenance) -> None:
@@ -119,7 +119,7 @@ class Stop:
 
 
 def _keep_logging(**_: Any) -> None:
-    """Celery's own set-up would hide our log lines."""
+    """Keep our logging: Celery's own set-up would hide our log lines."""
 
 
 def _say_goodbye(check_in: CheckIn) -> None:

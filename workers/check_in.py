@@ -1,4 +1,4 @@
-"""What this worker says of itself in the `worker` table, and the request to leave that it reads there.
+"""Writes every few seconds what this worker does into the `worker` table, and reads there whether it shall leave.
 
 Leaving has two speeds. Asked to drain, it claims nothing more, finishes what it holds, and ends by itself; when its
 grace is over, or on SIGTERM, it hands back what is unfinished at once.
@@ -23,6 +23,8 @@ RATE_OVER_S = 30.0
 
 
 class CheckIn:
+    """This worker's row."""
+
     def __init__(self, worker: Worker, queues: Sequence[str]) -> None:
         self._worker = worker
         self.queues = list(queues)
@@ -30,6 +32,7 @@ class CheckIn:
         self._totals: list[tuple[float, float]] = []
 
     def begin(self) -> None:
+        """Make the row."""
         with self._worker.engine.begin() as conn:
             workers.started(conn, self._worker.name, host=self._worker.host, pid=os.getpid(), queues=self.queues)
 
@@ -47,11 +50,12 @@ class CheckIn:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def end(self) -> None:
+        """Note that the worker has left."""
         with self._worker.engine.begin() as conn:
             workers.stopped(conn, self._worker.name)
 
     def _rate(self) -> float | None:
-        """Tokens a second of late; None until there is a first second to speak of."""
+        """Tokens a second over the last RATE_OVER_S; None within the first second."""
         now = time.monotonic()
         self._totals = [(at, total) for at, total in self._totals if now - at <= RATE_OVER_S]
         self._totals.append((now, counters.completion_tokens()))

@@ -64,7 +64,7 @@ def drain_teacher(worker: Worker, queue: str) -> None:
 
 
 class Drain:
-    """One lease's worth of answering."""
+    """Answers a queue's jobs for one teacher version under one lease."""
 
     def __init__(
         self, worker: Worker, lease: LeaseKeeper, queue: str, teacher: versions.TeacherVersion, target: Target
@@ -92,7 +92,7 @@ class Drain:
         self.alone = False  # a suspect is in flight, and nothing may join it
 
     async def run(self) -> None:
-        """Raises LeaseLost; everything in flight is then dropped. Raises EndpointPaused for an endpoint's fault."""
+        """Answer until nothing is due. Raises LeaseLost, and then drops what is in flight, and EndpointPaused."""
         try:
             await self._refill()
             while self.in_flight:

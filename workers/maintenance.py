@@ -1,7 +1,7 @@
-"""What every worker does besides draining: reap dead leases, advance the runs, top the queues up (protocol steps 4, 5).
+"""Reaps dead leases, advances the runs and tops the queues up (protocol steps 4 and 5), in every worker.
 
-There is no scheduler process that could die: each worker does this every few seconds and after each drain; locks
-in the database see to it that two at once do no harm.
+There is no scheduler process that could die: each worker does this every few seconds and after each drain. Locks in the
+database make sure that two at once do no harm.
 """
 
 import logging
@@ -30,7 +30,7 @@ BROKER_AWAY = (OperationalError, redis.ConnectionError, redis.TimeoutError)
 
 
 def reconcile(worker: Worker, app: Celery) -> None:
-    """One round. What the tables say is all that counts, so a round that fails is made up for by the next."""
+    """Do one round. It acts on the tables alone, so the next round makes up for one that fails."""
     with worker.engine.begin() as conn:
         released = jobs.reap(conn)
     with worker.engine.begin() as conn:
@@ -50,7 +50,7 @@ def reconcile(worker: Worker, app: Celery) -> None:
 
 
 class Maintenance(threading.Thread):
-    """Reconciles until told to stop, and whenever somebody asks for it at once."""
+    """Reconciles every few seconds until the worker stops, and at once where `ask` was called."""
 
     def __init__(self, worker: Worker, app: Celery, check_in: CheckIn, *, follow_teachers: bool) -> None:
         super().__init__(name="maintenance", daemon=True)
@@ -64,6 +64,7 @@ class Maintenance(threading.Thread):
         self.start()
 
     def ask(self) -> None:
+        """Reconcile at once."""
         self._asked.set()
 
     def run(self) -> None:
@@ -84,7 +85,7 @@ class Maintenance(threading.Thread):
         reconcile(self._worker, self._app)
 
     def _try(self, name: str, act: Callable[[], None]) -> None:
-        """The night goes on: what fails now is made up for by the next round. What nobody foresaw keeps its traceback.
+        """Log a failure and go on: the next round makes up for it. Only an unforeseen error keeps its traceback.
 
         While a server is away every round fails, so that is one line a round.
         """
@@ -110,7 +111,7 @@ class Maintenance(threading.Thread):
         log.warning("action=%s the %s at %s is away: %s; tried again within %.0f s", name, what, where, why, again_s)
 
     def _subscribe(self) -> None:
-        """A worker that serves all teachers listens to those that came since it started, too.
+        """Listen to the teachers that came since the worker started, where it serves all.
 
         The consumer is told directly: a remote-control message would be lost where it is not subscribed at this moment.
         """

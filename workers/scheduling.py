@@ -1,12 +1,12 @@
-"""Which of its queues a worker drains next: one model is loaded at a time, and changing it costs minutes.
+"""Chooses the queue that a worker drains next: one model is loaded at a time, and changing it costs minutes.
 
-A rule and nothing else, so that it can be tried on every case: no database, no clock, no server.
+It is a rule without database, clock or server, so that it can be tried on every case.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# Work that has waited for this long goes first, whatever it costs to load its model.
+# Work that has waited for this long goes first, even if another model must be loaded for it.
 STARVED_S = 900.0
 
 
@@ -22,10 +22,10 @@ class Candidate(NamedTuple):
 def choose(candidates: Sequence[Candidate], *, starved_s: float = STARVED_S) -> str | None:
     """The queue to drain next; None where no candidate has work.
 
-    What has waited for `starved_s` goes first, the longest first: so none is starved, for whatever is drained gets
-    younger. What is loaded counts as older by as much again, or queues that were filled at the same moment would take
-    turns once all are old. Then the loaded model's queues; else the one with most work. Equals are told apart by age,
-    then by name, so that two workers with the same view choose the same.
+    A queue that has waited for `starved_s` goes first, the longest first. None is starved, because a drained queue gets
+    younger. The loaded model's queue counts as older by as much again, or queues that were filled at the same moment
+    would take turns once all are old. Then come the loaded model's queues, then the one with most work. Age, then the
+    name, tells equals apart, so that two workers with the same view choose the same.
     """
     open_ = [candidate for candidate in candidates if candidate.jobs > 0]
     starving = [candidate for candidate in open_ if candidate.oldest_s >= starved_s]

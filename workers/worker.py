@@ -45,7 +45,7 @@ class Target(NamedTuple):
 
 
 class Worker:
-    """What the drains share: the database, the leases, the models, and whether the worker is leaving."""
+    """The process that the drains share: database, leases, models, and whether it is leaving."""
 
     def __init__(
         self, engine: "Engine", home: Path, *, queues: Sequence[str] | None = None, tensor_parallel: int = 1

@@ -1,4 +1,4 @@
-"""Loads a model or a tokenizer with transformers: the one place, with one sentence for whatever goes wrong."""
+"""Loads a model or a tokenizer with transformers, with one sentence for everything that can go wrong."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Turns a model reference of the run's YAML into what `from_pretrained` and vLLM accept.
+"""Turns a model reference of the run's YAML into a folder or a hub name that `from_pretrained` and vLLM accept.
 
 Two small models come as pip packages, so that everything works where no hub can be reached. One of them is a GGUF
 file, which is converted once; a process of its own does that, because torch never gives its memory back.

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, text
 from persyn import jobs
 from persyn.states import Stage
 
-# The order is a hash of the run's seed and the prompt's text: the same sample whatever order the prompts came in.
+# The order is a hash of the run's seed and the prompt's text, so that the order of import does not change the sample.
 _SELECT = text("""
 WITH numbered AS (
     SELECT id, row_number() OVER (ORDER BY md5(:seed || sha256), id) AS place

@@ -36,7 +36,7 @@ ON CONFLICT (prompt_id, teacher_id, sample_index) DO NOTHING
 
 
 class GenerationRequest(NamedTuple):
-    """What a teacher is asked. The seed depends on the prompt alone, so that an answer asked for again is the same."""
+    """One request to a teacher. The seed depends on the prompt alone, so that an answer asked for again is the same."""
 
     claim: jobs.Claim
     messages: list[dict[str, str]]
@@ -62,7 +62,7 @@ def enqueue(conn: Connection, run_id: int) -> int:
 
 
 def requests(conn: Connection, claims: Sequence[jobs.Claim]) -> list[GenerationRequest]:
-    """What to ask for each claim, in their order."""
+    """The request of each claim, in their order."""
     rows = conn.execute(
         text("SELECT id, messages, sha256 FROM prompt WHERE id = ANY(:ids)"),
         {"ids": [claim.prompt_id for claim in claims]},

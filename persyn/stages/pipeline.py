@@ -1,7 +1,7 @@
 """The order of the stages, and the only module that knows it.
 
-`advance` looks at the tables, adds whatever work is possible now, and ends. It may be called by anyone at any time,
-twice at once or never for an hour: each step adds only what is missing.
+`advance` looks at the tables, adds the work that is possible now, and ends. Any process may call it at any time, twice
+at once or not for an hour: each step adds only what is missing.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from persyn import jobs, runs
 from persyn.stages import calibrate, generate, route, score, train
 from persyn.states import FINAL, Stage
 
-# One at a time, and whatever reopens the run (a further aim, a retry, an import) comes before the look or after it.
+# One look at a time. What reopens the run (a further aim, a retry, an import) comes before the look or after it.
 _LOCK = text("SELECT FROM run WHERE id = :id FOR NO KEY UPDATE SKIP LOCKED")
 _STAGE_DONE = text("""
 SELECT state FROM job WHERE run_id = :run_id AND kind = :kind AND kind IN ('train_router', 'route')
@@ -28,7 +28,7 @@ WHERE id = :id AND decided_count IS NULL
 
 
 class Progress(NamedTuple):
-    """What one call found and did."""
+    """The outcome of one look at a run."""
 
     new_jobs: int
     finished: bool  # every job up to the stage that the run aims at is final; a dead one says why in its row

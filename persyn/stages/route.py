@@ -66,7 +66,7 @@ class Undecided(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Which teacher answers a prompt, and why."""
+    """A prompt's teacher, and the reasons for it."""
 
     prompt_id: int
     teacher_id: int
@@ -172,7 +172,7 @@ def _best_measured(work: Work, measured: matrix.Measured) -> Iterator[Decision]:
 
 
 class RouterOutput(NamedTuple):
-    """What the router says of a batch: coefficients (B, M), and for each prompt the nearest calibration prompts."""
+    """The router's output for a batch: coefficients (B, M), and for each prompt the nearest calibration prompts."""
 
     coefficients: NDArray[np.float64]
     neighbour_ids: list[list[int] | None]

@@ -84,7 +84,7 @@ def enqueue_routed(conn: Connection, run_id: int) -> int:
 
 
 def items(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Item]:
-    """What a scorer must read for each claim, in their order."""
+    """The answer of each claim with its prompt, in their order."""
     rows = {row.id: row for row in conn.execute(_ITEMS, {"ids": [claim.generation_id for claim in claims]})}
     pairs = [(claim, rows[claim.generation_id]) for claim in claims]
     return [Item(claim, row.messages, row.reference_answer, row.answer) for claim, row in pairs]

@@ -1,6 +1,6 @@
-"""How each kind of scorer scores a batch: one function a kind, all of the same shape.
+"""Builds the function that scores a batch, one way for each kind of scorer.
 
-To add a kind of scorer: its configuration in config/scorers.py, its mathematics in rewards/, its case in `build`.
+A new kind needs its configuration in config/scorers.py, its mathematics in rewards/, and its case in `build`.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ Client = TypeVar("Client", bound=EndpointClient | JudgeClient)
 
 
 class ScorerContext(NamedTuple):
-    """What a scorer may use of the worker."""
+    """The part of the worker that a scorer may use."""
 
     home: Path
     lease: LeaseKeeper  # beaten as the work moves

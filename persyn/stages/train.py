@@ -118,7 +118,7 @@ def perform(work: Work) -> None:
 
 
 def _description(work: Work) -> dict[str, Any]:
-    """What `router.json` says of the run."""
+    """The run's part of `router.json`."""
     config = work.run.config
     return {
         "run": work.run.name,

@@ -1,4 +1,4 @@
-"""What the work of a stage's job gets from the worker that does it, and all that it knows of that worker."""
+"""The narrow view of a worker that a stage's work gets."""
 
 import threading
 from pathlib import Path

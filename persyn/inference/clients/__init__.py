@@ -1,1 +1,1 @@
-"""Whom a worker asks over HTTP, and at what pace. Nothing here knows a job."""
+"""The clients of endpoints and of the worker's own server, and the pace of their requests. None knows a job."""

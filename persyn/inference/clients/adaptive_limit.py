@@ -1,7 +1,7 @@
-"""How many requests a remote teacher gets at once: found out by trying, as TCP does (AIMD).
+"""Finds by trying how many requests an endpoint takes at once, as TCP does (AIMD).
 
 Every answer adds a little; a 429, or an answer much slower than usual, halves the limit. One round of requests counts
-as one bad sign, for the sixty that were in flight already all meet the same limit. Pure: the caller tells the time.
+as one bad sign, because the sixty that were in flight all meet the same limit. Pure: the caller tells the time.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""One endpoint over HTTP, whether a worker started its server or somebody else runs it.
+"""Asks one endpoint over HTTP: the worker's own server, or one that others run.
 
 It is asked once: retries belong to the job table, which counts them. Every failure becomes a RequestFailed with a short
 stable code, so that the jobs know whether another attempt can help. No message holds the endpoint's key.

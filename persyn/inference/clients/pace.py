@@ -1,4 +1,4 @@
-"""How fast one endpoint may be asked, and whether a failure is the endpoint's fault.
+"""Tells how fast one endpoint may be asked, and whether a failure is the endpoint's fault.
 
 Its pace is found by trying, its rate limits are kept, and its wishes to wait hold for all requests. A failure that is
 the endpoint's fault pauses the endpoint and spends no job's attempt.
@@ -41,7 +41,7 @@ class Pace:
 
     @property
     def limit(self) -> int:
-        """How many requests may be in flight."""
+        """The number of requests that may be in flight."""
         return 1 if self._mending else self.limiter.limit
 
     def answered(self, sent_at: float, tokens: int) -> None:

@@ -1,4 +1,4 @@
-"""How many requests and tokens a minute an endpoint allows: token buckets. Pure, the caller tells the time.
+"""Token buckets for the requests and tokens a minute that an endpoint allows. Pure: the caller tells the time.
 
 A bucket may go below zero, because the tokens of an answer are known only when it is there: one answer overdraws, and
 later requests wait until the debt is paid. So the rate holds over any longer time, which is how endpoints count too.

@@ -16,7 +16,7 @@ from persyn.inference.servers.spec import Kind, ServerSpec
 
 
 def resolve(kind: Literal["auto"] | Kind) -> Kind:
-    """What `auto` means on this machine: vLLM where it is installed, else transformers.
+    """The kind that `auto` stands for on this machine: vLLM where it is installed, else transformers.
 
     Raises MissingExtra where there is neither.
     """
@@ -57,13 +57,13 @@ def environment(spec: ServerSpec) -> dict[str, str] | None:
 
 
 def model_name(spec: ServerSpec) -> str:
-    """What a request must call the model."""
+    """The model's name in requests to this server."""
     pinned = spec.kind == "transformers" and spec.revision is not None
     return f"{spec.model}@{spec.revision}" if pinned else spec.model
 
 
 def counts_tokens(kind: Kind) -> bool:
-    """Whether it tells how many tokens it has read and written; where not, only whole answers show progress."""
+    """Whether the server counts the tokens that it reads and writes; if not, only whole answers show progress."""
     return kind != "transformers"
 
 

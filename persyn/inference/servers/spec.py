@@ -1,4 +1,4 @@
-"""What a worker asks for when it wants a server, and which kinds of servers there are."""
+"""The description of a model server: its kind, its model, and how it is started."""
 
 from typing import Literal, NamedTuple
 

@@ -29,7 +29,7 @@ from starlette.types import Receive, Scope, Send
 from persyn import __version__
 from persyn.config import fingerprint
 
-Failure = Literal[
+FailureKind = Literal[
     "400", "401", "404", "429", "500", "503",  # plain HTTP errors; 429 and 503 carry Retry-After
     "400-context",  # the prompt is longer than the model's context
     "slow",  # answers, but only after `slow_s`
@@ -54,7 +54,7 @@ WORDS = ("so", "we", "add", "two", "and", "six", "then", "the", "sum", "is", "ev
 
 
 class StubConfig(BaseModel):
-    """What the stub does; `POST /stub/config` replaces the keys that it is given."""
+    """The stub's behaviour; `POST /stub/config` replaces the keys that it is given."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
@@ -65,14 +65,14 @@ class StubConfig(BaseModel):
     answer_sigma: float = Field(default=0.0, ge=0.0, description="spread of a lognormal length; 0 makes it fixed")
     token_s: float = Field(default=0.0, ge=0.0, description="time for each word of an answer, after the latency")
     max_model_len: int = Field(default=8192, ge=1, description="words of prompt and answer")
-    failures: dict[Failure, float] = Field(default={}, description="probability of each failure, for every request")
+    failures: dict[FailureKind, float] = Field(default={}, description="probability of each failure, for every request")
     retry_after_s: float = Field(default=1.0, ge=0.0)
     slow_s: float = Field(default=5.0, ge=0.0)
     seed: int = Field(default=0, description="of latencies and failures, not of answers")
 
 
 class ChatRequest(BaseModel):
-    """What the stub reads of a request; other keys are ignored, as servers do."""
+    """The part of a request that the stub reads; other keys are ignored, as servers do."""
 
     model: str
     messages: list[dict[str, Any]] = Field(min_length=1)
@@ -95,6 +95,8 @@ class Seen(BaseModel):
 
 
 class Stub:
+    """The server's state: its behaviour, and what it was asked."""
+
     def __init__(self, model: str, config: StubConfig) -> None:
         self.model = model
         self.config = config
@@ -160,8 +162,8 @@ class Stub:
             case status if status in MESSAGES:
                 retry_after = {"Retry-After": f"{self.config.retry_after_s:g}"} if status in ("429", "503") else None
                 return error(int(status), MESSAGES[status], headers=retry_after)
-            case other if other is not None and other not in get_args(Failure):
-                return error(400, f"The stub has no failure called {other}; it has {', '.join(get_args(Failure))}.")
+            case other if other is not None and other not in get_args(FailureKind):
+                return error(400, f"The stub has no failure called {other}; it has {', '.join(get_args(FailureKind))}.")
         return None
 
     def _context_error(self) -> Response:
@@ -261,7 +263,7 @@ def create_app(stub: Stub) -> FastAPI:
 
 
 def _add_controls(app: FastAPI, stub: Stub) -> None:
-    """What a test asks of the stub beside the protocol."""
+    """Add the routes that a test asks beside the protocol."""
 
     @app.get("/stub/config")
     async def read_config() -> StubConfig:

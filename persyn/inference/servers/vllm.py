@@ -14,7 +14,7 @@ from persyn.inference.servers.spec import ServerSpec
 
 
 def command(spec: ServerSpec, port: int, *, cpu: bool | None = None) -> list[str]:
-    """The server's argv. `cpu` None means: whatever build is installed.
+    """The server's argv. `cpu` None: as the installed build says.
 
     Raises MissingExtra where there is none.
     """
@@ -39,7 +39,7 @@ def command(spec: ServerSpec, port: int, *, cpu: bool | None = None) -> list[str
 
 
 def environment(spec: ServerSpec, *, cpu: bool | None = None) -> dict[str, str]:
-    """The whole environment of the server's process; what the user has set wins over the defaults here."""
+    """The whole environment of the server's process; the user's own variables win over the defaults here."""
     cpu = is_cpu_build() if cpu is None else cpu
     inherited = {name: value for name, value in os.environ.items() if name != "VLLM_API_KEY"}  # loopback needs none
     defaults = {"VLLM_NO_USAGE_STATS": "1"}

@@ -1,1 +1,1 @@
-"""How well the student can learn an answer."""
+"""The learnability of an answer: its measures, and the student that they ask."""

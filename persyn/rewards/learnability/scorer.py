@@ -1,7 +1,7 @@
-"""Learnability: what an answer asks of the student that shall learn it, by any of the field's measures.
+"""Measures answers by any of the field's notions of learnability.
 
-All measures of an answer come from the same forward pass; one of them (`ifd`) also needs the answer alone, which is a
-second, shorter one.
+All measures of an answer come from the same forward pass. One of them (`ifd`) also needs the answer alone, which is a
+second, shorter pass.
 """
 
 import math
@@ -69,8 +69,8 @@ class Learnability:
         done = len(items) - len(encoded)
         for batch in self._batches(encoded):
             answers = [encoded[index] for index in batch]
-            found = read_each(answers, lambda part: list(self._token_scores(part, scorers)), "The student")
-            for index, scores in zip(batch, found, strict=True):
+            token_scores = read_each(answers, lambda part: list(self._token_scores(part, scorers)), "The student")
+            for index, scores in zip(batch, token_scores, strict=True):
                 results[index] = [_measure(scorer, scores) for scorer in scorers]
             done += len(batch)
             if on_progress:
@@ -106,14 +106,14 @@ class Learnability:
         student = self.student
         activations = any(isinstance(scorer, Scas) for scorer in scorers)
         rows = [row_of(item) for item in batch]
-        said = student.read(
+        stats = student.read(
             # The prompt's own loss is scas's second term.
             [row._replace(start=1) for row in rows] if activations else rows,
             ranks=any(isinstance(scorer, RankSurprisal) for scorer in scorers),
             activations=activations,
         )
         alone = self._alone(batch) if any(isinstance(scorer, Ifd) for scorer in scorers) else [None] * len(batch)
-        for row, one, unprompted in zip(rows, said, alone, strict=True):
+        for row, one, unprompted in zip(rows, stats, alone, strict=True):
             tokens = len(row.ids) - row.start
             scores = TokenScores(one.logprobs[-tokens:], None if one.ranks is None else one.ranks[-tokens:], unprompted)
             if one.directions is None:
@@ -135,14 +135,14 @@ class Learnability:
         rows = [Row(ids, max(1, begin)) for ids, begin in answers]
         # A single token that nothing precedes has nothing to be read.
         readable = [row for row in rows if len(row.ids) > row.start]
-        said = iter(self.student.read(readable) if readable else [])
-        found = []
+        stats = iter(self.student.read(readable) if readable else [])
+        logprobs_alone = []
         for row, (ids, begin) in zip(rows, answers, strict=True):
             logprobs = torch.full((len(ids) - begin,), math.nan, device=self.student.device)
             if len(row.ids) > row.start:
-                logprobs[row.start - begin :] = next(said).logprobs
-            found.append(logprobs)
-        return found
+                logprobs[row.start - begin :] = next(stats).logprobs
+            logprobs_alone.append(logprobs)
+        return logprobs_alone
 
 
 def _measure(scorer: LearnabilityScorer, scores: TokenScores | JobFailed) -> Measured | JobFailed:

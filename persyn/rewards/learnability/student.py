@@ -1,8 +1,8 @@
-"""A student, loaded to say what it thinks of prompts and answers, token by token.
+"""Reads prompts and answers with the student, and gives its likelihoods and activations token by token.
 
-The cost is the forward pass, so it runs over as few tokens as it can: what several answers' prompts have in common is
-read once, and its keys and values serve all of them. Little else is computed: the vocabulary's logits are made for the
-tokens that somebody asks about and a few rows at a time: 6,000 rows of a 49k vocabulary take more than a gigabyte.
+The cost is the forward pass, so it runs over as few tokens as it can: the common beginning of several answers' prompts
+is read once, and its keys and values serve all of them. The vocabulary's logits are made only for the tokens that are
+asked about, and a few rows at a time: 6,000 rows of a 49k vocabulary take more than a gigabyte.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,21 +21,21 @@ SHARED_AT_LEAST = 16  # tokens: reading a shorter beginning again costs less tha
 
 
 class Row(NamedTuple):
-    """One sequence of a pass: of its tokens from `start` on something is asked."""
+    """One sequence of a pass, and the place from which its tokens are asked about."""
 
     ids: list[int]
     start: int  # at least 1: the first token has no prediction
 
 
-class Said(NamedTuple):
-    """About the m tokens from `start` on, and the activations of all n."""
+class TokenStats(NamedTuple):
+    """The student's view of one row: of the m tokens from `start` on, and the activations of all n."""
 
     logprobs: Tensor  # (m,)
     ranks: Tensor | None  # (m,)
     directions: Tensor | None  # (n, H), of length 1
 
 
-# Of one row's places or of all rows' in order: log p of the token that came, and its rank where that was asked.
+# log p of each token that came, and its rank where that was asked: of one row's places, or of all rows' in order.
 _Places = tuple[Tensor, Tensor | None]
 
 
@@ -59,7 +59,7 @@ class Student:
         self._reuses_prefixes = self._plain_head and self._continues_from_a_cache()
         self._name = model_path
 
-    def read(self, rows: Sequence[Row], *, ranks: bool = False, activations: bool = False) -> list[Said]:
+    def read(self, rows: Sequence[Row], *, ranks: bool = False, activations: bool = False) -> list[TokenStats]:
         """One pass over a batch. Raises ModelError where activations are asked of a model without an up-projection."""
         with torch.inference_mode(), _Tap(self._up_projection() if activations else None) as tap:
             shared = _common_start(rows) if self._reuses_prefixes else 0
@@ -67,7 +67,7 @@ class Student:
                 shared = 0
             found = self._from_shared(rows, shared, ranks) if shared else self._from_rows(rows, ranks)
             directions = tap.directions(rows, shared)
-        return [Said(*said, direction) for said, direction in zip(found, directions, strict=True)]
+        return [TokenStats(*stats, direction) for stats, direction in zip(found, directions, strict=True)]
 
     def special(self, ids: Sequence[int]) -> Tensor:
         """(n,): which of the tokens are the tokenizer's own."""
@@ -77,7 +77,7 @@ class Student:
         return torch.tensor(self.tokenizer.all_special_ids, dtype=torch.long, device=self.device)
 
     def _from_shared(self, rows: Sequence[Row], shared: int, ranks: bool) -> list[_Places]:
-        """As `_from_rows`, where all rows begin with the same `shared` tokens, which are read and judged once."""
+        """The result of `_from_rows` for rows that begin with the same `shared` tokens, which are read only once."""
         begin = rows[0].ids[:shared]
         read = self.model.base_model(input_ids=torch.tensor([begin], device=self.device), use_cache=True)
         first = min(shared, *(row.start for row in rows))
@@ -102,13 +102,13 @@ class Student:
         return [_join(_from(common, row.start - first), piece) for row, piece in zip(rows, pieces, strict=True)]
 
     def _from_rows(self, rows: Sequence[Row], ranks: bool) -> list[_Places]:
-        """What is said of each row's places, each row read from its beginning."""
+        """Likelihoods and ranks of each row's places, each row read from its beginning."""
         targets = [token for row in rows for token in row.ids[row.start :]]
         logits = self._padded_logits(rows) if self._plain_head else self._logits_of_each(rows)
         return _split(self._judge(logits, targets, ranks), [len(row.ids) - row.start for row in rows])
 
     def _judge(self, logits: Iterator[Tensor], targets: Sequence[int], ranks: bool) -> _Places:
-        """What logits, a few rows at a time, say of the tokens that came."""
+        """Likelihoods and ranks of the tokens that came, from logits that come a few rows at a time."""
         wanted = torch.tensor(targets, dtype=torch.long, device=self.device)
         logprobs, placed, start = [wanted.new_empty(0, dtype=torch.float)], [wanted[:0]], 0
         for chunk in logits:
@@ -179,7 +179,7 @@ class Student:
 
 
 def _common_start(rows: Sequence[Row]) -> int:
-    """How many tokens all rows begin with, leaving each one more; 0 for a single row, which shares with nobody."""
+    """The number of tokens that all rows begin with, leaving each row one more; 0 for a single row."""
     if len(rows) < 2:
         return 0
     first = rows[0].ids
@@ -207,7 +207,7 @@ def _join(one: _Places, other: _Places) -> _Places:
 
 
 def _padded(ids: Sequence[list[int]], starts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """(rows, longest) ids, attention and what is asked about. Causal attention never looks at padding on the right."""
+    """(rows, longest) ids, attention, and the places asked about. Causal attention never sees padding on the right."""
     shape = (len(ids), max(len(row) for row in ids))
     padded = torch.zeros(shape, dtype=torch.long)
     attention, asked = torch.zeros_like(padded), torch.zeros(shape, dtype=torch.bool)
@@ -219,7 +219,7 @@ def _padded(ids: Sequence[list[int]], starts: Sequence[int]) -> tuple[Tensor, Te
 
 
 class _Tap:
-    """Takes down what a layer puts out while the block runs; nothing where there is no layer."""
+    """Keeps a layer's outputs while the block runs; nothing where there is no layer."""
 
     def __init__(self, layer: Any | None) -> None:
         self._layer, self._taken = layer, list[Tensor]()
@@ -246,5 +246,5 @@ class _Tap:
 
 
 def row_of(encoded: Encoded) -> Row:
-    """What is asked about is the answer: the tokens that the mask marks, at the end."""
+    """The row of an encoded answer: it asks about the tokens that the mask marks, at the end."""
     return Row(encoded.ids, len(encoded.ids) - sum(encoded.mask))

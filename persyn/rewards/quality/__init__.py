@@ -1,1 +1,1 @@
-"""How good an answer is: one kind of scorer a file."""
+"""The quality of an answer: one kind of scorer a file."""

@@ -99,7 +99,7 @@ class JudgeClient:
 
 
 def question(rubric: str, messages: Messages, answer: str, reference: str | None) -> list[dict[str, str]]:
-    """What the judge is asked, with a mark that is drawn anew for each answer."""
+    """The messages for the judge, with a mark that is drawn anew for each answer."""
     quoted = [(f"message from {message['role']}", message["content"]) for message in messages]
     quoted += [("reference answer", reference)] if reference is not None else []
     quoted += [("answer to judge", answer)]

@@ -25,7 +25,7 @@ class Reward(NamedTuple):
 
 
 class Reader:
-    """What a reward model reads of an answer, as token ids of its own chat template."""
+    """Turns a conversation with its answer into the token ids of the reward model's own chat template."""
 
     def __init__(self, model_path: str, *, revision: str | None = None, max_length: int) -> None:
         """Load the tokenizer alone. Raises ModelError, also for one without a chat template."""
