@@ -24,10 +24,11 @@ from typing import Any
 
 from sqlalchemy import text
 
-from benchmarks import routed_run, tiny_model
+from benchmarks import routed_run
 from persyn import runs, versions
 from persyn.config import Teacher, parse_run
 from persyn.imports.prompts import import_prompts
+from persyn.inference import random_model
 from persyn.inference.clients.chat_completions import Completion, TeacherClient
 from persyn.jobs import wake_ups
 from persyn.stages import generate, pipeline
@@ -43,7 +44,7 @@ def main() -> None:
     rates: dict[str, list[float]] = {"bare": [], "queue": [], "static": []}
     with routed_run.site() as site, tempfile.TemporaryDirectory() as folder:
         if options.model == "tiny":
-            options.model = tiny_model.build(Path(folder, "tiny"))
+            options.model = random_model.build(Path(folder, "tiny"))
         worker = Worker(site.engine, Path(folder))
         try:
             teacher = _teacher(options)

@@ -18,7 +18,6 @@ import httpx
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from benchmarks.tiny_model import build as build_tiny_model
 from persyn import jobs, runs
 from persyn.config import load_run
 from persyn.imports.prompts import import_prompts
@@ -29,7 +28,7 @@ from persyn.services import Endpoints
 from persyn.stages import pipeline
 from persyn.states import JobEvent
 
-QUEUE = "generate.small"
+QUEUE = "teacher.small"
 SHA = "0" * 64
 
 
@@ -194,22 +193,28 @@ def world(engine: Engine) -> World:
         return World(engine, conn)
 
 
+def random_model(folder: Path, **options: Any) -> str:
+    from persyn.inference.random_model import build  # it loads torch, which few tests need
+
+    return build(folder, **options)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A random Llama with one token a byte: student and router backbone where only the plumbing matters."""
-    return build_tiny_model(tmp_path_factory.mktemp("tiny-model"), hidden_size=32)
+    return random_model(tmp_path_factory.mktemp("tiny-model"), hidden_size=32)
 
 
 @pytest.fixture(scope="session")
 def servable_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The same with heads of 32 numbers, which vLLM wants at least."""
-    return build_tiny_model(tmp_path_factory.mktemp("servable-model"))
+    return random_model(tmp_path_factory.mktemp("servable-model"))
 
 
 @pytest.fixture(scope="session")
 def tiny_reward_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A reward model that is as random, and that vLLM serves too."""
-    return build_tiny_model(tmp_path_factory.mktemp("tiny-reward-model"), kind="LlamaForSequenceClassification")
+    return random_model(tmp_path_factory.mktemp("tiny-reward-model"), kind="LlamaForSequenceClassification")
 
 
 class Site:

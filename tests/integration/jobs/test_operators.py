@@ -38,7 +38,7 @@ MEANT: list[tuple[Filter, list[int]]] = [
     (Filter(state=JobState.LEASED), [3]),
     (Filter(error_code="refused"), [1]),
     (Filter(state=JobState.DEAD, error_code="context_too_long"), [2]),
-    (Filter(queue="generate.small", state=JobState.READY), [4, 5]),
+    (Filter(queue="teacher.small", state=JobState.READY), [4, 5]),
     (Filter(queue="another"), []),
     (Filter(run_id=987), []),
 ]

@@ -34,7 +34,7 @@ def everything(world: "World") -> list[Any]:
 MOVES: dict[str, Callable[[Connection, int, list[int]], object]] = {
     "complete": lambda conn, lease_id, ids: jobs.complete(conn, lease_id, ids),
     "fail": lambda conn, lease_id, ids: jobs.fail(conn, lease_id, [transient(job_id) for job_id in ids]),
-    "claim": lambda conn, lease_id, ids: jobs.claim(conn, lease_id, "generate.small", 10),
+    "claim": lambda conn, lease_id, ids: jobs.claim(conn, lease_id, "teacher.small", 10),
     "lose": lambda conn, lease_id, ids: jobs.report_lost(conn, lease_id, ids, "died"),
     "hold": lambda conn, lease_id, ids: jobs.hold(conn, lease_id),
 }

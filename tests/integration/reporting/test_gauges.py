@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import World
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
-QUEUE = "generate.small"
+QUEUE = "teacher.small"
 
 
 def values(world: "World") -> dict[tuple[str, tuple[str, ...]], float]:

@@ -1,6 +1,14 @@
-"""A random Llama with one token a byte, small enough that everything around it is what takes the time."""
+"""A random Llama with one token a byte: a stand-in for a real model where only the plumbing matters.
+
+For tests and benchmarks: a worker loads and serves it as any other model, and it takes next to no time.
+"""
 
 from pathlib import Path
+
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 TEMPLATE = (
     "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
@@ -9,12 +17,10 @@ TEMPLATE = (
 
 
 def build(folder: Path, *, hidden_size: int = 64, kind: str = "LlamaForCausalLM") -> str:
-    """Save the model and its tokenizer; returns the folder. vLLM wants heads of 32 numbers, so at least 64."""
-    import torch
-    import transformers
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, PreTrainedTokenizerFast
+    """Save the model and its tokenizer; returns the folder.
 
+    `kind`: transformers' class of the model. vLLM wants heads of 32 numbers, so a `hidden_size` of at least 64.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {char: index for index, char in enumerate(["<s>", "</s>", *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
