@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 from persyn.config import Settings
 from persyn.errors import ConfigError, ServiceError
 from persyn.services import postgres, valkey
-from persyn.services.processes import locked
+from persyn.services.embedded import locked
 
 PROBE_S = 3
 

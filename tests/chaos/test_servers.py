@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fleet import Fleet
 
-from persyn.services.processes import wait_until
+from persyn.services.embedded import wait_until
 
 LONG = pytest.mark.chaos_long
 ARGS = ("--latency-s", "0.3", "--latency-sigma", "0.5")

@@ -23,7 +23,7 @@ from persyn import services
 from persyn.config import Settings
 from persyn.db import migrate, session
 from persyn.services import postgres, valkey
-from persyn.services.processes import wait_until
+from persyn.services.embedded import wait_until
 
 NET = f"10.{200 + os.getpid() % 50}"
 CONTROL = f"{NET}.9.1"  # on the control host's loopback, reached over whichever link is up

@@ -19,8 +19,9 @@ from typing import Any
 
 import httpx
 
+from persyn import processes
 from persyn.errors import ServerError
-from persyn.inference.servers import kinds, processes
+from persyn.inference.servers import kinds
 from persyn.inference.servers.spec import ServerSpec
 
 __all__ = ["ProgressWatch", "Server", "ServerSpec", "reap_orphans"]
@@ -44,8 +45,7 @@ class Server:
         self.base_url = f"http://127.0.0.1:{port}/v1"
         self.version = "unknown"
         self.log = _log_path(home, port)
-        found = processes.stat(pid)
-        self._started = found.started if found else 0
+        self._started = processes.start_time(pid) or 0
         self._guardian = guardian
         self._record = _record_path(home, port)
         # The machine's proxy settings must not apply to the loopback device.

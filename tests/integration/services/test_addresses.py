@@ -16,7 +16,7 @@ from persyn import services
 from persyn.config import Settings
 from persyn.errors import MissingExtra, ServiceError
 from persyn.services import postgres, valkey
-from persyn.services.processes import PROC, wait_until
+from persyn.services.embedded import wait_until
 
 CONNECT = """
 import sys
@@ -121,7 +121,6 @@ def test_committed_data_outlives_kill_9_of_both(settings: Settings) -> None:
         assert client.ping()
 
 
-@pytest.mark.skipif(not PROC.is_dir(), reason="only /proc shows whose child a process was")
 def test_a_busy_child_of_a_killed_server_does_not_stop_the_next_one(settings: Settings) -> None:
     with psycopg.connect(services.libpq_url(services.connect(settings).database_url), autocommit=True) as other:
         backend = other.info.backend_pid
@@ -180,7 +179,6 @@ def test_a_cluster_of_another_version_is_left_alone_and_named(fresh: Settings) -
         services.connect(fresh)
 
 
-@pytest.mark.skipif(not PROC.is_dir(), reason="looks at the processes' sockets")
 def test_neither_server_listens_on_a_network(settings: Settings) -> None:
     for pid in pids(settings):
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]

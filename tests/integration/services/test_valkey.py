@@ -11,7 +11,7 @@ from persyn import services
 from persyn.config import Settings
 from persyn.jobs.wake_ups import DRAIN, application
 from persyn.services import valkey
-from persyn.services.processes import wait_until
+from persyn.services.embedded import wait_until
 
 WORKER = """
 import sys

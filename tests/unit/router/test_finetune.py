@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from persyn.inference.servers import processes
+from persyn import processes
 from persyn.router.artifact import WEIGHTS
 from tests.unit.router import resume_process
 
@@ -50,13 +50,13 @@ def test_two_processes_train_the_router_of_one_also_when_they_are_killed(causal:
     victim = start(causal, tmp_path, "together", trainers=2)
     assert victim.stdout is not None
     seen = [line for line in (next(victim.stdout) for _ in range(12)) if line.startswith("step")]
-    trainers = [process for process in processes.everyone() if process.parent == victim.pid]
+    trainers = processes.descendants(victim.pid)
     assert len(trainers) >= 2
     victim.kill()
     victim.wait()
     victim.stdout.close()
     deadline = time.monotonic() + 60
-    while any(processes.running(trainer.pid, trainer.started) for trainer in trainers):
+    while any(map(processes.start_time, trainers)):
         assert time.monotonic() < deadline, "they train on for nobody"
         time.sleep(0.05)
     assert not (tmp_path / "together").exists()

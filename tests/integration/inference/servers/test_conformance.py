@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from persyn import processes
 from persyn.config import Sampling
 from persyn.errors import RequestFailed
 from persyn.inference.clients.chat_completions import Completion, TeacherClient
-from persyn.inference.servers import processes
 from persyn.inference.servers.server import Server
 from persyn.inference.servers.spec import ServerSpec
 
@@ -124,7 +124,9 @@ def test_nothing_of_it_is_left_after_a_stop(party: Party, tmp_path: Path) -> Non
     """The last one of each party: nothing that could hold a GPU's memory stays behind."""
     if party.server is None:
         pytest.skip("others end a remote endpoint")
-    family = [process for process in processes.everyone() if process.session == party.server.pid]
+    started = processes.start_time(party.server.pid)
+    assert started is not None
+    family = processes.members(party.server.pid, started)
     assert family
     party.server.stop()
-    assert not any(processes.running(process.pid, process.started) for process in family)
+    assert not any(map(processes.start_time, family))

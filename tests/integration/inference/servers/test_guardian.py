@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from persyn.inference.servers import processes
+from persyn import processes
 from persyn.inference.servers.server import reap_orphans
 
 # A server that ignores SIGTERM, with a child that has left its session and one that has not.
@@ -28,9 +28,9 @@ def gone(pid: int, started: int) -> Callable[[], bool]:
 
 
 def start_time(pid: int) -> int:
-    found = processes.stat(pid)
-    assert found is not None
-    return found.started
+    started = processes.start_time(pid)
+    assert started is not None
+    return started
 
 
 @pytest.mark.parametrize("fork", [False, True], ids=["alone", "with a child that holds the pipe"])
@@ -64,7 +64,7 @@ def test_what_outlives_worker_and_guardian_is_reaped_by_the_next_worker(
     guardian = json.loads(record.read_text())["guardian"]
     os.kill(pid, signal.SIGSTOP)  # so that it cannot obey the SIGTERM that its guardian's death sends
     os.kill(guardian, signal.SIGKILL)
-    eventually(lambda: processes.stat(guardian) is None)
+    eventually(lambda: processes.start_time(guardian) is None)
     assert reap_orphans(home) == []  # the worker still lives, and knows what to do
     worker.kill()
     worker.wait()
@@ -98,16 +98,16 @@ def stubborn(tmp_path: Path, eventually: Callable[..., None]) -> Any:
 
 def test_the_end_of_stdin_ends_everything_after_the_grace_that_it_names(stubborn: Any) -> None:
     guardian, pids = stubborn
-    assert all(processes.stat(pid) for pid in pids)
+    assert all(processes.start_time(pid) for pid in pids)
     guardian.communicate(b"0.2\n")
-    assert [processes.stat(pid) for pid in pids] == [None, None, None]
+    assert [processes.start_time(pid) for pid in pids] == [None, None, None]
 
 
 def test_a_server_killed_with_9_takes_its_children_with_it(stubborn: Any) -> None:
     guardian, pids = stubborn
     os.kill(pids[0], signal.SIGKILL)
     assert guardian.wait() == 128 + signal.SIGKILL
-    assert [processes.stat(pid) for pid in pids] == [None, None, None]
+    assert [processes.start_time(pid) for pid in pids] == [None, None, None]
 
 
 def test_a_guardian_asked_to_end_ends_its_server_first(stubborn: Any) -> None:
@@ -116,4 +116,4 @@ def test_a_guardian_asked_to_end_ends_its_server_first(stubborn: Any) -> None:
     guardian.stdin.flush()
     guardian.terminate()
     guardian.wait()
-    assert [processes.stat(pid) for pid in pids] == [None, None, None]
+    assert [processes.start_time(pid) for pid in pids] == [None, None, None]

@@ -4,17 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
+from persyn import processes
 from persyn.errors import ServerError
-from persyn.inference.servers import processes
 from persyn.inference.servers.server import Server, ServerSpec
 
 STUB = ServerSpec("stub-model", revision=None, dtype="auto", max_model_len=None, args=(), kind="stub")
 
 
 def session_of(server: Server) -> list[int]:
-    return [process.pid for process in processes.everyone() if process.session == server.pid]
+    return processes.members(server.pid, server._started)
 
 
 def test_a_ready_server_answers_under_its_url_and_tells_its_version(server: Server, home: Path) -> None:
@@ -48,9 +49,7 @@ def test_a_server_that_hangs_is_alive_but_cannot_be_asked_and_stop_ends_it(serve
 
 def test_stop_works_where_the_guardian_was_killed(server: Server, eventually: Callable[..., None]) -> None:
     os.kill(server.pid, signal.SIGSTOP)  # so that it cannot obey the SIGTERM that its guardian's death sends
-    guardian = processes.stat(server.pid)
-    assert guardian is not None
-    os.kill(guardian.parent, signal.SIGKILL)
+    os.kill(psutil.Process(server.pid).ppid(), signal.SIGKILL)  # its guardian
     eventually(lambda: not server.alive())
     assert session_of(server) == [server.pid]
     server.stop()

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from persyn import processes
 from persyn.config import Sampling
 from persyn.errors import RequestFailed
 from persyn.inference.clients.chat_completions import Completion, TeacherClient
 from persyn.inference.models import model_path
-from persyn.inference.servers import processes
 
 pytestmark = [
     pytest.mark.models,
@@ -36,8 +36,8 @@ def test_vllm_answers_and_dies_with_its_worker(
 ) -> None:
     model = model_path("bundled:smollm2-135m-instruct", None, tmp_path_factory.getbasetemp())
     worker, pid, base_url = start_worker(model, "vllm")
-    found = processes.stat(pid)
-    assert found is not None
+    started = processes.start_time(pid)
+    assert started is not None
 
     [answer] = asyncio.run(ask(base_url, model, "What is the capital of France?"))
     assert "Paris" in answer.text
@@ -46,10 +46,10 @@ def test_vllm_answers_and_dies_with_its_worker(
         asyncio.run(ask(base_url, model, "word " * 600))
     assert too_long.value.code == "context_too_long"
 
-    family = [process for process in processes.everyone() if process.session == pid]
+    family = processes.members(pid, started)
     assert len(family) > 1  # the engine has processes of its own
     worker.kill()
-    eventually(lambda: not any(processes.running(process.pid, process.started) for process in family))
+    eventually(lambda: not any(map(processes.start_time, family)))
 
 
 def test_the_converted_model_is_complete(tmp_path_factory: pytest.TempPathFactory) -> None:

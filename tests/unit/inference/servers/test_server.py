@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from persyn.inference.servers import processes
+from persyn import processes
 from persyn.inference.servers.server import ProgressWatch, reap_orphans
 
 

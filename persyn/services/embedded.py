@@ -1,8 +1,4 @@
-"""What a server that outlives its starter needs: a lock, an identity, an account, a socket that others can find.
-
-A process id on its own proves nothing: after a crash or a reboot it may belong to a stranger, or to a zombie that no
-one reaps. Both servers change into their data folder, so "the process with that id works in that folder" does.
-"""
+"""What an embedded server needs besides its own program: a lock, an account, private folders and a socket."""
 
 import fcntl
 import hashlib
@@ -24,7 +20,6 @@ from persyn.errors import ServiceError
 
 ACCOUNT = "pgserver"
 SOCKET_PATH_LIMIT = 103  # bytes of sun_path without its final zero: 107 on Linux, 103 on macOS
-PROC = Path("/proc")
 
 
 class Account(NamedTuple):
@@ -41,37 +36,6 @@ def locked(home: Path) -> Iterator[None]:
     with (home / "services.lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def works_in(pid: int, folder: Path) -> bool:
-    """Whether `pid` is a living process whose working directory is `folder`."""
-    if not PROC.is_dir():
-        return _answers_signals(pid)
-    try:
-        return Path(os.readlink(PROC / str(pid) / "cwd")) == folder.resolve()
-    except OSError:
-        return False
-
-
-def members(folder: Path, program: str) -> list[int]:
-    """The ids of the processes called `program` that work in `folder`; none where the system has no /proc."""
-    found = (int(path.name) for path in PROC.glob("[0-9]*") if _name(path) == program)
-    return [pid for pid in found if works_in(pid, folder)]
-
-
-def _name(process: Path) -> str:
-    try:
-        return (process / "comm").read_text().strip()
-    except OSError:  # it ended meanwhile
-        return ""
-
-
-def _answers_signals(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
 
 
 def accepts(path: Path) -> bool:

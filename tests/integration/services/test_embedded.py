@@ -10,11 +10,11 @@ import pytest
 
 MAKE = """
 import pwd, sys, time
-from persyn.services import processes
-processes.ACCOUNT = sys.argv[1]
+from persyn.services import embedded
+embedded.ACCOUNT = sys.argv[1]
 print("ready", flush=True)
 sys.stdin.readline()
-uid = processes.unprivileged_account().uid
+uid = embedded.unprivileged_account().uid
 print(uid, flush=True)
 sys.stdin.readline()
 print(pwd.getpwuid(uid).pw_name)

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from persyn.errors import ServiceError
-from persyn.services.processes import (
-    PROC,
+from persyn.services.embedded import (
     SOCKET_PATH_LIMIT,
     accepts,
     current_account,
@@ -16,7 +15,6 @@ from persyn.services.processes import (
     run,
     socket_folder,
     wait_until,
-    works_in,
 )
 
 TRY_LOCK = "import fcntl, sys; fcntl.flock(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
@@ -37,19 +35,6 @@ def test_a_lock_file_that_a_dead_process_left_behind_locks_nothing(tmp_path: Pat
     (tmp_path / "services.lock").write_text("99999999")
     with locked(tmp_path):
         assert not lock_is_free(tmp_path)
-
-
-@pytest.mark.skipif(not PROC.is_dir(), reason="only /proc tells where a process works")
-def test_a_process_is_recognised_by_the_folder_it_works_in(tmp_path: Path) -> None:
-    process = subprocess.Popen(["sleep", "60"], cwd=tmp_path)
-    try:
-        assert works_in(process.pid, tmp_path)
-        assert not works_in(process.pid, tmp_path.parent)
-        process.kill()
-        assert wait_until(lambda: not works_in(process.pid, tmp_path), 10)  # although no one has reaped it yet
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_a_socket_without_a_server_accepts_nothing(tmp_path: Path) -> None:
