@@ -5,8 +5,6 @@ One hash stands for all of it: router.json holds the weights' sha256, and the ar
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
 from persyn.errors import ModelError
+from persyn.files import replacing
 
 DESCRIPTION = "router.json"
 WEIGHTS = "weights.safetensors"
@@ -38,8 +37,9 @@ def write(folder: Path, tensors: Tensors, description: Mapping[str, Any]) -> str
     record = {**description, "weights_sha256": hashlib.sha256(weights).hexdigest()}
     text = json.dumps(record, indent=2, sort_keys=True).encode()
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, weights)
-    _replace(folder / DESCRIPTION, text)
+    for name, content in ((WEIGHTS, weights), (DESCRIPTION, text)):
+        with replacing(folder / name) as file:
+            file.write(content)
     return hashlib.sha256(text).hexdigest()
 
 
@@ -56,15 +56,3 @@ def read(folder: Path, expected_sha256: str) -> Artifact:
     if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
         raise ModelError(f"{folder / WEIGHTS} is not the file that was recorded (sha256). Train the router again.")
     return Artifact(load(weights), description)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise

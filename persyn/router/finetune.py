@@ -29,6 +29,7 @@ from torch.nn.functional import softplus
 from persyn import config
 from persyn.config import Settings
 from persyn.errors import ModelError
+from persyn.files import replacing
 from persyn.router.dataset import collate, mixed
 from persyn.router.model import Pooling, RouterModel, untrained
 from persyn.router.preferences import Pairs, pairs
@@ -241,11 +242,8 @@ class _Training:
             "generators": random,
         }
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self.checkpoint.parent, prefix=".checkpoint.", delete=False) as file:
+        with replacing(self.checkpoint) as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, self.checkpoint)
 
     def _resume(self) -> None:
         if self.checkpoint is None or not self.checkpoint.exists():

@@ -96,6 +96,7 @@ def test_a_session_outlives_its_leader(family: tuple["subprocess.Popen[str]", in
     leader.kill()
     leader.wait()
     assert processes.members(leader.pid, start) == [near]
+    assert processes.members(leader.pid, started(near) + 1) == []
     assert processes.kill_session(leader.pid, start)
     assert processes.members(leader.pid, start) == []
 

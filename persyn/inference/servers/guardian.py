@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from persyn import processes
+from persyn.files import replacing
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -76,9 +77,8 @@ def _write_record(path: Path, server: int, owner: int) -> None:
     for name, pid in (("server", server), ("guardian", os.getpid()), ("owner", owner)):
         record |= {name: pid, f"{name}_started": processes.start_time(pid) or 0}
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    unfinished.write_text(json.dumps(record), encoding="utf-8")
-    unfinished.replace(path)
+    with replacing(path) as file:
+        file.write(json.dumps(record).encode())
 
 
 def _watch(child: subprocess.Popen[bytes], owner: int, signals: list[int]) -> float:
