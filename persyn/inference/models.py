@@ -4,17 +4,16 @@ Two small models come as pip packages, so that everything works where no hub can
 file, which is converted once; a process of its own does that, because torch never gives its memory back.
 """
 
-import contextlib
-import fcntl
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from filelock import FileLock
 
 from persyn.errors import ConfigError, MissingExtra, ModelError
 
@@ -84,17 +83,10 @@ def _converted(gguf: Path, target: Path) -> Path:
             f"Converting {gguf.name} needs {', '.join(missing)}. Install them: pip install 'persyn[local]'."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.with_suffix(".lock")):
+    with FileLock(target.with_suffix(".lock"), fallback_to_soft=False):  # the kernel gives it up when this process dies
         if not target.is_dir():
             _convert(gguf, target)
     return target
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel gives it up when this process dies
-        yield
 
 
 def _convert(gguf: Path, target: Path) -> None:

@@ -1,6 +1,5 @@
 """What an embedded server needs besides its own program: a lock, an account, private folders and a socket."""
 
-import fcntl
 import hashlib
 import os
 import pwd
@@ -15,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from filelock import FileLock, lock_descriptor
 
 from persyn.errors import ServiceError
 
@@ -31,10 +32,12 @@ class Account(NamedTuple):
 
 @contextmanager
 def locked(home: Path) -> Iterator[None]:
-    """Hold the lock of `home` across processes; the kernel releases it with its holder, so it cannot go stale."""
+    """Hold the lock of `home` across processes; the kernel releases it with its holder, so it cannot go stale.
+
+    Raises OSError where `home` cannot be used, also where its file system has no locks.
+    """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (home / "services.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(home / "services.lock", fallback_to_soft=False):
         yield
 
 
@@ -94,8 +97,8 @@ def unprivileged_account() -> Account:
     if os.geteuid() != 0:
         return current_account()
     # Of two `useradd` at once one may take the other's user back, after somebody was told of it.
-    with open("/etc/passwd") as users:
-        fcntl.flock(users, fcntl.LOCK_EX)
+    with open("/etc/passwd") as users:  # FileLock would open it for writing
+        lock_descriptor(users.fileno())
         return _find_account() or _create_account()
 
 
