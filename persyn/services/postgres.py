@@ -1,7 +1,9 @@
 """The embedded Postgres: made once, started detached, found again by every later command.
 
-It is driven with its own initdb and pg_ctl. The wheel's Python API would stop the server with the process that
-started it, and a queue must outlive the command that filled it.
+It is driven with its own initdb and pg_ctl. The wheel's Python API could leave the server running as well, but a killed
+initdb leaves a cluster that it takes for a whole one, and under a long path it puts the socket into a folder that every
+user may enter, where every user is trusted as the superuser. Here a cluster appears complete or not at all, and its
+folder, open to one account only, is the guard.
 
     <home>/postgres/            0700, owned by the account that runs the server
         data/                   the cluster; appears complete or not at all
