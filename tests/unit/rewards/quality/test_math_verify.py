@@ -1,10 +1,25 @@
 """`rewards.quality` through its real child process."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
+from persyn import processes
 from persyn.rewards.quality.math_verify import Verdict, math_verify_score
+
+KILLED = """
+import psutil, threading, time
+from persyn.rewards.quality.math_verify import math_verify_score
+math_verify_score("72", "72")
+[child] = psutil.Process().children()
+print(child.pid, flush=True)
+math_verify_score("\\\\boxed{9^{9^{9^{9^9}}}}", "72")
+"""
 
 
 @pytest.mark.parametrize(
@@ -61,6 +76,16 @@ def test_text_that_cannot_be_read_is_a_wrong_answer(hostile: str) -> None:
 def test_an_answer_that_would_compute_forever_is_wrong_and_harms_no_other() -> None:
     assert math_verify_score("\\boxed{9^{9^{9^{9^9}}}}", "72") == Verdict(0.0, {"method": "killed"})
     assert math_verify_score("72", "72").value == 1.0
+
+
+def test_a_comparison_ends_although_the_worker_was_killed_in_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout is not None
+        child = int(worker.stdout.readline())
+        time.sleep(1)  # until the child computes
+        os.kill(worker.pid, signal.SIGKILL)
+    while processes.start_time(child):  # the kernel's alarm ends it
+        time.sleep(0.1)
 
 
 def test_threads_may_ask_at_the_same_time() -> None:
