@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test chaos check bench clean
+.PHONY: help install quickstart unit test chaos lint format check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,8 +28,11 @@ $(INSTALLED): pyproject.toml constraints.txt models.txt
 quickstart: install ## run the whole of PerSyn on this machine with two small teachers
 	$(BIN)/persyn quickstart
 
-test: install ## run every test, against an embedded Postgres and Valkey of its own
-	$(BIN)/pytest
+unit: install ## run the quick tests, in less than a minute: no services, no models, no processes
+	$(BIN)/pytest tests/unit tests/architecture -m 'not models and not slow' $(ARGS)
+
+test: install ## run every test, against a Postgres and a Valkey of its own; ARGS='tests/unit -k router' runs some
+	$(BIN)/pytest $(ARGS)
 
 # Each cell writes a line of JSON; the table in docs/reliability.md is made of those lines alone.
 chaos: install ## break the fleet in every way of the fault matrix, and write docs/reliability.md
@@ -37,12 +40,18 @@ chaos: install ## break the fleet in every way of the fault matrix, and write do
 	PERSYN_CHAOS_RECORD=.chaos.jsonl $(BIN)/pytest tests/chaos -m chaos_long; \
 	failed=$$?; PYTHONPATH=.:tests/chaos $(BIN)/python tests/chaos/table.py .chaos.jsonl && exit $$failed
 
-# The schema is checked in a Postgres that is thrown away, so that nothing of yours is read or kept running.
-check: install ## lint, types, import contracts, and the schema against its migrations
+lint: install ## style, format, types and import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+format: install ## mend style and format where that needs no thought
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# The schema is checked in a Postgres that is thrown away, so that nothing of yours is read or kept running.
+check: lint ## lint, and the schema against its migrations
 	@unset PERSYN_DATABASE_URL PERSYN_BROKER_URL; export PERSYN_HOME=$$(mktemp -d); \
 	trap '$(BIN)/persyn services stop > /dev/null; rm -rf "$$PERSYN_HOME"' EXIT; \
 	$(BIN)/persyn db check

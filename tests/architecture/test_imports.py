@@ -44,6 +44,7 @@ def loaded_by(module: str) -> set[str]:
     return set(done.stdout.split())
 
 
+@pytest.mark.slow  # each starts an interpreter
 @pytest.mark.parametrize(
     "module",
     [
@@ -60,6 +61,7 @@ def test_starting_up_loads_no_heavy_library(module: str) -> None:
     assert loaded_by(module).isdisjoint(HEAVY)
 
 
+@pytest.mark.slow  # likewise
 def test_a_heavy_library_would_be_seen() -> None:
     assert "sqlalchemy" in loaded_by("persyn.jobs")
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from safetensors.numpy import load_file
 
 from persyn import processes
@@ -21,6 +22,7 @@ def start(backbone: str, folder: Path, name: str, trainers: int = 1) -> "subproc
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
 
 
+@pytest.mark.slow  # starts processes of its own
 def test_a_training_that_was_killed_goes_on_to_the_very_same_router(encoder: str, tmp_path: Path) -> None:
     whole, _ = start(encoder, tmp_path, "whole").communicate()
     victim = start(encoder, tmp_path, "killed")
@@ -45,6 +47,7 @@ def losses(output: str) -> list[list[float]]:
     return [[float(word) for word in line.split()[1:]] for line in output.splitlines() if line.startswith("epoch")]
 
 
+@pytest.mark.slow  # starts processes of its own
 def test_two_processes_train_the_router_of_one_also_when_they_are_killed(causal: str, tmp_path: Path) -> None:
     alone, _ = start(causal, tmp_path, "alone").communicate()
     victim = start(causal, tmp_path, "together", trainers=2)

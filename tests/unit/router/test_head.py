@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from persyn.config import Preferences, Router
-from persyn.router.head import STATIC, Neighbours, fit, path, select, static
+from persyn.router.head import STATIC, Choice, Head, Neighbours, fit, path, select, static
 from persyn.router.kernel_features import FARTHEST, features
 from persyn.router.preferences import pairs
 from persyn.router.surface_features import surface
@@ -12,6 +12,13 @@ from persyn.router.surface_features import surface
 DRAW = np.random.default_rng(0)
 VECTORS = DRAW.normal(size=(200, 8))
 NOISE = DRAW.normal(size=(200, 4)) + np.arange(4) * 0.4
+SIGNAL = NOISE + 2 * VECTORS[:, :4]
+
+
+@pytest.fixture(scope="module")
+def selected() -> tuple[Head, Choice]:
+    """The head that the cross-validation chooses where the prompts tell something; seconds, so made once."""
+    return select(VECTORS, SIGNAL, Preferences(), folds=5, seed=0)
 
 
 def test_without_a_signal_the_router_is_the_static_best() -> None:
@@ -21,8 +28,8 @@ def test_without_a_signal_the_router_is_the_static_best() -> None:
     np.testing.assert_allclose(head.bias, static(pairs(NOISE, weight="margin"), 4), atol=1e-6)
 
 
-def test_a_signal_is_found_and_worth_more_than_the_static_best() -> None:
-    head, choice = select(VECTORS, NOISE + 2 * VECTORS[:, :4], Preferences(), folds=5, seed=0)
+def test_a_signal_is_found_and_worth_more_than_the_static_best(selected: tuple[Head, Choice]) -> None:
+    head, choice = selected
     assert choice.reward > choice.static_reward
     assert head.weights.any()
 
@@ -70,14 +77,13 @@ def test_what_lies_near_adds_how_much_more_than_usual_a_teacher_got_there() -> N
     np.testing.assert_allclose(gain[1, 2], 0)  # nobody near knows the third teacher: no more and no less than usual
 
 
-def test_the_scale_of_the_rewards_does_not_matter() -> None:
-    rewards = NOISE + 2 * VECTORS[:, :4]
-    one, other = (select(VECTORS, scale * rewards, Preferences(), folds=5, seed=0)[0] for scale in (1, 1000))
+def test_the_scale_of_the_rewards_does_not_matter(selected: tuple[Head, Choice]) -> None:
+    one, other = selected[0], select(VECTORS, 1000 * SIGNAL, Preferences(), folds=5, seed=0)[0]
     assert one.neighbours is not None
     np.testing.assert_allclose(one.coefficients(VECTORS), other.coefficients(VECTORS), atol=1e-4)
 
 
-def test_each_prompt_gets_the_same_coefficients_alone_and_among_others() -> None:
-    head, _ = select(VECTORS, NOISE + 2 * VECTORS[:, :4], Preferences(), folds=5, seed=0)
+def test_each_prompt_gets_the_same_coefficients_alone_and_among_others(selected: tuple[Head, Choice]) -> None:
+    head, _ = selected
     alone = np.vstack([head.coefficients(row[None]) for row in VECTORS[:20]])
     np.testing.assert_allclose(head.coefficients(VECTORS)[:20], alone, atol=1e-9)
