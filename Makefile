@@ -28,8 +28,9 @@ $(INSTALLED): pyproject.toml constraints.txt models.txt
 quickstart: install ## run the whole of PerSyn on this machine with two small teachers
 	$(BIN)/persyn quickstart
 
-unit: install ## run the quick tests, in less than a minute: no services, no models, no processes
-	$(BIN)/pytest tests/unit tests/architecture -m 'not models and not slow' $(ARGS)
+# One thread each: the arrays are small, and threads that wait for each other took longer than the sums.
+unit: install ## run the quick tests, in less than a minute: without services and models
+	OMP_NUM_THREADS=1 $(BIN)/pytest --hypothesis-profile=quick -m 'not models and not slow' tests/unit tests/architecture $(ARGS)
 
 test: install ## run every test, against a Postgres and a Valkey of its own; ARGS='tests/unit -k router' runs some
 	$(BIN)/pytest $(ARGS)

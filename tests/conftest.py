@@ -25,6 +25,7 @@ from persyn.db import migrate, session
 
 # How long an example takes is no property of the code.
 hypothesis.settings.register_profile("persyn", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=20)  # `make unit`
 hypothesis.settings.load_profile("persyn")
 
 SHARED_DATA = os.environ.get("PERSYN_TEST_DATA")

@@ -31,7 +31,8 @@ def logged(caplog: pytest.LogCaptureFixture, maintenance: Maintenance, act: Call
     return record
 
 
-@pytest.mark.parametrize("what", ["database", "broker"])
+# The broker's library tries again for six seconds.
+@pytest.mark.parametrize("what", ["database", pytest.param("broker", marks=pytest.mark.slow)])
 def test_a_server_that_is_away_is_one_line_that_says_what_where_and_what_follows(
     maintenance: Maintenance, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
