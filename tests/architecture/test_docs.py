@@ -33,23 +33,15 @@ COMING = {
     "persyn/cli/status.py",
     "persyn/db/tables.py",
     "persyn/files.py",
-    "persyn/inference/clients/batch.py",
     "persyn/jobs/sql/*.sql",
     "persyn/processes.py",
     "persyn/services/embedded.py",
-    "persyn/stages/scorers.py",
-    "persyn/stages/work.py",
-    "persyn/versions.py",
-    "workers/model_server.py",
 }
 GOING = {
     "persyn/cli/worker.py",
     "persyn/inference/servers/processes.py",
     "persyn/jobs/statements.py",
     "persyn/services/processes.py",
-    "workers/asking.py",
-    "workers/deciding.py",
-    "workers/quality.py",
 }
 
 
