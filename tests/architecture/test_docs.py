@@ -32,16 +32,11 @@ COMING = {
     "persyn/cli/options.py",
     "persyn/cli/status.py",
     "persyn/db/tables.py",
-    "persyn/files.py",
     "persyn/jobs/sql/*.sql",
-    "persyn/processes.py",
-    "persyn/services/embedded.py",
 }
 GOING = {
     "persyn/cli/worker.py",
-    "persyn/inference/servers/processes.py",
     "persyn/jobs/statements.py",
-    "persyn/services/processes.py",
 }
 
 

@@ -29,7 +29,7 @@ KNOWN_ALIASES = {
     "persyn/cli/rewards.py: sweep as sweeping",
     "persyn/cli/run.py: runs as runs_table",
 }
-KNOWN_RIDDLES = 75
+KNOWN_RIDDLES = 74
 
 RIDDLE = re.compile(r"(What|Which|Of|As|Whom|How)\b")
 
