@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from persyn import reporting, runs
-from persyn.reporting import gauges, neighbours
+from persyn.reporting import gauges
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -46,16 +46,5 @@ def run_status(run: str, conn: Conn) -> dict[str, Any]:
 
 @router.get("/runs/{run}/prompts/{prompt}")
 def prompt_trail(run: str, prompt: str, conn: Conn) -> dict[str, Any]:
-    run_id = runs.find(conn, run)
-    prompt_id = reporting.find_prompt(conn, run_id, prompt)
-    decision = reporting.decision(conn, run_id, prompt_id)
-    near_ids = decision.neighbour_ids if decision else []
-    near = neighbours.measured_on(conn, run_id, runs.load(conn, run_id).config, near_ids)
-    return {
-        "run_id": run_id,
-        "prompt_id": prompt_id,
-        "messages": reporting.prompt_messages(conn, prompt_id),
-        "trail": [step._asdict() for step in reporting.trail(conn, run_id, prompt_id)],
-        "decision": decision and decision._asdict(),
-        "neighbours": [neighbour.as_json() for neighbour in near],
-    }
+    trail = reporting.prompt_trail(conn, run, prompt)
+    return {"run_id": trail.run_id} | trail.as_json()

@@ -1,72 +1,89 @@
-"""`python -m workers`: what `persyn worker` starts on a GPU host."""
+"""`persyn worker`: what runs on a GPU host. Its options are declared here, and nowhere else."""
 
-import argparse
 import logging
+import os
+import re
 import sys
-from collections.abc import Sequence
+from typing import Annotated
 
-from persyn import services
+import typer
+from prometheus_client import start_http_server
+
+from persyn.cli import context, fleet
 from persyn.config import Settings
-from persyn.db import migrate, session
-from persyn.errors import ConfigError, PersynError
+from persyn.errors import ConfigError
 from persyn.jobs import wake_ups
 from workers.app import serve
 from workers.worker import Worker
 
+app = typer.Typer(help="Work on this host, or let a worker leave.")
+app.command()(fleet.drain)
 
-def main() -> int:
-    wanted = options(sys.argv[1:])
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    # openai logs each request under the name of its HTTP library, and celery each wake-up
-    for noisy in ("httpx", "httpx2", "openai", "alembic", "celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    settings = Settings.from_environment()
-    try:
-        endpoints = services.connect(settings)
-        engine = session.connect(endpoints.database_url)
-        if settings.database_url is None:
-            migrate.upgrade_if_needed(engine)
-        migrate.require_current(engine)
-        own = queues(wanted)
-        if wanted.metrics_port is not None:
-            serve_metrics(wanted.metrics_port)
-        queues_served = None if wanted.all else own
-        worker = Worker(engine, settings.home, queues=queues_served, tensor_parallel=wanted.tensor_parallel)
-        return serve(worker, endpoints.broker_url, own, follow_teachers=wanted.all)
-    except PersynError as exc:
-        print(f"persyn worker: {exc}", file=sys.stderr)
-        return exc.exit_code
+
+@app.callback(invoke_without_command=True)
+def work(
+    ctx: typer.Context,
+    teachers: Annotated[str, typer.Option("--teachers", metavar="A,B", help="Serve these teachers.")] = "",
+    scorers: Annotated[bool, typer.Option("--scorers", help="Score answers.")] = False,
+    router: Annotated[bool, typer.Option("--router", help="Train and apply routers.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Do all of it, for every teacher.")] = False,
+    gpus: Annotated[str, typer.Option("--gpus", metavar="0,1", help="Use only these GPUs; empty: all.")] = "",
+    tensor_parallel: Annotated[
+        int, typer.Option("--tensor-parallel", min=1, help="Spread each model over so many of them.")
+    ] = 1,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Serve this worker's Prometheus metrics on this port.")
+    ] = None,
+) -> None:
+    """Work on this host until told to stop (SIGTERM hands back what is unfinished). One worker per group of GPUs."""
+    if ctx.invoked_subcommand is not None:
+        return
+    own = queues(teachers, scorers=scorers or everything, router=router or everything)
+    if not own:
+        raise ConfigError("persyn worker: say what it shall do: --teachers A,B, --scorers, --router or --all.")
+    os.environ |= visible_gpus(gpus, tensor_parallel)
+    _log_to_stderr()
+    engine, home = context.engine(), Settings.from_environment().home
+    if metrics_port is not None:
+        serve_metrics(metrics_port)
+    worker = Worker(engine, home, queues=None if everything else own, tensor_parallel=tensor_parallel)
+    raise typer.Exit(serve(worker, context.endpoints().broker_url, own, follow_teachers=everything))
+
+
+def queues(teachers: str, *, scorers: bool, router: bool) -> list[str]:
+    """The queues of the teachers named with commas between, of the scorers, and of the router."""
+    names = [wake_ups.teacher_queue(name) for name in teachers.split(",") if name]
+    if scorers:
+        names += [wake_ups.SCORE_QUALITY, wake_ups.SCORE_LEARNABILITY]
+    if router:
+        names.append(wake_ups.ROUTER)
+    return names
+
+
+def visible_gpus(gpus: str, tensor_parallel: int) -> dict[str, str]:
+    """The environment in which the worker and its servers see these GPUs only. Raises ConfigError."""
+    if not gpus:
+        return {}
+    chosen = [gpu.strip() for gpu in gpus.split(",")]
+    if not all(re.fullmatch(r"\d+|(GPU|MIG)-[0-9A-Za-z-]+", gpu) for gpu in chosen) or len({*chosen}) < len(chosen):
+        raise ConfigError(f"--gpus {gpus}: expected different numbers or UUIDs of GPUs with commas between, as in 0,1.")
+    if tensor_parallel > len(chosen):
+        raise ConfigError(
+            f"--tensor-parallel {tensor_parallel}: --gpus names {len(chosen)} of them. Name more, or spread less."
+        )
+    return {"CUDA_VISIBLE_DEVICES": ",".join(chosen)}
 
 
 def serve_metrics(port: int) -> None:
     """This worker's counters over HTTP. Raises ConfigError where the port cannot be had."""
-    from prometheus_client import start_http_server
-
     try:
         start_http_server(port)
     except (OSError, OverflowError) as exc:
         raise ConfigError(f"--metrics-port {port}: cannot listen there: {exc}.") from exc
 
 
-def options(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="persyn worker")
-    parser.add_argument("--teachers", default="")
-    parser.add_argument("--scorers", action="store_true")
-    parser.add_argument("--router", action="store_true")
-    parser.add_argument("--all", action="store_true")
-    parser.add_argument("--tensor-parallel", type=int, default=1)
-    parser.add_argument("--metrics-port", type=int)
-    return parser.parse_args(arguments)
-
-
-def queues(wanted: argparse.Namespace) -> list[str]:
-    names = [wake_ups.teacher_queue(name) for name in wanted.teachers.split(",") if name]
-    if wanted.scorers or wanted.all:
-        names += [wake_ups.SCORE_QUALITY, wake_ups.SCORE_LEARNABILITY]
-    if wanted.router or wanted.all:
-        names.append(wake_ups.ROUTER)
-    return names
-
-
-if __name__ == "__main__":  # vLLM spawns processes that import this module
-    sys.exit(main())
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    # openai logs each request under the name of its HTTP library, and celery each wake-up
+    for noisy in ("httpx", "httpx2", "openai", "alembic", "celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -2,17 +2,16 @@
 
 from typing import TYPE_CHECKING
 
+from persyn import services
+from persyn.config import Settings
+from persyn.db import migrate, session
+
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from persyn.services import Endpoints
 
-
-def endpoints() -> "Endpoints":
+def endpoints() -> services.Endpoints:
     """The addresses of Postgres and the broker; starts the embedded ones where none are given."""
-    from persyn import services
-    from persyn.config import Settings
-
     return services.connect(Settings.from_environment())
 
 
@@ -21,9 +20,6 @@ def engine() -> "Engine":
 
     An embedded database is brought up to date; an external one is only checked, because migrating is its owner's call.
     """
-    from persyn.config import Settings
-    from persyn.db import migrate, session
-
     settings = Settings.from_environment()
     engine = session.connect(endpoints().database_url)
     if settings.database_url is None:

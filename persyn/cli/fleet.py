@@ -1,32 +1,25 @@
-"""For whoever runs the fleet: who works where, what is held back, and how a worker leaves."""
+"""For the person who runs the fleet: who works where, what is held back, and how a worker leaves."""
 
 import getpass
 import json
 import re
 import socket
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 
-from persyn.cli import worker as processes
-from persyn.errors import ConfigError
+from persyn import runs, versions
+from persyn.cli import context, terminal
+from persyn.cli.options import Json, Queue, RunKey, Teacher
+from persyn.errors import ConfigError, NotFound
+from persyn.jobs import pauses, workers
+from persyn.jobs.wake_ups import teacher_queue
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from sqlalchemy import Connection, Engine
-
-    from persyn.jobs.pauses import Pause
-    from persyn.jobs.workers import Worker
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Teacher = Annotated[str | None, typer.Option("--teacher", metavar="NAME", help="A teacher's queue.")]
-Queue = Annotated[str | None, typer.Option("--queue", metavar="QUEUE", help="A queue, such as score.quality.")]
-RunKey = Annotated[str | None, typer.Option("--run", metavar="RUN", help="A run's name or number.")]
-
-worker = typer.Typer(help="Work on this host, or let a worker leave.")
-worker.callback(invoke_without_command=True)(processes.worker)
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -35,45 +28,37 @@ _POLL_S = 1.0
 
 def seconds(duration: str) -> float:
     """`90s`, `10m`, `2h`, `1d` in seconds. Raises ConfigError."""
-    found = _DURATION.fullmatch(duration.strip())
-    if found is None or (length := float(found[1]) * _SECONDS[found[2]]) == 0:
+    parts = _DURATION.fullmatch(duration.strip())
+    if parts is None or (length := float(parts[1]) * _SECONDS[parts[2]]) == 0:
         raise ConfigError(f"{duration!r} is no length of time. Write it as 90s, 10m, 2h or 1d.")
     return length
 
 
 def list_workers(as_json: Json = False) -> None:
     """Show who works where: state, teacher, tokens a second, lease, last heartbeat."""
-    from rich.table import Table
-
-    from persyn.cli import context, terminal
-    from persyn.jobs import workers
-    from persyn.jobs.pauses import paused
-
     with context.engine().connect() as conn:
-        found, held = workers.workers(conn), paused(conn)
+        rows, held = workers.workers(conn), pauses.paused(conn)
     if as_json:
-        typer.echo(json.dumps([each.as_json() for each in found], default=str, indent=2))
+        typer.echo(json.dumps([row.as_json() for row in rows], default=str, indent=2))
         return
-    shown = Table("worker", "state", "queue", "tokens/s", "jobs", "lease", "heartbeat", "seen")
-    for each in found:
-        shown.add_row(*(terminal.safe(cell) for cell in _cells(each)))
+    table = Table("worker", "state", "queue", "tokens/s", "jobs", "lease", "heartbeat", "seen")
+    for row in rows:
+        table.add_row(*(terminal.safe(cell) for cell in _cells(row)))
     terminal.console.print(
-        shown if found else "No worker was seen within a day. `persyn worker --help` says how to start one."
+        table if rows else "No worker was seen within a day. `persyn worker --help` says how to start one."
     )
     print_pauses(held)
 
 
-def _cells(each: "Worker") -> list[str]:
-    serves = f"{each.queue} ({each.model})" if each.model else each.queue or "–"
-    rate = "–" if each.tokens_per_s is None else f"{each.tokens_per_s:.0f}"
-    lease = "–" if each.lease_id is None else str(each.lease_id)
-    return [each.name, str(each.state), serves, rate, str(each.leased_jobs), lease, ago(each.heartbeat_at),
-            ago(each.seen_at)]  # fmt: skip
+def _cells(worker: workers.Worker) -> list[str]:
+    serves = f"{worker.queue} ({worker.model})" if worker.model else worker.queue or "–"
+    rate = "–" if worker.tokens_per_s is None else f"{worker.tokens_per_s:.0f}"
+    lease = "–" if worker.lease_id is None else str(worker.lease_id)
+    return [worker.name, str(worker.state), serves, rate, str(worker.leased_jobs), lease, ago(worker.heartbeat_at),
+            ago(worker.seen_at)]  # fmt: skip
 
 
-def ago(moment: "datetime | None") -> str:
-    from datetime import UTC, datetime
-
+def ago(moment: datetime | None) -> str:
     return "–" if moment is None else f"{max(0.0, (datetime.now(UTC) - moment).total_seconds()):.0f} s ago"
 
 
@@ -85,9 +70,6 @@ def pause(
     reason: Annotated[str, typer.Option(help="Why, for whoever looks next.")] = "",
 ) -> None:
     """Hold back a teacher's queue, any queue, or a run. What is in flight finishes."""
-    from persyn.cli import context, terminal
-    from persyn.jobs import pauses
-
     wait = None if length is None else seconds(length)
     if run is not None and wait is not None:
         raise ConfigError("--for: a run is paused until it is resumed. Leave --for out, or pause a teacher.")
@@ -105,9 +87,6 @@ def pause(
 
 def resume(teacher: Teacher = None, queue: Queue = None, run: RunKey = None) -> None:
     """Let a teacher's queue, any queue, or a run go on."""
-    from persyn.cli import context, terminal
-    from persyn.jobs import pauses
-
     with context.engine().begin() as conn:
         name, run_id = _target(conn, teacher, queue, run)
         changed = pauses.resume_queue(conn, name) if run_id is None else pauses.resume_run(conn, run_id)
@@ -116,8 +95,6 @@ def resume(teacher: Teacher = None, queue: Queue = None, run: RunKey = None) -> 
 
 def _target(conn: "Connection", teacher: str | None, queue: str | None, run: str | None) -> tuple[str, int | None]:
     """The queue's name, or the run as people call it and its id. Raises ConfigError, NotFound."""
-    from persyn import runs
-
     if sum(given is not None for given in (teacher, queue, run)) != 1:
         raise ConfigError("Say what: one of --teacher NAME, --queue QUEUE and --run RUN.")
     if run is not None:
@@ -127,10 +104,6 @@ def _target(conn: "Connection", teacher: str | None, queue: str | None, run: str
 
 def queue_of(conn: "Connection", teacher: str | None, queue: str | None) -> str | None:
     """The queue that --teacher or --queue names. Raises NotFound for a teacher of no run."""
-    from persyn import versions
-    from persyn.errors import NotFound
-    from persyn.jobs.wake_ups import teacher_queue
-
     if teacher is None:
         return queue
     known = versions.teacher_names(conn)
@@ -139,19 +112,16 @@ def queue_of(conn: "Connection", teacher: str | None, queue: str | None) -> str 
     return teacher_queue(teacher)
 
 
-def print_pauses(held: "list[Pause]") -> None:
+def print_pauses(held: list[pauses.Pause]) -> None:
     """One line for each thing that is held back, and why."""
-    from persyn.cli import terminal
-
-    for each in held:
-        what = each.queue if each.queue is not None else f"run {each.run}"
-        until = f", until {each.until_at:%F %T %Z}" if each.until_at else ""
-        why = f": {each.reason}" if each.reason else ""
-        line = f"{what} is paused by {each.paused_by or 'somebody'} since {each.paused_at:%F %T %Z}{until}{why}"
+    for pause in held:
+        what = pause.queue if pause.queue is not None else f"run {pause.run}"
+        until = f", until {pause.until_at:%F %T %Z}" if pause.until_at else ""
+        why = f": {pause.reason}" if pause.reason else ""
+        line = f"{what} is paused by {pause.paused_by or 'somebody'} since {pause.paused_at:%F %T %Z}{until}{why}"
         terminal.console.print(f"[yellow]{terminal.safe(line)}[/yellow]", highlight=False)
 
 
-@worker.command()
 def drain(
     name: Annotated[str | None, typer.Argument(help="The worker, as `persyn workers` calls it.")] = None,
     host: Annotated[str | None, typer.Option(help="All workers on this host.")] = None,
@@ -159,9 +129,6 @@ def drain(
     wait: Annotated[bool, typer.Option("--wait", help="Come back once they have left.")] = False,
 ) -> None:
     """Let workers finish what they hold, claim nothing more, and leave."""
-    from persyn.cli import context, terminal
-    from persyn.jobs import workers
-
     if (name is None) == (host is None):
         raise ConfigError("Say who: a worker's name, or --host HOST for all on one host.")
     engine = context.engine()
@@ -174,13 +141,10 @@ def drain(
 
 
 def _wait_until_left(engine: "Engine", names: list[str]) -> None:
-    from persyn.cli import terminal
-    from persyn.jobs import workers
-
     with terminal.err.status("Waiting for them to leave…") as spinner:
         while True:
             with engine.connect() as conn:
-                left: Any = workers.still_there(conn, names)
+                left = workers.still_there(conn, names)
             if not left:
                 return
             spinner.update(f"Waiting for {terminal.safe(', '.join(left))}…")

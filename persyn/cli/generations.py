@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from persyn.imports.answers import ImportReport
+from persyn.cli import context, terminal
+from persyn.cli.options import Json
+from persyn.cli.run import find_or_create
+from persyn.imports.answers import ImportReport, import_answers
+from persyn.imports.reader import known_format
 
 app = typer.Typer(help="Import answers that exist already.", no_args_is_help=True)
 
@@ -25,24 +28,19 @@ def import_(
     rejects: Annotated[Path | None, typer.Option(help="Where refused answers go (default: beside the file).")] = None,
     max_bytes: Annotated[int, typer.Option(min=1, help="The longest record.")] = 1 << 24,
     format: Annotated[str | None, typer.Option(help="jsonl, json or parquet (default: told by the name).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Import answers, and their quality where the run has a scorer of the kind imported.
 
     They count as the teachers' own: nothing is generated for what is there. The same file may be imported again.
     """
-    from persyn.cli import context, prompts
-    from persyn.cli.run import find_or_create
-    from persyn.imports.answers import import_answers
-    from persyn.imports.reader import known_format
-
     engine = context.engine()
     chosen = known_format(format) if format else None
     run_id = find_or_create(engine, run)
-    with prompts.bar() as on_progress:
+    with terminal.progress() as show:
         report = import_answers(
             engine, run_id, files, format=chosen, strict=strict, rejects=rejects, max_bytes=max_bytes,
-            on_progress=on_progress,
+            on_progress=lambda state: show("Importing", state.read, "rows", state.share),
         )  # fmt: skip
     if as_json:
         path = str(report.rejects_path) if report.rejects_path else None
@@ -51,7 +49,7 @@ def import_(
         typer.echo(_summary(report))
 
 
-def _summary(report: "ImportReport") -> str:
+def _summary(report: ImportReport) -> str:
     lines = [
         f"{report.imported:,} answers imported from {report.read:,} records, {report.scored:,} with a new quality; "
         f"{report.duplicates:,} were there already, {report.rejected:,} refused."

@@ -4,15 +4,17 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.table import Table
 
-from persyn.cli.fleet import Json, Queue, RunKey, Teacher
+from persyn import runs
+from persyn.cli import context, fleet, terminal
+from persyn.cli.options import Json, Queue, RunKey, Teacher
 from persyn.errors import ConfigError
+from persyn.jobs import operators
 from persyn.states import JobState
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
-
-    from persyn.jobs.operators import Filter, Story
 
 app = typer.Typer(no_args_is_help=True, help="The jobs, one by one.")
 
@@ -33,11 +35,6 @@ def list_jobs(
     as_json: Json = False,
 ) -> None:
     """List jobs, the oldest first."""
-    from rich.table import Table
-
-    from persyn.cli import context, terminal
-    from persyn.jobs import operators
-
     with context.engine().connect() as conn:
         wanted = _filter(conn, run=run, state=state, teacher=teacher, queue=queue, error=error)
         rows = operators.list_jobs(conn, wanted, limit)
@@ -60,9 +57,6 @@ def show_job(
     as_json: Json = False,
 ) -> None:
     """Tell all that happened to a job: each attempt, whose lease it was, and each error."""
-    from persyn.cli import context, terminal
-    from persyn.jobs import operators
-
     with context.engine().connect() as conn:
         story = operators.show(conn, job)
     if as_json:
@@ -78,7 +72,7 @@ def show_job(
             terminal.console.print(f"    {terminal.safe(error + (event.detail or ''))}", highlight=False)
 
 
-def _headline(story: "Story") -> str:
+def _headline(story: operators.Story) -> str:
     job = story.job
     whom = f" by {story.teacher}" if story.teacher else ""
     what = f"{job.kind} ({story.scorer})" if story.scorer else job.kind
@@ -100,15 +94,11 @@ def retry(
     yes: Yes = False,
 ) -> None:
     """Give dead jobs a fresh start, with no attempt and no loss on their account."""
-    from persyn.cli import context
-    from persyn.jobs import operators
-
     _narrow_enough(ids, run, teacher, queue, error)
     engine = context.engine()
     with engine.connect() as conn:
         wanted = _filter(conn, ids=ids, run=run, teacher=teacher, queue=queue, error=error, state=JobState.DEAD)
-        found = operators.count(conn, wanted)
-    dead = found.get(JobState.DEAD, 0)
+        dead = operators.count(conn, wanted).get(JobState.DEAD, 0)
     if _confirmed(dead, "dead jobs to be tried again", yes):
         typer.echo(f"{_jobs(operators.retry(engine, wanted))} ready again.")
 
@@ -124,34 +114,27 @@ def cancel(
     yes: Yes = False,
 ) -> None:
     """Take back jobs that wait or are dead. One that a worker holds is finished by it first."""
-    from persyn.cli import context
-    from persyn.jobs import operators
-
     if state not in (None, JobState.READY, JobState.DEAD):
         raise ConfigError(f"--state {state}: only ready and dead jobs can be cancelled.")
     _narrow_enough(ids, run, teacher, queue, error)
     engine = context.engine()
     with engine.connect() as conn:
         wanted = _filter(conn, ids=ids, run=run, state=state, teacher=teacher, queue=queue, error=error)
-        found = operators.count(conn, wanted)
-    if _confirmed(found.get(JobState.READY, 0) + found.get(JobState.DEAD, 0), "jobs to be cancelled", yes):
+        counts = operators.count(conn, wanted)
+    if _confirmed(counts.get(JobState.READY, 0) + counts.get(JobState.DEAD, 0), "jobs to be cancelled", yes):
         typer.echo(f"{_jobs(operators.cancel(engine, wanted))} cancelled.")
-    if leased := found.get(JobState.LEASED, 0):
+    if leased := counts.get(JobState.LEASED, 0):
         typer.echo(f"{_jobs(leased)} being worked on: such a job finishes, or comes back to be cancelled then.")
 
 
 def _filter(
     conn: "Connection", *, run: str | None, state: JobState | None, teacher: str | None, queue: str | None,
     error: str | None, ids: list[int] | None = None,
-) -> "Filter":  # fmt: skip
-    from persyn import runs
-    from persyn.cli import fleet
-    from persyn.jobs.operators import Filter
-
+) -> operators.Filter:  # fmt: skip
     if teacher is not None and queue is not None:
         raise ConfigError("Give --teacher or --queue, not both.")
     run_id = None if run is None else runs.find(conn, run)
-    return Filter(run_id, state, fleet.queue_of(conn, teacher, queue), error, ids or None)
+    return operators.Filter(run_id, state, fleet.queue_of(conn, teacher, queue), error, ids or None)
 
 
 def _narrow_enough(*given: Any) -> None:

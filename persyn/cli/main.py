@@ -1,5 +1,6 @@
 """`persyn`: the commands, and the place where an error becomes a sentence."""
 
+import os
 import signal
 import sys
 from typing import Annotated
@@ -7,52 +8,63 @@ from typing import Annotated
 import typer
 
 import persyn
-from persyn.cli import (
-    audit,
-    db,
-    fleet,
-    generations,
-    init,
-    jobs,
-    prompts,
-    quickstart,
-    rewards,
-    router,
-    run,
-    services,
-    worker,
-)
+from persyn.cli.lazy import Entry, LazyGroup
 from persyn.errors import PersynError
 
+# `persyn worker` stands above this package: it is named here, and nothing below imports it.
+COMMANDS = {
+    "quickstart": Entry(
+        "persyn.cli.quickstart:quickstart", "Run Route then Generate end to end on the bundled prompts and models."
+    ),
+    "init": Entry("persyn.cli.init:init", "Write a commented run configuration to start from."),
+    "run": Entry(
+        "persyn.cli.run:run",
+        "Take a run from its YAML to its export; kill it whenever you like, the next call goes on.",
+    ),
+    "calibrate": Entry(
+        "persyn.cli.run:calibrate",
+        "Stop once every teacher has answered the calibration prompts. RUN may be a YAML that is new.",
+    ),
+    "score": Entry("persyn.cli.run:score", "Stop once the calibration answers are scored."),
+    "route": Entry("persyn.cli.run:route", "Stop once every prompt has its teacher."),
+    "generate": Entry("persyn.cli.run:generate", "Stop once every teacher has answered its own prompts."),
+    "export": Entry("persyn.cli.export:export", "Write the set that the run has so far, and a manifest of it."),
+    "status": Entry("persyn.cli.status:show_status", "Show how far a run is, stage by stage."),
+    "runs": Entry("persyn.cli.status:list_runs", "List the runs."),
+    "workers": Entry(
+        "persyn.cli.fleet:list_workers",
+        "Show who works where: state, teacher, tokens a second, lease, last heartbeat.",
+    ),
+    "pause": Entry(
+        "persyn.cli.fleet:pause", "Hold back a teacher's queue, any queue, or a run. What is in flight finishes."
+    ),
+    "resume": Entry("persyn.cli.fleet:resume", "Let a teacher's queue, any queue, or a run go on."),
+    "api": Entry("persyn.cli.api:api", "Serve the read-only HTTP API."),
+    "router": Entry("persyn.cli.router:app", "The router of a run."),
+    "worker": Entry("workers.__main__:app", "Work on this host, or let a worker leave."),
+    "prompts": Entry("persyn.cli.prompts:app", "Import prompts into a set, and list the sets."),
+    "generations": Entry("persyn.cli.generations:app", "Import answers that exist already."),
+    "rewards": Entry("persyn.cli.rewards:app", "Ask the stored scores, without computing anything anew."),
+    "jobs": Entry("persyn.cli.jobs:app", "The jobs, one by one."),
+    "audit": Entry("persyn.cli.audit:app", "Ask why a row is as it is, and whether all invariants hold."),
+    "services": Entry("persyn.cli.services:app", "The Postgres and the broker that PerSyn uses."),
+    "db": Entry("persyn.cli.db:app", "The database's schema."),
+}
+
+
+class Commands(LazyGroup):
+    """All of `persyn`'s commands."""
+
+    entries = COMMANDS
+
+
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Personalised synthetic data for one student model, by Route then Generate.",
 )
-app.command()(quickstart.quickstart)
-app.command()(init.init)
-app.command("run")(run.run)
-app.command()(run.calibrate)
-app.command()(run.score)
-app.add_typer(router.app, name="router")
-app.command()(run.route)
-app.command()(run.generate)
-app.command()(run.export)
-app.command()(run.status)
-app.command()(run.runs)
-app.add_typer(fleet.worker, name="worker")
-app.command("workers")(fleet.list_workers)
-app.command()(fleet.pause)
-app.command()(fleet.resume)
-app.command()(worker.api)
-app.add_typer(prompts.app, name="prompts")
-app.add_typer(generations.app, name="generations")
-app.add_typer(rewards.app, name="rewards")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(audit.app, name="audit")
-app.add_typer(services.app, name="services")
-app.add_typer(db.app, name="db")
 
 
 def _version(wanted: bool) -> None:
@@ -71,6 +83,9 @@ def _root(
 
 
 def main() -> None:
+    # NumPy reads it when it is imported. A command's matrices are small: one thread is the fastest, and on a busy
+    # machine several wait for each other without end.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
@@ -83,7 +98,7 @@ def main() -> None:
 
 
 def _terminate(signum: int, frame: object) -> None:
-    """An ordinary exit, so that a worker that this call started is told to stop as well."""
+    """Make it an ordinary exit, so that a worker that this call started is told to stop as well."""
     sys.exit(128 + signum)
 
 

@@ -5,6 +5,10 @@ import time
 from importlib import resources
 from pathlib import Path
 
+from persyn import reporting, runs
+from persyn.cli import context, export, run, terminal
+from persyn.config import Settings, load_run
+from persyn.imports.prompts import import_prompts
 from persyn.states import Stage
 
 RUN = "quickstart"
@@ -12,17 +16,12 @@ RUN = "quickstart"
 
 def quickstart() -> None:
     """Run Route then Generate end to end on the bundled prompts and models."""
-    from persyn import reporting, runs
-    from persyn.cli import context, run, terminal
-    from persyn.config import Settings, load_run
-    from persyn.imports import prompts
-
     began = time.monotonic()
     examples = _unpack(Settings.from_environment().home / "examples")
     config = load_run(examples / "quickstart.yaml")
     engine = context.engine()
     terminal.err.print("Postgres and the broker run. Importing the prompts.")
-    prompts.import_prompts(engine, config.prompts, [str(examples / "arithmetic.jsonl")])
+    import_prompts(engine, config.prompts, [str(examples / "arithmetic.jsonl")])
     with engine.begin() as conn:
         run_id = runs.create(conn, config)
         done = runs.load(conn, run_id).finished
@@ -32,7 +31,7 @@ def quickstart() -> None:
         terminal.err.print("Starting a worker; its vLLM server needs about a minute to come up.")
         run.finish(engine, run_id, Stage.GENERATE, with_worker=True)
     run.report(engine, run_id)
-    run.print_export(engine, run_id)
+    export.write(engine, run_id)
     with engine.connect() as conn:
         example = reporting.a_routed_prompt(conn, run_id)
     lines = (

@@ -1,18 +1,50 @@
-"""How things look in a terminal. Whatever comes from models or users is escaped before it gets here, or by here."""
+"""How things look in a terminal. Text of models and users is escaped before it gets here, or by here."""
 
+import time
 import unicodedata
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from persyn.reporting import RunStatus, Summary
-    from persyn.rewards.degenerate import Degenerate
+from persyn.reporting import RunStatus, Summary
+from persyn.rewards.degenerate import Degenerate
 
 console = Console()
 err = Console(stderr=True)
+
+
+class ShowProgress(Protocol):
+    def __call__(self, what: str, done: int, unit: str, share: float | None) -> None:
+        """`done` of the unit are done, which is this share of all, None where that is unknown."""
+
+
+@contextmanager
+def progress() -> Iterator[ShowProgress]:
+    """Progress bars on standard error, where that is a terminal: one for each thing that is done, with its rate."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} {task.fields[unit]}, {task.fields[rate]:,.1f}/s"),
+        TimeRemainingColumn(),
+    )
+    # Made here, so that it writes to what standard error is now.
+    screen = Console(stderr=True)
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bars:
+        tasks: dict[str, tuple[TaskID, float]] = {}
+
+        def show(what: str, done: int, unit: str, share: float | None) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=None, unit=unit, rate=0.0), time.monotonic()
+            task, began = tasks[what]
+            rate = done / max(time.monotonic() - began, 1e-9)
+            bars.update(task, completed=done, total=done / share if share else None, unit=unit, rate=rate)
+
+        yield show
 
 
 def safe(text: str, limit: int = 2000) -> str:
@@ -28,7 +60,7 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def status_table(status: "RunStatus") -> Table:
+def status_table(status: RunStatus) -> Table:
     state = "finished" if status.finished_at else "in progress"
     table = Table(title=f"Run {status.name} ({state}): {status.prompts} prompts, {status.decided} routed")
     table.add_column("stage")
@@ -40,7 +72,7 @@ def status_table(status: "RunStatus") -> Table:
     return table
 
 
-def summary_tables(summary: "Summary") -> list[Table]:
+def summary_tables(summary: Summary) -> list[Table]:
     teachers = Table(title="Teachers", pad_edge=False)
     teachers.add_column("teacher")
     for column in ("prompts", "made", "reused", "tokens", "quality", "learnability"):
@@ -59,14 +91,14 @@ def summary_tables(summary: "Summary") -> list[Table]:
     return [teachers, _run_table(summary)]
 
 
-def degenerate_line(flat: "Degenerate") -> str:
+def degenerate_line(flat: Degenerate) -> str:
     return (
         f"Of {flat.prompts} calibration prompts all teachers are equal in quality on {flat.quality}, in learnability"
         f" on {flat.learnability} (there the other score decides), in reward on {flat.reward} (they teach nothing)."
     )
 
 
-def _run_table(summary: "Summary") -> Table:
+def _run_table(summary: Summary) -> Table:
     table = Table(title="Run", show_header=False)
     table.add_column()
     table.add_column(justify="right")

@@ -1,10 +1,11 @@
-"""Following a run from the terminal: it advances the run like any reconciler, and may be killed at any time."""
+"""Follows a run from the terminal: advances it as any reconciler does, and may be killed at any time."""
 
 import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kombu.exceptions import OperationalError
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,31 +16,24 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from persyn import jobs, reporting
 from persyn.cli import terminal
 from persyn.errors import ServiceError
+from persyn.jobs import wake_ups
+from persyn.stages import pipeline
 from persyn.states import Stage
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from persyn.reporting import RunStatus
-
 POLL_S = 1.0
 
 
-def follow(
-    engine: "Engine", broker_url: str, run_id: int, worker: "subprocess.Popen[bytes] | None", home: Path
-) -> None:
+def follow(engine: "Engine", broker_url: str, run_id: int, worker: subprocess.Popen[bytes] | None, home: Path) -> None:
     """Advance, wake and show until every job up to the run's aim is final.
 
     Raises ServiceError where the worker that was started for this ended by itself.
     """
-    from kombu.exceptions import OperationalError
-
-    from persyn import jobs, reporting
-    from persyn.jobs import wake_ups
-    from persyn.stages import pipeline
-
     app = wake_ups.application(broker_url)
     bars: dict[str, TaskID] = {}
     columns = (
@@ -73,9 +67,7 @@ def follow(
             time.sleep(max(POLL_S, 4 * (time.monotonic() - began)))
 
 
-def _draw(progress: Progress, bars: dict[str, TaskID], status: "RunStatus") -> None:
-    from persyn import reporting
-
+def _draw(progress: Progress, bars: dict[str, TaskID], status: reporting.RunStatus) -> None:
     for stage in status.stages:
         finished, total = stage.done + stage.dead + stage.cancelled, stage.total
         if stage.stage == reporting.STAGE_NAMES[Stage.ROUTE]:  # one job, but as many decisions as prompts

@@ -1,6 +1,10 @@
-"""What runs look like from outside. Reads only."""
+"""Runs and prompts as people see them. Reads only.
 
-from persyn.reporting.prompts import Decision, decision
+`router` and `plots` stand apart: they load torch and matplotlib.
+"""
+
+from persyn.reporting.prompts import Decision, PromptTrail, TrailStep, a_routed_prompt, prompt_trail
+from persyn.reporting.rewards import AlphaSweep, alpha_sweep, degenerate_prompts
 from persyn.reporting.runs import (
     STAGE_NAMES,
     Mean,
@@ -8,20 +12,15 @@ from persyn.reporting.runs import (
     StageStatus,
     Summary,
     TeacherResult,
-    TrailStep,
-    a_routed_prompt,
     failures,
-    find_prompt,
     integrity,
-    prompt_messages,
     runs,
     status,
     summary,
-    trail,
 )
 
 __all__ = [
-    "STAGE_NAMES", "Decision", "Mean", "RunStatus", "StageStatus", "Summary", "TeacherResult", "TrailStep",
-    "a_routed_prompt", "decision", "failures", "find_prompt", "integrity", "prompt_messages", "runs", "status",
-    "summary", "trail",
+    "STAGE_NAMES", "AlphaSweep", "Decision", "Mean", "PromptTrail", "RunStatus", "StageStatus", "Summary",
+    "TeacherResult", "TrailStep", "a_routed_prompt", "alpha_sweep", "degenerate_prompts", "failures", "integrity",
+    "prompt_trail", "runs", "status", "summary",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the tables know of the whole fleet, as Prometheus gauges: asked of the database when somebody scrapes.
+"""The whole fleet as Prometheus gauges, asked of the database at each scrape.
 
 Each query reads counts or the few open leases, so a scrape costs the same on any number of jobs.
 """
@@ -72,13 +72,13 @@ def _leases(conn: Connection) -> Iterator[Metric]:
 
 
 def _pauses(conn: Connection) -> Iterator[Metric]:
-    found = pauses.paused(conn)
+    held = pauses.paused(conn)
     queues = GaugeMetricFamily("persyn_queue_paused", "1 for each queue that is paused.", labels=["queue"])
-    for pause in found:
+    for pause in held:
         if pause.queue is not None:
             queues.add_metric([pause.queue], 1)
     yield queues
-    paused_runs = sum(pause.run_id is not None for pause in found)
+    paused_runs = sum(pause.run_id is not None for pause in held)
     yield GaugeMetricFamily("persyn_runs_paused", "Runs that are paused.", value=paused_runs)
 
 

@@ -36,8 +36,8 @@ def measured_on(conn: Connection, run_id: int, config: RunConfig, prompt_ids: Se
         return []
     measured = matrix.load(conn, run_id, config)
     rows = {prompt_id: row for row, prompt_id in enumerate(measured.prompt_ids)}
-    found = conn.execute(text("SELECT id, external_id FROM prompt WHERE id = ANY(:ids)"), {"ids": list(prompt_ids)})
-    external = {row.id: row.external_id for row in found}
+    prompts = conn.execute(text("SELECT id, external_id FROM prompt WHERE id = ANY(:ids)"), {"ids": list(prompt_ids)})
+    external = {prompt.id: prompt.external_id for prompt in prompts}
     names = [teacher.name for teacher in config.teachers]
     return [
         Neighbour(prompt_id, external[prompt_id], measured.messages[row], _teachers(names, measured, row))

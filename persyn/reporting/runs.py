@@ -1,4 +1,4 @@
-"""What a run looks like from outside: stages, summary, a prompt's trail, the integrity of it all. Reads only."""
+"""Runs as people ask for them: stages, summary, failures, and the integrity of it all. Reads only."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -49,15 +49,6 @@ class RunStatus(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         return self._asdict() | {"stages": [stage._asdict() for stage in self.stages]}
-
-
-class TrailStep(NamedTuple):
-    """One thing that happened to a prompt."""
-
-    at: datetime
-    what: str
-    teacher: str | None
-    detail: dict[str, Any]
 
 
 class TeacherResult(NamedTuple):
@@ -117,10 +108,10 @@ def status(conn: Connection, run_id: int) -> RunStatus:
     ).first()
     if run is None:
         raise NotFound(f"There is no run {run_id}. `persyn runs` lists those that there are.")
-    found: Counter[tuple[int, str]] = Counter()
+    numbers: Counter[tuple[int, str]] = Counter()
     for count in jobs.counts(conn, run_id):
-        found[count.stage, count.state] += count.jobs
-    stages = [_stage(stage, found) for stage in Stage]
+        numbers[count.stage, count.state] += count.jobs
+    stages = [_stage(stage, numbers) for stage in Stage]
     return RunStatus(**run._mapping, stages=[stage for stage in stages if stage.total])
 
 
@@ -128,50 +119,6 @@ def _stage(stage: Stage, counts: Mapping[tuple[int, str], int]) -> StageStatus:
     states = ("ready", "leased", "done", "dead", "cancelled")
     numbers = {state: counts.get((int(stage), state), 0) for state in states}
     return StageStatus(STAGE_NAMES[stage], sum(numbers.values()), **numbers)
-
-
-def find_prompt(conn: Connection, run_id: int, key: str) -> int:
-    """A prompt of the run by its external id or, failing that, its number. Raises NotFound."""
-    row = conn.execute(
-        text("""
-        SELECT p.id FROM prompt p JOIN run r ON r.prompt_set_id = p.prompt_set_id
-        WHERE r.id = :run_id AND (p.external_id = :key OR p.id::text = :key)
-        ORDER BY (p.external_id = :key) DESC NULLS LAST LIMIT 1
-        """),
-        {"run_id": run_id, "key": key},
-    ).first()
-    if row is None:
-        raise NotFound(f"Run {run_id} has no prompt {key!r}. Give the id from your file, or the prompt's number.")
-    return int(row.id)
-
-
-def a_routed_prompt(conn: Connection, run_id: int) -> str:
-    """The id of one prompt that the policy routed, for a person to look at first."""
-    row = conn.execute(
-        text("""
-        SELECT coalesce(p.external_id, p.id::text) AS key
-        FROM routing_decision d JOIN prompt p ON p.id = d.prompt_id
-        WHERE d.run_id = :id ORDER BY d.basis = 'measured', p.position LIMIT 1
-        """),
-        {"id": run_id},
-    ).first()
-    return "ID" if row is None else str(row.key)
-
-
-def trail(conn: Connection, run_id: int, prompt_id: int) -> list[TrailStep]:
-    rows = conn.execute(
-        text("""
-        SELECT at, what, teacher, detail FROM audit.prompt_trail
-        WHERE run_id = :run_id AND prompt_id = :prompt_id ORDER BY at, step
-        """),
-        {"run_id": run_id, "prompt_id": prompt_id},
-    )
-    return [TrailStep(*row) for row in rows]
-
-
-def prompt_messages(conn: Connection, prompt_id: int) -> list[dict[str, str]]:
-    found = conn.execute(text("SELECT messages FROM prompt WHERE id = :id"), {"id": prompt_id})
-    return list(found.scalar_one())
 
 
 def integrity(conn: Connection) -> list[tuple[str, int]]:

@@ -36,7 +36,7 @@ def shorten() -> None:
     ProgressWatch.__init__.__defaults__ = (STALL_S,)
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clock-off-s", type=float, default=0.0, help="the worker's clock is wrong by this")
     own, rest = parser.parse_known_args()
@@ -44,11 +44,11 @@ def main() -> int:
         true_time, off_s = time.time, own.clock_off_s
         time.time = lambda: true_time() + off_s
     shorten()
-    from workers import __main__ as worker
+    from persyn.cli.main import main as persyn
 
-    sys.argv = [sys.argv[0], *rest]
-    return worker.main()
+    sys.argv = [sys.argv[0], "worker", *rest]
+    persyn()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

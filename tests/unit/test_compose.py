@@ -7,9 +7,10 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from typer.main import get_command
 
 from persyn.jobs import wake_ups
-from workers import __main__ as workers_main
+from workers import __main__ as worker
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -96,7 +97,8 @@ def queues(service: dict[str, Any]) -> list[str]:
     """What the worker's own command line makes of the service's."""
     name, command, *arguments = service["command"]
     assert (name, command) == ("persyn", "worker")
-    return workers_main.queues(workers_main.options(arguments))
+    options = get_command(worker.app).make_context("worker", arguments).params
+    return worker.queues(options["teachers"], scorers=options["scorers"], router=options["router"])
 
 
 def one_shots() -> set[str]:

@@ -1,7 +1,9 @@
+"""The worker's options: which GPUs it may see, and which queues it serves."""
+
 import pytest
 
-from persyn.cli.worker import visible_gpus
 from persyn.errors import ConfigError
+from workers.__main__ import visible_gpus
 
 
 def test_a_group_of_gpus_is_all_that_a_worker_sees() -> None:

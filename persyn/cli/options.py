@@ -1,0 +1,11 @@
+"""The options and arguments that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="The run's name or number.")]
+RunKey = Annotated[str | None, typer.Option("--run", metavar="RUN", help="A run's name or number.")]
+Teacher = Annotated[str | None, typer.Option("--teacher", metavar="NAME", help="A teacher's queue.")]
+Queue = Annotated[str | None, typer.Option("--queue", metavar="QUEUE", help="A queue, such as score.quality.")]
