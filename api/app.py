@@ -8,8 +8,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 import persyn
-from api.routes import router
 from persyn import services
+from persyn.api.routes import router
 from persyn.config import Settings
 from persyn.db import migrate, session
 from persyn.errors import NotFound, PersynError

@@ -33,8 +33,8 @@ from persyn.inference.clients.chat_completions import Completion, TeacherClient
 from persyn.jobs import wake_ups
 from persyn.stages import generate, pipeline
 from persyn.states import Stage
-from workers.generate import IN_FLIGHT, drain_teacher
-from workers.worker import Target, Worker
+from persyn.workers.generate import IN_FLIGHT, drain_teacher
+from persyn.workers.worker import Target, Worker
 
 STUB_ARGS = ["--latency-s", "0.05", "--answer-tokens", "60", "--answer-sigma", "0.8", "--token-s", "0.01"]
 

@@ -13,8 +13,8 @@ from persyn.cli import context, fleet
 from persyn.config import Settings
 from persyn.errors import ConfigError
 from persyn.jobs import wake_ups
-from workers.app import serve
-from workers.worker import Worker
+from persyn.workers.app import serve
+from persyn.workers.worker import Worker
 
 app = typer.Typer(help="Work on this host, or let a worker leave.")
 app.command()(fleet.drain)

@@ -16,12 +16,12 @@ from persyn import counters
 from persyn.db import session
 from persyn.errors import EndpointPaused, LeaseLost, PersynError
 from persyn.jobs import wake_ups
-from workers.check_in import CheckIn
-from workers.generate import drain_teacher
-from workers.maintenance import Maintenance
-from workers.router import drain_router
-from workers.score import drain_scores
-from workers.worker import Worker
+from persyn.workers.check_in import CheckIn
+from persyn.workers.generate import drain_teacher
+from persyn.workers.maintenance import Maintenance
+from persyn.workers.router import drain_router
+from persyn.workers.score import drain_scores
+from persyn.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from persyn import counters
 from persyn.jobs import workers
 from persyn.jobs.wake_ups import teacher_of
-from workers.worker import Worker
+from persyn.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from persyn.inference.servers import kinds
 from persyn.inference.servers.server import ProgressWatch, Server
 from persyn.jobs.lease_keeper import LeaseKeeper
 from persyn.stages import generate
-from workers.failures import failures
-from workers.worker import Target, Worker
+from persyn.workers.failures import failures
+from persyn.workers.worker import Target, Worker
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from persyn.db import session
 from persyn.errors import PersynError
 from persyn.jobs import wake_ups
 from persyn.stages import pipeline
-from workers.check_in import SAY_EVERY_S, CheckIn
-from workers.worker import Worker
+from persyn.workers.check_in import SAY_EVERY_S, CheckIn
+from persyn.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 

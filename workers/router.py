@@ -5,8 +5,8 @@ from persyn.errors import LeaseLost
 from persyn.jobs.wake_ups import ROUTER
 from persyn.stages import route, train
 from persyn.stages.work import Work
-from workers.failures import failures
-from workers.worker import Worker
+from persyn.workers.failures import failures
+from persyn.workers.worker import Worker
 
 PERFORM = {"train_router": train.perform, "route": route.perform}
 

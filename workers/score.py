@@ -7,8 +7,8 @@ from persyn import jobs, versions
 from persyn.errors import LeaseLost, PersynError
 from persyn.jobs.lease_keeper import LeaseKeeper
 from persyn.stages import score, scorers
-from workers.failures import failures
-from workers.worker import Worker
+from persyn.workers.failures import failures
+from persyn.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 

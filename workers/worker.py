@@ -21,9 +21,9 @@ from persyn.inference.warm_model import WarmModel
 from persyn.jobs import backlog, pauses, wake_ups
 from persyn.jobs.lease_keeper import LeaseKeeper
 from persyn.text import storable
-from workers import scheduling
-from workers.failures import failures
-from workers.model_server import ModelServer
+from persyn.workers import scheduling
+from persyn.workers.failures import failures
+from persyn.workers.model_server import ModelServer
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine

@@ -245,7 +245,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    before = import_module("migrations.versions.0005_audit_views").VIEWS
+    before = import_module("persyn.migrations.versions.0005_audit_views").VIEWS
     op.execute(
         "INSERT INTO job_event (job_id, id, event, at, attempt) OVERRIDING SYSTEM VALUE"
         " SELECT id, 0, 'enqueued', created_at, 0 FROM job j"

@@ -12,4 +12,4 @@ def api(
 ) -> None:
     """Serve the read-only HTTP API."""
     # By name, because the API stands above this package.
-    uvicorn.run("api.app:app", host=host, port=port)
+    uvicorn.run("persyn.api.app:app", host=host, port=port)

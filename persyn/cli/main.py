@@ -41,7 +41,7 @@ COMMANDS = {
     "resume": Entry("persyn.cli.fleet:resume", "Let a teacher's queue, any queue, or a run go on."),
     "api": Entry("persyn.cli.api:api", "Serve the read-only HTTP API."),
     "router": Entry("persyn.cli.router:app", "The router of a run."),
-    "worker": Entry("workers.__main__:app", "Work on this host, or let a worker leave."),
+    "worker": Entry("persyn.workers.__main__:app", "Work on this host, or let a worker leave."),
     "prompts": Entry("persyn.cli.prompts:app", "Import prompts into a set, and list the sets."),
     "generations": Entry("persyn.cli.generations:app", "Import answers that exist already."),
     "rewards": Entry("persyn.cli.rewards:app", "Ask the stored scores, without computing anything anew."),
@@ -83,6 +83,8 @@ def _root(
 
 
 def main() -> None:
+    # The Pythons that this one starts find PerSyn where it is installed, never in the current folder.
+    os.environ["PYTHONSAFEPATH"] = "1"
     # NumPy reads it when it is imported. A command's matrices are small: one thread is the fastest, and on a busy
     # machine several wait for each other without end.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

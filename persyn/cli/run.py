@@ -87,8 +87,7 @@ def _local_worker(home: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A worker for everything, on this host, for as long as the block runs; its log is under `home`."""
     log = home / "logs" / "worker.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    # -P: a folder called persyn in the current one is not the PerSyn that is installed.
-    command = [sys.executable, "-P", "-m", "persyn", "worker", "--all"]
+    command = [sys.executable, "-m", "persyn", "worker", "--all"]
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:

@@ -17,7 +17,7 @@ from persyn.db import views
 from persyn.db.models import Base
 from persyn.errors import SchemaError, ServiceError
 
-MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 
 
 def _config() -> Config:

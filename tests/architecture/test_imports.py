@@ -53,8 +53,8 @@ def loaded_by(module: str) -> set[str]:
         "persyn.db.models",
         "persyn.db.migrate",
         "persyn.cli.main",
-        "api.app",
-        "workers.app",
+        "persyn.api.app",
+        "persyn.workers.app",
     ],
 )
 def test_starting_up_loads_no_heavy_library(module: str) -> None:

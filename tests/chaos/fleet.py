@@ -37,7 +37,7 @@ from persyn.services import postgres, valkey
 from persyn.services.embedded import locked, wait_until
 from persyn.stages import generate, pipeline, route
 from persyn.states import Stage
-from workers.generate import AHEAD, STORE_AFTER_ROWS
+from persyn.workers.generate import AHEAD, STORE_AFTER_ROWS
 
 START = Path(__file__).with_name("start.py")
 TEACHERS = 2

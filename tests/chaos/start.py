@@ -19,7 +19,7 @@ STALL_S = 5.0
 def shorten() -> None:
     from persyn.inference.servers.server import ProgressWatch
     from persyn.jobs import lease_keeper, protocol
-    from workers import generate, maintenance
+    from persyn.workers import generate, maintenance
 
     protocol.LEASE_TTL_S = LEASE_TTL_S  # type: ignore[assignment]
     protocol.HOLD_IDLE_S = HOLD_IDLE_S
@@ -44,10 +44,10 @@ def main() -> None:
         true_time, off_s = time.time, own.clock_off_s
         time.time = lambda: true_time() + off_s
     shorten()
-    from persyn.cli.main import main as persyn
+    import persyn.cli.main
 
     sys.argv = [sys.argv[0], "worker", *rest]
-    persyn()
+    persyn.cli.main.main()
 
 
 if __name__ == "__main__":

@@ -268,7 +268,7 @@ class Site:
     def start_worker(self, *flags: str) -> "subprocess.Popen[bytes]":
         with (self.home / "worker.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "persyn", "worker", *(flags or ("--all",))],
+                [sys.executable, "-m", "persyn", "worker", *(flags or ("--all",))],
                 stdout=log, stderr=log, env=self.environment, start_new_session=True,
             )  # fmt: skip
         self._processes.append(process)

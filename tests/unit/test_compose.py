@@ -10,7 +10,7 @@ import yaml
 from typer.main import get_command
 
 from persyn.jobs import wake_ups
-from workers import __main__ as worker
+from persyn.workers import __main__ as worker
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
 
-from api.app import app
 from persyn import runs
+from persyn.api.app import app
 from persyn.config import parse_run
 from persyn.imports.prompts import import_prompts
 from persyn.services import Endpoints

@@ -15,7 +15,7 @@ from persyn.errors import JobFailed, LeaseLost
 from persyn.jobs.lease_keeper import LeaseKeeper
 from persyn.stages import score, scorers
 from persyn.versions import ScorerVersion
-from workers.worker import Worker
+from persyn.workers.worker import Worker
 
 ITEMS = [
     score.Item(

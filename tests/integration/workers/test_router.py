@@ -16,8 +16,8 @@ from persyn.jobs import protocol
 from persyn.jobs.wake_ups import ROUTER
 from persyn.stages import pipeline
 from persyn.states import Stage
-from workers.router import drain_router
-from workers.worker import Worker
+from persyn.workers.router import drain_router
+from persyn.workers.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[3]
 PROMPTS, CALIBRATED = 12, 6
@@ -360,8 +360,8 @@ WORKER = """
 import sys
 from pathlib import Path
 from persyn.db import session
-from workers.worker import Worker
-from workers.router import drain_router
+from persyn.workers.worker import Worker
+from persyn.workers.router import drain_router
 drain_router(Worker(session.connect(sys.argv[1]), Path(sys.argv[2])))
 """
 

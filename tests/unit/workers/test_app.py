@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy.exc import ProgrammingError
 
 from persyn.db import session
-from workers.app import drain_next
-from workers.check_in import CheckIn
-from workers.worker import Worker
+from persyn.workers.app import drain_next
+from persyn.workers.check_in import CheckIn
+from persyn.workers.worker import Worker
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def worker(tmp_path: Path) -> Worker:
 
 def test_a_wake_up_while_the_database_is_away_is_one_line(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
     drain_next(worker, CheckIn(worker, []))
-    (record,) = [record for record in caplog.records if record.name == "workers.app"]
+    (record,) = [record for record in caplog.records if record.name == "persyn.workers.app"]
     assert record.levelno == logging.WARNING
     assert record.exc_info is None
     assert "the database went away" in record.getMessage()
@@ -36,6 +36,6 @@ def test_a_statement_that_is_wrong_keeps_its_traceback(
 
     monkeypatch.setattr(worker, "next_queue", next_queue)
     drain_next(worker, CheckIn(worker, []))
-    (record,) = [record for record in caplog.records if record.name == "workers.app"]
+    (record,) = [record for record in caplog.records if record.name == "persyn.workers.app"]
     assert record.exc_info is not None
     assert record.exc_info[1] is error

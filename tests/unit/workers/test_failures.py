@@ -3,7 +3,7 @@
 import pytest
 
 from persyn.errors import MissingExtra, ServerError
-from workers.failures import failures
+from persyn.workers.failures import failures
 
 
 @pytest.mark.parametrize(

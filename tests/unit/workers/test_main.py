@@ -3,7 +3,7 @@
 import pytest
 
 from persyn.errors import ConfigError
-from workers.__main__ import visible_gpus
+from persyn.workers.__main__ import visible_gpus
 
 
 def test_a_group_of_gpus_is_all_that_a_worker_sees() -> None:

@@ -9,9 +9,9 @@ from sqlalchemy.exc import ProgrammingError
 
 from persyn.db import session
 from persyn.jobs import wake_ups
-from workers.check_in import CheckIn
-from workers.maintenance import Maintenance, reconcile
-from workers.worker import Worker
+from persyn.workers.check_in import CheckIn
+from persyn.workers.maintenance import Maintenance, reconcile
+from persyn.workers.worker import Worker
 
 NOWHERE = "127.0.0.1:1"  # a port that refuses
 DATABASE_URL = f"postgresql://persyn:secret@{NOWHERE}/persyn"
@@ -25,9 +25,9 @@ def maintenance(tmp_path: Path) -> Maintenance:
 
 
 def logged(caplog: pytest.LogCaptureFixture, maintenance: Maintenance, act: Callable[[], None]) -> logging.LogRecord:
-    with caplog.at_level(logging.WARNING, "workers.maintenance"):
+    with caplog.at_level(logging.WARNING, "persyn.workers.maintenance"):
         maintenance._try("reconcile", act)
-    (record,) = [record for record in caplog.records if record.name == "workers.maintenance"]
+    (record,) = [record for record in caplog.records if record.name == "persyn.workers.maintenance"]
     return record
 
 

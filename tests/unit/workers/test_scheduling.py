@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.scheduling import STARVED_S, Candidate, choose, should_yield
+from persyn.workers.scheduling import STARVED_S, Candidate, choose, should_yield
 
 ages = st.floats(min_value=0.0, max_value=10 * STARVED_S, allow_nan=False)
 candidates = st.lists(

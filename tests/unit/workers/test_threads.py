@@ -6,7 +6,7 @@ import sys
 import pytest
 
 COUNT = """
-import workers.app, os
+import persyn.workers.app, os
 import numpy
 square = numpy.ones((700, 700))
 square @ square
