@@ -9,9 +9,11 @@ import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine
+from typer.testing import CliRunner
 
 from persyn import runs
 from persyn.api.app import app
+from persyn.cli import context, main
 from persyn.config import parse_run
 from persyn.imports.prompts import import_prompts
 from persyn.services import Endpoints
@@ -75,6 +77,18 @@ def test_a_prompt_is_shown_with_its_exact_text_and_its_trail(client: TestClient,
     shown = get(client, "/runs/first/prompts/p0")
     assert shown["messages"] == [{"role": "user", "content": HARMFUL}]
     assert [step["what"] for step in shown["trail"]] == ["imported", "calibration", "job enqueued", "job enqueued"]
+
+
+def test_a_prompt_is_shown_as_the_command_shows_it(
+    client: TestClient, engine: Engine, run_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "engine", lambda: engine)
+    printed = json.loads(CliRunner().invoke(main.app, ["audit", "prompt", "first", "p0", "--json"]).stdout)
+    shown = get(client, "/runs/first/prompts/p0")
+    assert list(shown) == ["run_id", "prompt_id", "messages", "trail", "decision", "neighbours"]
+    assert list(printed) == list(shown)[1:]
+    assert [step["what"] for step in printed.pop("trail")] == [step["what"] for step in shown["trail"]]
+    assert printed.items() <= shown.items()
 
 
 @pytest.mark.parametrize("path", ["/runs/other", "/runs/first/prompts/p9", "/runs/99999999999999999999"])
