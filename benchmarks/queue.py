@@ -31,8 +31,8 @@ from persyn.db import session
 from persyn.stages import generate
 
 _BARE = text("""
-INSERT INTO bare_job (run_id, kind, queue, priority, prompt_id, teacher_id, sample_index)
-SELECT run_id, kind, queue, priority, prompt_id, teacher_id, 0 FROM job WHERE run_id = :run_id ORDER BY id
+INSERT INTO bare_job (run_id, kind, queue, stage, prompt_id, teacher_id, sample_index)
+SELECT run_id, kind, queue, stage, prompt_id, teacher_id, 0 FROM job WHERE run_id = :run_id ORDER BY id
 """)
 IN_FLIGHT = 64  # what one claim of a worker takes, and one commit stores
 PROCESSES = 2

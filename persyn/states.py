@@ -7,7 +7,7 @@ from enum import IntEnum, StrEnum
 
 
 class Stage(IntEnum):
-    """The stages of a run in their order; a job's `priority` is its stage, so that earlier stages go first."""
+    """The stages of a run in their order; a job's `stage` is one of these numbers, and earlier stages go first."""
 
     CALIBRATE = 10  # every teacher answers the calibration prompts
     SCORE = 20  # those answers are scored

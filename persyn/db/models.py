@@ -233,7 +233,7 @@ class Job(Base):
             "ix_job_ready",
             "queue",
             "run_id",
-            "priority",
+            "stage",
             "not_before",
             "id",
             postgresql_where=text("state = 'ready' AND lost_count < 2"),
@@ -255,7 +255,7 @@ class Job(Base):
     generation_id: Mapped[int | None] = mapped_column(BigInteger)
     scorer_id: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(Text, server_default=text("'ready'"))
-    priority: Mapped[int] = mapped_column(Integer)  # its Stage; the lower goes first
+    stage: Mapped[int] = mapped_column(Integer)  # a Stage; the lower goes first
     attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     lost_count: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     not_before: Mapped[CreatedAt]
@@ -275,7 +275,7 @@ class JobCount(Base):
     id: Mapped[PrimaryKey]
     run_id: Mapped[int] = mapped_column(BigInteger)
     queue: Mapped[str] = mapped_column(Text)
-    priority: Mapped[int] = mapped_column(Integer)
+    stage: Mapped[int] = mapped_column(Integer)
     state: Mapped[str] = mapped_column(Text)
     jobs: Mapped[int] = mapped_column(BigInteger)  # more by so many, or fewer
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from persyn.jobs import protocol, statements
 
@@ -15,21 +15,7 @@ class Backlog(NamedTuple):
     oldest_s: float
 
 
-_OLDEST = text(f"""
-WITH RECURSIVE lane AS ({statements._LANES_OF_ALL}
-)
-SELECT lane.queue, extract(epoch FROM clock_timestamp() - min(head.not_before)) AS oldest_s
-FROM lane JOIN run ON run.id = lane.run_id CROSS JOIN LATERAL (
-    SELECT not_before FROM job
-    WHERE queue = lane.queue AND run_id = lane.run_id AND priority = lane.priority
-      AND {statements._READY} AND {statements._DUE}
-    ORDER BY not_before, id LIMIT 1) AS head
-WHERE run.paused_at IS NULL
-GROUP BY lane.queue
-""")
-
-
 def read(conn: Connection) -> list[Backlog]:
     """The queues with due jobs, paused ones left out. A queue with nothing but suspects counts as young."""
-    oldest = {row.queue: float(row.oldest_s) for row in conn.execute(_OLDEST)}
+    oldest = {row.queue: float(row.oldest_s) for row in conn.execute(statements.OLDEST)}
     return [Backlog(queue, due, max(0.0, oldest.get(queue, 0.0))) for queue, due in protocol.waiting(conn).items()]

@@ -11,11 +11,6 @@ from sqlalchemy import Connection, text
 
 from persyn.errors import NotFound
 
-# For the WHERE of a statement that looks at `job`: what claims, wake-ups and `waiting` leave alone.
-QUEUE_IS_OPEN = """NOT EXISTS (
-    SELECT FROM queue_pause p
-    WHERE p.queue = {queue} AND (p.until_at IS NULL OR p.until_at > clock_timestamp()))"""
-
 
 class Pause(NamedTuple):
     """What is held back, by whom and why. Exactly one of `queue` and `run` is set; `until_at` None means for good."""
@@ -38,7 +33,8 @@ SET reason = EXCLUDED.reason, paused_by = EXCLUDED.paused_by, paused_at = clock_
 """)
 
 _PAUSED = text("""
-SELECT queue, NULL::bigint AS run_id, NULL::text AS run, reason, paused_by, paused_at, until_at FROM queue_pause
+SELECT queue, CAST(NULL AS bigint) AS run_id, CAST(NULL AS text) AS run, reason, paused_by, paused_at, until_at
+FROM queue_pause
 WHERE until_at IS NULL OR until_at > clock_timestamp()
 UNION ALL
 SELECT NULL, id, name, coalesce(pause_reason, ''), coalesce(paused_by, ''), paused_at, NULL

@@ -23,7 +23,9 @@ from persyn.text import storable
 LEASE_TTL_S = 90
 LEASE_DEADLINE_S = 3600
 HOLD_IDLE_S: float = 60
-ALONE_AFTER_LOSSES = statements.ALONE_AFTER_LOSSES
+# From this many losses on a job runs alone, so that a prompt that kills the engine takes no neighbour with it. The
+# statements and the partial indexes spell the number out.
+ALONE_AFTER_LOSSES = 2
 # A server that dies under a job that is alone there dies of it: that is one loss more than makes a job run alone.
 POISON_LOSSES = ALONE_AFTER_LOSSES + 1
 # A lease that ran out may be the job's doing, or a host's that was taken away three times in a night.
@@ -61,7 +63,7 @@ class Place(NamedTuple):
     """The last job of a claim: its lane, and where in it."""
 
     run_id: int
-    priority: int
+    stage: int
     not_before: datetime
     job_id: int
 
@@ -111,24 +113,21 @@ class Count(NamedTuple):
 def enqueue(conn: Connection, source: str, params: Mapping[str, Any], *, all_new: bool = False) -> int:
     """Make a ready job of every row of a SELECT, skipping those that exist already.
 
-    `source` yields run_id, kind, queue, priority, prompt_id, teacher_id, generation_id, scorer_id. `all_new`: the
+    `source` yields run_id, kind, queue, stage, prompt_id, teacher_id, generation_id, scorer_id. `all_new`: the
     caller expects that none exists, which takes two thirds of the time, and twice as long where one does after all.
     Returns how many are new.
     """
     if all_new:
         with suppress(IntegrityError), conn.begin_nested():
-            return int(conn.execute(text(statements.ENQUEUE_NEW.format(source=source)), params).scalar_one())
-    return int(conn.execute(text(statements.ENQUEUE.format(source=source)), params).scalar_one())
+            statement = statements.from_source(statements.ENQUEUE_NEW, source)
+            return int(conn.execute(statement, params).scalar_one())
+    return int(conn.execute(statements.from_source(statements.ENQUEUE, source), params).scalar_one())
 
 
 def enqueue_stage(conn: Connection, run_id: int, kind: str, queue: str, stage: int) -> int:
     """The one job of a stage that a run does as a whole; returns 1 if it is new."""
-    source = """
-    SELECT CAST(:run_id AS bigint) AS run_id, CAST(:kind AS text) AS kind, CAST(:queue AS text) AS queue,
-           CAST(:stage AS int) AS priority, NULL::bigint AS prompt_id, NULL::bigint AS teacher_id,
-           NULL::bigint AS generation_id, NULL::bigint AS scorer_id
-    """
-    return enqueue(conn, source, {"run_id": run_id, "kind": kind, "queue": queue, "stage": stage})
+    values = {"run_id": run_id, "kind": kind, "queue": queue, "stage": stage}
+    return int(conn.execute(statements.ENQUEUE, values).scalar_one())
 
 
 def open_lease(
@@ -144,7 +143,7 @@ def hold(conn: Connection, lease_id: int) -> None:
 
     A transaction that then idles for HOLD_IDLE_S is ended by Postgres. Raises LeaseLost where it was revoked already.
     """
-    _hold(conn, lease_id, statements.HOLD_SHARED)
+    _hold(conn, lease_id, statements.HOLD)
 
 
 def limit_idling(conn: Connection) -> None:
@@ -175,7 +174,7 @@ def claim(
     Within a stage the older run goes first, then what became due first; with a `reading` the order holds within
     LOOK_AGAIN_S. A job that was lost too often is taken alone: only by a caller with nothing in flight (`idle`), when
     nothing else is due; nothing joins it until it is finished. Claiming is progress, so it moves the lease's deadline.
-    The commit does not wait for the disk (job_sql says why). Raises LeaseLost.
+    The commit does not wait for the disk (hold_to_claim.sql says why). Raises LeaseLost.
     """
     _hold(conn, lease_id, statements.HOLD_TO_CLAIM)
     values = {
@@ -195,7 +194,7 @@ def _take(conn: Connection, values: dict[str, Any], reading: Reading) -> Sequenc
     if looked:
         rows += conn.execute(statements.CLAIM, values | {"limit": limit - len(rows)}).all()
     last = rows[-1] if rows and len(rows) == limit else None
-    end = None if last is None else Place(last.run_id, last.priority, last.not_before, last.id)
+    end = None if last is None else Place(last.run_id, last.stage, last.not_before, last.id)
     reading.note(end, looked=looked)
     return rows
 
@@ -318,18 +317,9 @@ def history(conn: Connection, job_id: int) -> list[JobEvent]:
 
 def cancel(conn: Connection, job_ids: Sequence[int]) -> int:
     """Take back jobs that are ready or dead; a leased one finishes first."""
-    return _operate(conn, job_ids, "state = 'cancelled', finished_at = clock_timestamp()", "ready,dead", "cancelled")
+    return int(conn.execute(statements.CANCEL, {"ids": list(job_ids)}).scalar_one())
 
 
 def revive(conn: Connection, job_ids: Sequence[int]) -> int:
     """Give dead jobs a fresh start, with no attempt and no loss on their account."""
-    changes = (
-        "state = 'ready', finished_at = NULL, error_code = NULL, attempt = 0, lost_count = 0,"
-        " not_before = clock_timestamp()"
-    )
-    return _operate(conn, job_ids, changes, "dead", "revived")
-
-
-def _operate(conn: Connection, job_ids: Sequence[int], changes: str, states: str, event: str) -> int:
-    statement = text(statements.OPERATE.format(changes=changes))
-    return int(conn.execute(statement, {"ids": list(job_ids), "states": states, "event": event}).scalar_one())
+    return int(conn.execute(statements.REVIVE, {"ids": list(job_ids)}).scalar_one())

@@ -10,8 +10,8 @@ from persyn import jobs
 from persyn.states import Stage
 
 _ROUTED = """
-SELECT d.run_id, 'generate' AS kind, 'teacher.' || t.name AS queue, CAST(:stage AS int) AS priority,
-       d.prompt_id, d.teacher_id, NULL::bigint AS generation_id, NULL::bigint AS scorer_id
+SELECT d.run_id, 'generate' AS kind, 'teacher.' || t.name AS queue, CAST(:stage AS int) AS stage,
+       d.prompt_id, d.teacher_id, CAST(NULL AS bigint) AS generation_id, CAST(NULL AS bigint) AS scorer_id
 FROM routing_decision d
 JOIN run r ON r.id = d.run_id AND r.policy = d.policy
 JOIN teacher t ON t.id = d.teacher_id

@@ -13,8 +13,8 @@ from persyn.states import Stage
 # of learnability: the student reads the prompt once for them all. Nothing computes an imported score. The first half is
 # the calibration set, every teacher's answer; the second the answers that the decisions name.
 _CALIBRATION = """
-SELECT r.id AS run_id, 'score' AS kind, 'score.' || s.kind AS queue, CAST(:stage AS int) AS priority,
-       NULL::bigint AS prompt_id, NULL::bigint AS teacher_id, g.id AS generation_id, s.id AS scorer_id
+SELECT r.id AS run_id, 'score' AS kind, 'score.' || s.kind AS queue, CAST(:stage AS int) AS stage,
+       CAST(NULL AS bigint) AS prompt_id, CAST(NULL AS bigint) AS teacher_id, g.id AS generation_id, s.id AS scorer_id
 FROM run r
 JOIN calibration_prompt c ON c.run_id = r.id
 JOIN run_teacher rt ON rt.run_id = r.id
@@ -26,8 +26,8 @@ ORDER BY s.kind, CASE s.kind WHEN 'quality' THEN s.id END, g.prompt_id, g.id, s.
 """
 
 _ROUTED = """
-SELECT r.id AS run_id, 'score' AS kind, 'score.' || s.kind AS queue, CAST(:stage AS int) AS priority,
-       NULL::bigint AS prompt_id, NULL::bigint AS teacher_id, g.id AS generation_id, s.id AS scorer_id
+SELECT r.id AS run_id, 'score' AS kind, 'score.' || s.kind AS queue, CAST(:stage AS int) AS stage,
+       CAST(NULL AS bigint) AS prompt_id, CAST(NULL AS bigint) AS teacher_id, g.id AS generation_id, s.id AS scorer_id
 FROM run r
 JOIN routing_decision d ON d.run_id = r.id AND d.policy = r.policy
 JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0

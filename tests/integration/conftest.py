@@ -88,17 +88,17 @@ class World:
         return run_id
 
     def enqueue(
-        self, conn: Connection, prompts: Sequence[int], *, queue: str = QUEUE, priority: int = 50, all_new: bool = False
+        self, conn: Connection, prompts: Sequence[int], *, queue: str = QUEUE, stage: int = 50, all_new: bool = False
     ) -> int:
         """Ask the first teacher for answers to these prompts."""
         source = """
             SELECT CAST(:run AS bigint) AS run_id, 'generate' AS kind, CAST(:queue AS text) AS queue,
-                   CAST(:priority AS integer) AS priority, prompt_id, CAST(:teacher AS bigint) AS teacher_id,
+                   CAST(:stage AS integer) AS stage, prompt_id, CAST(:teacher AS bigint) AS teacher_id,
                    NULL::bigint AS generation_id, NULL::bigint AS scorer_id
             FROM unnest(CAST(:prompts AS bigint[])) AS p (prompt_id)
         """
         values = {
-            "run": self.run_id, "queue": queue, "priority": priority, "teacher": self.teachers[0],
+            "run": self.run_id, "queue": queue, "stage": stage, "teacher": self.teachers[0],
             "prompts": list(prompts),
         }  # fmt: skip
         return jobs.enqueue(conn, source, values, all_new=all_new)

@@ -127,8 +127,8 @@ WHERE NOT EXISTS (SELECT FROM run r WHERE r.id = j.run_id)
    OR (j.lease_id IS NOT NULL AND NOT EXISTS (SELECT FROM lease l WHERE l.id = j.lease_id))
 UNION ALL
 SELECT 'the_counts_of_jobs_are_right', count(*)
-FROM (SELECT run_id, queue, priority, state, count(*) AS jobs FROM job GROUP BY run_id, queue, priority, state) real
-FULL JOIN (SELECT run_id, queue, priority, state, sum(jobs) AS jobs FROM job_count
-           GROUP BY run_id, queue, priority, state HAVING sum(jobs) <> 0) noted
-USING (run_id, queue, priority, state)
+FROM (SELECT run_id, queue, stage, state, count(*) AS jobs FROM job GROUP BY run_id, queue, stage, state) real
+FULL JOIN (SELECT run_id, queue, stage, state, sum(jobs) AS jobs FROM job_count
+           GROUP BY run_id, queue, stage, state HAVING sum(jobs) <> 0) noted
+USING (run_id, queue, stage, state)
 WHERE real.jobs IS DISTINCT FROM noted.jobs

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import World
 
 INSERT_JOB = """
-INSERT INTO job (run_id, kind, queue, priority, prompt_id, teacher_id, state, lease_id, finished_at, error_code,
+INSERT INTO job (run_id, kind, queue, stage, prompt_id, teacher_id, state, lease_id, finished_at, error_code,
                  generation_id, scorer_id, attempt, lost_count)
 VALUES (:run, :kind, 'q', 10, :prompt, :teacher, :state, :lease, CAST(:finished AS timestamptz), :code, :generation,
         :scorer, :attempt, :lost)

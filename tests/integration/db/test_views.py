@@ -23,7 +23,7 @@ INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, a
 SELECT :run, 'b', :teachers, 0.4, 'minmax', 0, 'p', repeat('0', 64), '{}', '0', min(id), :lease FROM job RETURNING id
 """
 SCORE_JOB = """
-SELECT CAST(:run AS bigint) AS run_id, 'score' AS kind, 'score' AS queue, 20 AS priority, NULL::bigint AS prompt_id,
+SELECT CAST(:run AS bigint) AS run_id, 'score' AS kind, 'score' AS queue, 20 AS stage, NULL::bigint AS prompt_id,
        NULL::bigint AS teacher_id, id AS generation_id, CAST(:scorer AS bigint) AS scorer_id FROM generation
 """
 
@@ -65,8 +65,8 @@ class Story:
     def take_a_job_back_without_a_word(self) -> None:
         self.sql("UPDATE job SET state = 'ready', lease_id = NULL WHERE id = :id", id=self.leased)
         self.sql("""
-            INSERT INTO job_count (run_id, queue, priority, state, jobs)
-            SELECT run_id, queue, priority, side.state, side.jobs
+            INSERT INTO job_count (run_id, queue, stage, state, jobs)
+            SELECT run_id, queue, stage, side.state, side.jobs
             FROM job, (VALUES ('leased', -1), ('ready', 1)) AS side (state, jobs) WHERE id = :id
         """, id=self.leased)  # fmt: skip
 

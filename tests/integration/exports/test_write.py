@@ -61,7 +61,7 @@ class Tables:
 
     def ask(self, prompt: int, teacher: str, state: str, error_code: str | None = None) -> None:
         self._execute(
-            "INSERT INTO job (run_id, kind, queue, priority, prompt_id, teacher_id, state, error_code, finished_at,"
+            "INSERT INTO job (run_id, kind, queue, stage, prompt_id, teacher_id, state, error_code, finished_at,"
             " lease_id) VALUES (:run, 'generate', 'q', 50, :prompt, :teacher, :state, :error_code,"
             " CASE WHEN :state IN ('done', 'dead', 'cancelled') THEN now() END,"
             " CASE WHEN :state = 'leased' THEN CAST(:lease AS bigint) END)",
@@ -79,7 +79,7 @@ class Tables:
 
     def train(self) -> None:
         self._execute(
-            "INSERT INTO job (run_id, kind, queue, priority, state, finished_at)"
+            "INSERT INTO job (run_id, kind, queue, stage, state, finished_at)"
             " VALUES (:run, 'train_router', 'q', 30, 'done', now())",
             {"run": self.run_id},
         )
@@ -201,7 +201,7 @@ def test_each_file_is_noted_in_the_export_table(tables: Tables, tmp_path: Path) 
 def test_more_rows_than_one_fetch_come_whole(engine: Engine, tmp_path: Path) -> None:
     tables = Tables(engine, tmp_path, 2500)
     statements = [
-        "INSERT INTO job (run_id, kind, queue, priority, prompt_id, teacher_id, state, finished_at)"
+        "INSERT INTO job (run_id, kind, queue, stage, prompt_id, teacher_id, state, finished_at)"
         " SELECT :run, 'generate', 'q', 50, id, :teacher, 'done', now() FROM prompt",
         "INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, lease_id)"
         " SELECT :run, id, 'persyn', 'static', :teacher, :lease FROM prompt ORDER BY md5(sha256)",

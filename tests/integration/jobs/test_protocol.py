@@ -71,8 +71,8 @@ def test_waiting_counts_due_jobs_by_queue(world: "World") -> None:
 
 def test_earlier_stages_are_claimed_first(world: "World") -> None:
     with world.engine.begin() as conn:
-        world.enqueue(conn, world.prompts[:2], priority=50)
-        world.enqueue(conn, world.prompts[2:4], priority=10)
+        world.enqueue(conn, world.prompts[:2], stage=50)
+        world.enqueue(conn, world.prompts[2:4], stage=10)
         lease_id = world.lease(conn)
         claimed = [claim.prompt_id for claim in jobs.claim(conn, lease_id, world.queue, 10)]
     assert claimed == [*world.prompts[2:4], *world.prompts[:2]]
@@ -81,7 +81,7 @@ def test_earlier_stages_are_claimed_first(world: "World") -> None:
 def test_a_claim_takes_no_more_than_its_limit_and_only_from_its_queue(world: "World") -> None:
     ids = world.fill(3)
     with world.engine.begin() as conn:
-        world.enqueue(conn, world.prompts[3:], queue="other", priority=10)
+        world.enqueue(conn, world.prompts[3:], queue="other", stage=10)
         lease_id = world.lease(conn)
         assert [claim.id for claim in jobs.claim(conn, lease_id, world.queue, 2)] == ids[:2]
 

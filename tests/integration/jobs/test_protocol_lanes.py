@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 MANY = 3000
 FILL = text("""
 WITH made AS (
-    INSERT INTO job (run_id, kind, queue, priority, prompt_id, teacher_id, sample_index, not_before)
+    INSERT INTO job (run_id, kind, queue, stage, prompt_id, teacher_id, sample_index, not_before)
     SELECT :run, 'generate', :queue, 50, :prompt, :teacher, n,
            clock_timestamp() + make_interval(secs => CAST(:wait AS double precision))
-    FROM generate_series(1000, 999 + :many) AS n RETURNING run_id, queue, priority
+    FROM generate_series(1000, 999 + :many) AS n RETURNING run_id, queue, stage
 )
-INSERT INTO job_count (run_id, queue, priority, state, jobs)
-SELECT run_id, queue, priority, 'ready', count(*) FROM made GROUP BY run_id, queue, priority
+INSERT INTO job_count (run_id, queue, stage, state, jobs)
+SELECT run_id, queue, stage, 'ready', count(*) FROM made GROUP BY run_id, queue, stage
 """)
 
 

@@ -26,7 +26,7 @@ class ModelJob:
     """What a job must look like."""
 
     id: int
-    priority: int
+    stage: int
     state: str = "ready"
     attempt: int = 0
     lost: int = 0
@@ -99,7 +99,7 @@ class Protocol(RuleBasedStateMachine):
         """Earlier stages first, then what became due first; when that was, only the database knows."""
         with self.conn.begin():
             times = {row.id: row.not_before for row in self.conn.execute(text("SELECT id, not_before FROM job"))}
-        return sorted(due, key=lambda job: (job.priority, times[job.id], job.id))
+        return sorted(due, key=lambda job: (job.stage, times[job.id], job.id))
 
     def refused(self, lease_id: int, move: Any) -> bool:
         """Whether the lease is revoked; if so, the move must say so and change nothing (the invariants look)."""
@@ -242,17 +242,17 @@ class Protocol(RuleBasedStateMachine):
         new = sorted(prompts - self.jobs.keys())
         with self.conn.begin():
             count = sum(
-                self.world.enqueue(self.conn, [self.world.prompts[prompt]], priority=self.priority(prompt))
+                self.world.enqueue(self.conn, [self.world.prompts[prompt]], stage=self.stage(prompt))
                 for prompt in sorted(prompts)
             )
             rows = self.conn.execute(text("SELECT prompt_id, id FROM job")).all()
         assert count == len(new)
         by_prompt = {row.prompt_id: row.id for row in rows}
         for prompt in new:
-            self.jobs[prompt] = ModelJob(by_prompt[self.world.prompts[prompt]], self.priority(prompt))
+            self.jobs[prompt] = ModelJob(by_prompt[self.world.prompts[prompt]], self.stage(prompt))
 
     @staticmethod
-    def priority(prompt: int) -> int:
+    def stage(prompt: int) -> int:
         return 10 if prompt % 2 else 50
 
     @rule(prompts=SOME_PROMPTS)

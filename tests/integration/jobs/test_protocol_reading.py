@@ -51,7 +51,7 @@ def test_what_is_done_costs_no_later_claim_anything_even_while_vacuum_can_remove
     with world.engine.begin() as conn:
         fill(world, conn)
         place = conn.execute(
-            text("SELECT run_id, priority, not_before, id AS job_id FROM job ORDER BY id OFFSET :most LIMIT 1"),
+            text("SELECT run_id, stage, not_before, id AS job_id FROM job ORDER BY id OFFSET :most LIMIT 1"),
             {"most": MANY - 100},
         ).one()
     with world.engine.connect().execution_options(isolation_level="REPEATABLE READ") as backup:
@@ -90,7 +90,7 @@ def test_a_lane_that_goes_first_is_seen_as_soon_as_everything_is_looked_at_again
     ids, lease_id = world.fill(6), opened(world)
     assert claim(world, lease_id, 2, reading) == ids[:2]
     with world.engine.begin() as conn:
-        conn.execute(text("UPDATE job SET priority = 10 WHERE id = :id"), {"id": ids[5]})
+        conn.execute(text("UPDATE job SET stage = 10 WHERE id = :id"), {"id": ids[5]})
     assert claim(world, lease_id, 1, reading) == [ids[2]]
     monkeypatch.setattr(protocol, "LOOK_AGAIN_S", AT_ONCE)
     assert claim(world, lease_id, 1, reading) == [ids[5]]
