@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from persyn.db import auditor, views
+from persyn.db import auditor, migrate, views
 from persyn.errors import ConfigError
 
 
@@ -54,6 +54,29 @@ def test_views_of_a_later_version_are_readable_too(engine: Engine, role: str) ->
         conn.execute(text("CREATE VIEW audit.later AS SELECT 1 AS one"))
         conn.execute(text(f"SET LOCAL ROLE {role}"))
         assert conn.execute(text("SELECT one FROM audit.later")).scalar_one() == 1
+
+
+def test_an_auditor_reads_the_views_that_an_upgrade_makes_anew(engine: Engine, role: str) -> None:
+    with engine.begin() as conn:
+        auditor.grant(conn, role)
+    migrate.upgrade(engine)
+    with engine.begin() as conn:
+        conn.execute(text(f"SET LOCAL ROLE {role}"))
+        for view in views.all_views():
+            conn.execute(text(f"SELECT * FROM audit.{view.name} LIMIT 1"))
+
+
+def test_who_may_read_one_view_may_read_that_one_after_an_upgrade(engine: Engine, role: str) -> None:
+    with engine.begin() as conn:
+        for statement in (f"CREATE ROLE {role}", f"GRANT USAGE ON SCHEMA audit TO {role}"):
+            conn.execute(text(statement))
+        conn.execute(text(f"GRANT SELECT ON audit.cost TO {role}"))
+    migrate.upgrade(engine)
+    with engine.connect() as conn:
+        may = text("SELECT has_table_privilege(:role, :view, 'SELECT')")
+        names = [view.name for view in views.all_views()]
+        readable = [name for name in names if conn.execute(may, {"role": role, "view": f"audit.{name}"}).scalar()]
+    assert readable == ["cost"]
 
 
 def test_granting_twice_changes_nothing(engine: Engine, role: str) -> None:

@@ -1,19 +1,16 @@
-"""A dump taken while jobs are leased, restored elsewhere: what docs/deploying.md promises of a backup."""
+"""A dump taken while jobs are leased, restored empty: what docs/deploying.md promises of a backup."""
 
 import shutil
 import subprocess
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
-from sqlalchemy.engine import make_url
 
 from persyn import jobs
 from persyn.config import Settings
-from persyn.db import migrate, session
+from persyn.db import migrate
 from persyn.services import postgres
 
 
@@ -27,27 +24,11 @@ def _program(name: str) -> str:
     return found
 
 
-@pytest.fixture
-def elsewhere(database_url: str) -> Iterator[Engine]:
-    """An empty database on the same server."""
-    url = make_url(database_url)
-    name = f"persyn_restored_{uuid.uuid4().hex[:12]}"
-    admin = session.connect(database_url)
-    with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-        conn.execute(text(f"CREATE DATABASE {name}"))
-    engine = session.connect(url.set(database=name).render_as_string(hide_password=False))
-    yield engine
-    engine.dispose()
-    with admin.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
-        conn.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    admin.dispose()
-
-
 def _libpq(engine: Engine) -> str:
     return engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-def test_a_restored_backup_is_whole_and_its_leased_jobs_go_on(world: Any, elsewhere: Engine, tmp_path: Path) -> None:
+def test_a_restored_backup_is_whole_and_its_leased_jobs_go_on(world: Any, empty: Engine, tmp_path: Path) -> None:
     lease_id, ids = world.leased(4)
     with world.engine.begin() as conn:
         world.answer(conn, lease_id, ids[:2])
@@ -55,17 +36,17 @@ def test_a_restored_backup_is_whole_and_its_leased_jobs_go_on(world: Any, elsewh
     subprocess.run(
         [_program("pg_dump"), "--format=custom", f"--file={dump}", _libpq(world.engine)], check=True, timeout=60
     )
-    subprocess.run([_program("pg_restore"), f"--dbname={_libpq(elsewhere)}", str(dump)], check=True, timeout=60)
+    subprocess.run([_program("pg_restore"), f"--dbname={_libpq(empty)}", str(dump)], check=True, timeout=60)
 
-    assert migrate.differences(elsewhere) == []
-    with elsewhere.begin() as conn:
+    assert migrate.differences(empty) == []
+    with empty.begin() as conn:
         conn.execute(text("UPDATE lease SET expires_at = '2000-01-01'"))  # its worker never knew this database
         assert jobs.reap(conn) == 2
         lease = jobs.open_lease(conn, worker="w", host="h", queue=world.queue)
         claims = jobs.claim(conn, lease, world.queue, 10)
         assert [claim.id for claim in claims] == ids[2:]
         world.answer(conn, lease, ids[2:])
-    with elsewhere.connect() as conn:
+    with empty.connect() as conn:
         assert conn.execute(text("SELECT count(*) FROM generation")).scalar_one() == 4
         broken = conn.execute(text("SELECT invariant FROM audit.integrity WHERE violations <> 0")).all()
     assert broken == []
