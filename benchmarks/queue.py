@@ -118,8 +118,8 @@ def _work(database_url: str, barrier: Barrier) -> None:
     engine.dispose()
 
 
-def answer(request: generate.Request) -> generate.Result:
-    return generate.Result(
+def answer(request: generate.GenerationRequest) -> generate.NewGeneration:
+    return generate.NewGeneration(
         request, text=routed_run.ANSWER, reasoning=None, finish_reason="stop", prompt_tokens=60, completion_tokens=250,
         latency_s=0.0, server_version="none",
     )  # fmt: skip

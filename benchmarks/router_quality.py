@@ -26,10 +26,11 @@ from pydantic import ValidationError
 from persyn.config import Preferences, Router
 from persyn.errors import PersynError
 from persyn.inference import models
+from persyn.inference.loading import choose_device
 from persyn.rewards.combine import normalise
 from persyn.router import evaluation, train
 from persyn.router.dataset import tokenise
-from persyn.router.model import RouterModel, choose_device, load_backbone
+from persyn.router.model import RouterModel, load_backbone
 from persyn.router.surface_features import surface
 
 Floats = NDArray[np.float64]

@@ -1,6 +1,8 @@
 """Text from outside, as Postgres takes it and as a sentence ends with it."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from persyn.text import reason, storable
 
@@ -28,3 +30,10 @@ def test_a_text_is_cut_to_its_limit_and_shows_that_it_was(length: int, limit: in
 
 def test_an_exception_becomes_one_line_without_a_full_stop() -> None:
     assert reason(ValueError("a\n  b.")) == "ValueError: a b"
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=50), st.integers(0, 100), st.integers(1, 200))
+def test_every_text_becomes_utf8_without_nul_within_its_limit(word: str, times: int, limit: int) -> None:
+    stored = storable(word * times, limit)
+    assert stored.encode("utf-8").count(0) == 0
+    assert len(stored) <= limit

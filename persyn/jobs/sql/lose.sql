@@ -1,7 +1,7 @@
 -- Give back jobs of leases whose worker or server died; each counts a loss, and no attempt. Returns how many of each
 -- state. `job_ids` null: all that the leases hold. The loss that makes `losses` of them is the last: how many that is,
 -- and what it is called, depends on who lost it.
--- Called by protocol.lose, which holds the lease, and by protocol.reap, which has locked the leases.
+-- Called by protocol.report_lost, which holds the lease, and by protocol.reap, which has locked the leases.
 -- Index: ix_job_lease_id.
 WITH lost AS (
     UPDATE job

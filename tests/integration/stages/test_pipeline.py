@@ -115,7 +115,7 @@ def answer_all(site: Any) -> None:
             lease_id = jobs.open_lease(conn, worker="w", host="h", queue=queue)
             claims = jobs.claim(conn, lease_id, queue, PROMPTS)
             results = [
-                generate.Result(request, "4", None, "stop", 1, 1, 0.1, None)
+                generate.NewGeneration(request, "4", None, "stop", 1, 1, 0.1, None)
                 for request in generate.requests(conn, claims)
             ]
             assert generate.store(conn, lease_id, results) == CALIBRATION
