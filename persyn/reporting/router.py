@@ -16,7 +16,7 @@ from persyn.inference import models
 from persyn.rewards import matrix
 from persyn.rewards.matrix import Measured
 from persyn.router import evaluation
-from persyn.router.predict import Router
+from persyn.router.predict import LoadedRouter
 from persyn.stages import train
 from persyn.stages.train import StoredRouter
 
@@ -37,7 +37,7 @@ def evaluate(engine: Engine, run: str, home: Path, *, with_curve: bool, on_progr
     config, rewards = loaded.config, measured.reward
     taught, tested = measured.train, measured.validation
     backbone = models.model_path(config.router.backbone, config.router.revision, home)
-    router = Router(Path(stored.artifact_path), stored.artifact_sha256, backbone)
+    router = LoadedRouter(Path(stored.artifact_path), stored.artifact_sha256, backbone)
     vectors = _vectors(router, measured.messages, on_progress)
     pooled = router.pooled(vectors)
     choices = {
@@ -66,7 +66,7 @@ def _require(run: runs.Run, stored: StoredRouter | None, measured: Measured, wit
     return stored
 
 
-def _vectors(router: Router, prompts: Sequence[Messages], on_progress: OnProgress) -> NDArray[np.float64]:
+def _vectors(router: LoadedRouter, prompts: Sequence[Messages], on_progress: OnProgress) -> NDArray[np.float64]:
     """(P, D) of the router's backbone."""
     parts = []
     for start in range(0, len(prompts), EMBEDDED_AT_ONCE):

@@ -1,6 +1,6 @@
-"""A trained router on disk: its weights as safetensors, never pickle, and `router.json`, which says what they are.
+"""A trained router on disk: its weights as safetensors, never pickle, and `router.json`, which describes them.
 
-One hash stands for all of it: router.json holds the weights' sha256, and the artifact's sha256 is router.json's.
+One hash stands for both files: router.json holds the weights' sha256, and the artifact's sha256 is router.json's.
 """
 
 import hashlib
@@ -30,9 +30,10 @@ class Artifact(NamedTuple):
 def write(folder: Path, tensors: Tensors, description: Mapping[str, Any]) -> str:
     """Write both files and return the artifact's sha256.
 
-    Each file appears whole or not at all, and the description last: a reader that comes in between finds hashes that
-    do not fit, never weights that do not.
+    Each file appears whole or not at all, and the description appears last: a reader between the two sees a wrong hash
+    and never uses wrong weights.
     """
+
     weights = save(dict(tensors))
     record = {**description, "weights_sha256": hashlib.sha256(weights).hexdigest()}
     text = json.dumps(record, indent=2, sort_keys=True).encode()

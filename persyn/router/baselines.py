@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from persyn.router import neighbours
-from persyn.router.kernel_features import features, scaled, standard
-from persyn.router.metrics import earned
-from persyn.router.neighbours import typical
+from persyn.router.kernel_features import centre_and_spread, fit_features, scaled
+from persyn.router.metrics import chosen_reward
+from persyn.router.neighbours import column_means
 
 Floats = NDArray[np.float64]
 Method = Callable[[Floats, Floats, Floats, float], Floats]
@@ -21,14 +21,14 @@ Method = Callable[[Floats, Floats, Floats, float], Floats]
 
 def nearest(vectors: Floats, rewards: Floats, new: Floats, k: float) -> Floats:
     """The mean reward on the k nearest prompts by cosine; of a teacher without any there, its mean on all."""
-    place = standard(vectors)
+    place = centre_and_spread(vectors)
     return neighbours.mean_of_nearest(scaled(new, *place), scaled(vectors, *place), rewards, int(k))
 
 
 def kernel_ridge(vectors: Floats, rewards: Floats, new: Floats, ridge: float) -> Floats:
     """Kernel ridge regression on each teacher's reward; a missing one counts as the teacher's mean."""
-    made = features(vectors, "rbf-1", seed=0)
-    seen, base = made.of(vectors), typical(rewards)
+    made = fit_features(vectors, "rbf-1", seed=0)
+    seen, base = made.of(vectors), column_means(rewards)
     target = np.where(np.isnan(rewards), 0.0, rewards - base)
     weights = np.linalg.solve(seen.T @ seen + ridge * np.eye(seen.shape[1]), seen.T @ target)
     return np.asarray(made.of(new) @ weights + base)
@@ -36,7 +36,7 @@ def kernel_ridge(vectors: Floats, rewards: Floats, new: Floats, ridge: float) ->
 
 def perceptron(vectors: Floats, rewards: Floats, new: Floats, decay: float, hidden: int = 32) -> Floats:
     """One hidden layer of tanh on the scaled vector, squared error on each teacher's reward."""
-    place, base, width = standard(vectors), typical(rewards), rewards.shape[1]
+    place, base, width = centre_and_spread(vectors), column_means(rewards), rewards.shape[1]
     seen, known = scaled(vectors, *place), ~np.isnan(rewards)
     target = np.where(known, rewards - base, 0.0)
     shape = (seen.shape[1], hidden)
@@ -65,7 +65,7 @@ METHODS: dict[str, tuple[Method, tuple[float, ...]]] = {
 }
 
 
-def guesses(vectors: Floats, rewards: Floats, new: Floats, *, seed: int) -> dict[str, Floats]:
+def rival_coefficients(vectors: Floats, rewards: Floats, new: Floats, *, seed: int) -> dict[str, Floats]:
     """Every method's (Q, M) for `new`, its parameter chosen on the training prompts alone."""
     order = np.random.default_rng(seed).permutation(len(vectors))
     aside = max(1, len(order) // 5)
@@ -73,7 +73,8 @@ def guesses(vectors: Floats, rewards: Floats, new: Floats, *, seed: int) -> dict
     result = {}
     for name, (method, values) in METHODS.items():
         found = [
-            earned(method(vectors[train], rewards[train], vectors[test], value), rewards[test]) for value in values
+            chosen_reward(method(vectors[train], rewards[train], vectors[test], value), rewards[test])
+            for value in values
         ]
         best = max(range(len(values)), key=lambda at: float(found[at].sum()))
         result[name] = method(vectors, rewards, new, values[best])

@@ -1,7 +1,8 @@
-"""Prompts as the router's backbone reads them.
+"""Turns prompts into the token ids that the router's backbone reads, and into batches.
 
 A backbone with a chat template (a chat model) reads the conversation in it; one without (an encoder such as MiniLM)
-reads the contents as plain text between the tokenizer's own special tokens. Either way the text cannot forge one.
+reads the contents as plain text between the tokenizer's own special tokens. In both cases the text cannot forge a
+special token.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from persyn.chat import Messages, prompt_ids
 from persyn.errors import ChatError
 from persyn.router.model import Backbone
 
-JITTER = 0.2  # of a length's logarithm: parts differ from epoch to epoch, and a quarter is padding
+JITTER = 0.2  # on a length's logarithm: parts then differ from epoch to epoch, and a quarter of them is padding
 
 
 class Batch(NamedTuple):
@@ -29,15 +30,15 @@ class Batch(NamedTuple):
 def tokenise(backbone: Backbone, prompts: Sequence[Messages], max_length: int) -> list[list[int]]:
     """Token ids of each prompt, at most `max_length`.
 
-    A longer prompt loses its beginning: what is asked, and the last token, which `last` and `middle` read, stand at
-    the end.
+    A longer prompt loses its beginning, because its end holds the question and the last token, which `last` and
+    `middle` read.
     """
     limit = min(max_length, getattr(backbone.network.config, "max_position_embeddings", max_length))
     return [_encode(backbone.tokenizer, messages, limit) for messages in prompts]
 
 
 def batches(rows: Sequence[list[int]], batch_size: int, device: torch.device) -> Iterator[Batch]:
-    """All rows, the shortest first, so that a batch carries little padding."""
+    """Batches of all rows, the shortest first, so that a batch carries little padding."""
     order = sorted(range(len(rows)), key=lambda position: len(rows[position]))
     for start in range(0, len(order), batch_size):
         positions = order[start : start + batch_size]
@@ -45,10 +46,10 @@ def batches(rows: Sequence[list[int]], batch_size: int, device: torch.device) ->
 
 
 def mixed(indices: Sequence[int], lengths: Sequence[int], size: int, *, seed: Sequence[int]) -> list[list[int]]:
-    """All indices in parts of `size`, drawn anew for each seed; a part's rows are about as long.
+    """All indices in parts of `size`, drawn anew for each seed; the rows of a part have about the same length.
 
-    They are sorted by length times a random factor, and then the parts are drawn. Where few prompts are long, parts
-    drawn at random are three quarters padding.
+    The rows are sorted by length times a random factor and cut into parts, and the parts are shuffled. Without the
+    sorting, parts are three quarters padding where few prompts are long.
     """
     generator = np.random.default_rng(seed)
     sizes = np.log([lengths[index] for index in indices]) + JITTER * generator.normal(size=len(indices))
@@ -58,7 +59,7 @@ def mixed(indices: Sequence[int], lengths: Sequence[int], size: int, *, seed: Se
 
 
 def collate(rows: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Ids and attention mask, both (B, T), padded on the right; the mask hides what the padding's id is."""
+    """Ids and attention mask, both (B, T), padded on the right with id 0, which the mask hides."""
     longest = max(len(row) for row in rows)
     ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
     attention = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
@@ -71,7 +72,8 @@ def _encode(tokenizer: Any, messages: Messages, limit: int) -> list[int]:
         try:
             ids = prompt_ids(tokenizer, messages, generation_prompt=False)[-limit:]
         except ChatError:
-            ids = []  # some templates refuse a system message; every prompt must get a teacher all the same
+            ids = []  # some templates refuse a system message, but every prompt must get a teacher
+
     return ids or _encode_plain(tokenizer, "\n\n".join(message["content"] for message in messages), limit)
 
 

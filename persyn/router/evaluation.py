@@ -1,4 +1,4 @@
-"""How a router does on prompts it never saw, beside what else could have chosen the teachers, and what that advises."""
+"""Compares a router on prompts it never saw with everything else that could choose the teachers, and gives advice."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 
 from persyn.config import Preferences, Router
 from persyn.router import head
-from persyn.router.baselines import guesses
+from persyn.router.baselines import rival_coefficients
 from persyn.router.metrics import (
     Interval,
     bootstrap,
     calibration,
-    earned,
+    chosen_reward,
     hit_at_k,
     pairwise_accuracy,
     regret,
     shares,
 )
-from persyn.router.neighbours import typical
+from persyn.router.neighbours import column_means
 
 Floats = NDArray[np.float64]
 
@@ -30,32 +30,32 @@ ADVICE = (
 
 
 def baselines(vectors: Floats, rewards: Floats, new: Floats, new_rewards: Floats, *, seed: int) -> dict[str, Floats]:
-    """Coefficients (Q, M) of everything the router is compared with; `oracle` looks at the answers' rewards.
+    """Coefficients (Q, M) of everything that the router is compared with; only `oracle` reads `new_rewards`.
 
-    vectors, new: (P, D) and (Q, D) of the backbone alone.
+    vectors, new: (P, D) and (Q, D) of the backbone alone, without the surface measures.
     """
     shape = new_rewards.shape
     return {
-        "static": np.broadcast_to(typical(rewards), shape),
+        "static": np.broadcast_to(column_means(rewards), shape),
         "random": np.random.default_rng(seed).random(shape),
-        **guesses(vectors, rewards, new, seed=seed),
+        **rival_coefficients(vectors, rewards, new, seed=seed),
         "oracle": np.nan_to_num(new_rewards, nan=-1e9),
     }
 
 
 def table(choices: Mapping[str, Floats], rewards: Floats, teachers: Sequence[str], *, seed: int = 0) -> dict[str, Any]:
-    """Every measure of every way to choose, JSON-ready. `choices` has `router`, `static` and `oracle` among others.
+    """Every measure of every way to choose, JSON-ready. `choices` must have `router`, `static` and `oracle`.
 
     `gap_recovered` is the share of the way from the static best's mean reward to the oracle's; `router_minus_*` are
     paired differences. Intervals are [mean, low, high], 95%, bootstrapped over prompts.
     """
-    got = {name: earned(values, rewards) for name, values in choices.items()}
-    gap = got["oracle"] - got["static"]
+    reward = {name: chosen_reward(values, rewards) for name, values in choices.items()}
+    gap = reward["oracle"] - reward["static"]
     methods = {}
     for name, values in choices.items():
         methods[name] = {
-            "mean_reward": _plain(bootstrap(got[name], seed=seed)),
-            "gap_recovered": _plain(bootstrap(got[name] - got["static"], below=gap, seed=seed)),
+            "mean_reward": _plain(bootstrap(reward[name], seed=seed)),
+            "gap_recovered": _plain(bootstrap(reward[name] - reward["static"], below=gap, seed=seed)),
             "hit_at_1": hit_at_k(values, rewards, 1),
             "hit_at_3": hit_at_k(values, rewards, 3),
             "pairwise_accuracy": pairwise_accuracy(values, rewards),
@@ -64,11 +64,11 @@ def table(choices: Mapping[str, Floats], rewards: Floats, teachers: Sequence[str
         }
     bins, error = calibration(choices["router"], rewards)
     differences = {
-        f"router_minus_{name}": _plain(bootstrap(got["router"] - values, seed=seed))
-        for name, values in got.items()
+        f"router_minus_{name}": _plain(bootstrap(reward["router"] - values, seed=seed))
+        for name, values in reward.items()
         if name != "router"
     }
-    beats = bool(got["router"].size and got["router"].mean() > got["static"].mean())
+    beats = bool(reward["router"].size and reward["router"].mean() > reward["static"].mean())
     return {
         "prompts": len(gap),
         "methods": methods,
@@ -80,7 +80,7 @@ def table(choices: Mapping[str, Floats], rewards: Floats, teachers: Sequence[str
 
 
 def curve_sizes(prompts: int, points: int = 6) -> list[int]:
-    """How many training prompts each point of `curve` takes: doubling up to all of them."""
+    """The number of training prompts at each point of `curve`: doubling up to all of them."""
     return sorted({prompts // 2**halvings for halvings in range(points)} - {0, 1, 2, 3})
 
 
@@ -96,15 +96,17 @@ def curve(
     result = []
     for size in curve_sizes(len(order)):
         part = np.sort(order[:size])  # in the training's own order, so that the last point is the router itself
-        made, _ = head.fit(vectors[part], rewards[part], config, preferences, seed=seed)
-        got = earned(made.coefficients(new), new_rewards)
-        static = earned(np.broadcast_to(typical(rewards[part]), new_rewards.shape), new_rewards)
+        fitted, _ = head.fit(vectors[part], rewards[part], config, preferences, seed=seed)
+        coefficients = fitted.coefficients(new)
+        static = chosen_reward(np.broadcast_to(column_means(rewards[part]), new_rewards.shape), new_rewards)
         result.append({
             "prompts": size,
-            "mean_reward": _plain(bootstrap(got, seed=seed)),
+            "mean_reward": _plain(bootstrap(chosen_reward(coefficients, new_rewards), seed=seed)),
             "static_mean_reward": float(static.mean()) if static.size else None,
-            "hit_at_1": hit_at_k(made.coefficients(new), new_rewards, 1),
-            "hit_at_3": hit_at_k(made.coefficients(new), new_rewards, 3),
+            "hit_at_1": hit_at_k(coefficients, new_rewards
+, 1),
+            "hit_at_3": hit_at_k(coefficients, new_rewards
+, 3),
         })  # fmt: skip
         if on_point is not None:
             on_point(size)

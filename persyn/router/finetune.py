@@ -1,12 +1,12 @@
-"""Trains the whole router, backbone and head, by gradient steps; goes on from a checkpoint when it was killed.
+"""Trains the whole router, backbone and head, by gradient steps; resumes from a checkpoint after it was killed.
 
-The head starts with zero weights and the Bradley-Terry strengths as its bias, the best router that does not look at
-the prompt. Prompts kept aside from the training ones say when to stop, and the state kept is the one with their
-lowest loss, that start included: a prompt set without a signal gives the static best, never something worse.
+The head starts with zero weights and the Bradley-Terry strengths as its bias, which is the best router that ignores the
+prompt. Training stops by the loss on held-out training prompts, and the state with the lowest such loss is kept. The
+start is one of these states: a prompt set without a signal gives the static best, never something worse.
 
 Several GPUs share each step's prompts: every process reads its part, and the gradients are added up before the step, so
-that a training takes the same steps on any number of them. The processes train into the checkpoint; whoever asked for
-the training then goes on from it, and finds it at its end.
+that a training takes the same steps on any number of GPUs. The processes train into the checkpoint; the calling process
+then resumes from it and finds the training finished.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ class Epoch(NamedTuple):
 
 
 def bradley_terry_loss(coefficients: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Summed cross-entropy of σ(zᵀπ(x)) over all pairs: coefficients (B, M), target and weight (B, K); see `pairs`."""
+    """Summed cross-entropy of σ(zᵀπ(x)) over all pairs, for coefficients (B, M), and target and weight (B, K)."""
     first, second = torch.triu_indices(
         coefficients.shape[1], coefficients.shape[1], offset=1, device=coefficients.device
     )
@@ -66,30 +66,32 @@ def finetune(
     on_epoch: Callable[[Epoch], None] | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> list[Epoch]:
-    """Train `model` in place on all rows (token ids) and rewards (P, M); leaves the best epoch's state.
+    """Train `model` in place on all rows (token ids) and rewards (P, M); it ends in the best epoch's state.
 
-    With `checkpoint` its state is written there every `checkpoint_steps` steps and every epoch, and what is there is
-    gone on from. On one machine a training that was killed ends in the very state of one that was not.
-    `on_step` is called from this process, also where others train. Raises ModelError where those fail.
+    With `checkpoint` the state is written there every `checkpoint_steps` steps and every epoch, and training resumes
+    from a state that is there already. On one machine a training that was killed ends in exactly the state of one that
+    was not. `on_step` is always called from this process, even where other processes train. Raises ModelError if one of
+    these fails.
     """
     known = pairs(rewards, **preferences.model_dump())
     device = model.head.weight.device
     gpus = torch.cuda.device_count() if device.type == "cuda" else 1
     processes = Settings.from_environment().train_processes or gpus
     with contextlib.ExitStack() as stack:
-        # Dropout draws from the global generator, which is the caller's.
+        # Dropout draws from the global generator, which belongs to the caller.
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
         torch.manual_seed(seed)
         run = _Training(model, rows, known, config, seed, checkpoint)
         if processes > 1:
-            run.checkpoint = met = checkpoint or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "checkpoint"
-            if not met.exists():
+            folder = None if checkpoint else stack.enter_context(tempfile.TemporaryDirectory())
+            shared = run.checkpoint = checkpoint or Path(str(folder)) / "checkpoint"
+            if not shared.exists():
                 run.save()
-            asked = _Asked(
-                model.backbone.config, model.pooling, rewards.shape[1], rows, known, config, seed, met, device.type
+            task = _Task(
+                model.backbone.config, model.pooling, rewards.shape[1], rows, known, config, seed, shared, device.type
             )
-            with run.elsewhere():
-                _train_together(processes, asked, on_step or _ignore)
+            with run.off_device():
+                _train_together(processes, task, on_step or _ignore)
         return run.fit(on_epoch or _ignore, on_step or _ignore)
 
 
@@ -98,7 +100,7 @@ def _ignore(_: object) -> None:
 
 
 class _Training:
-    """`state`: of the processes that train together; None where there is one."""
+    """One process's training. `state` describes the processes that train together; None where there is only one."""
 
     def __init__(
         self, model: RouterModel, rows: Sequence[list[int]], known: Pairs, config: config.Router, seed: int,
@@ -118,9 +120,9 @@ class _Training:
             model.backbone.gradient_checkpointing_enable()
         flat = [tensor for tensor in model.parameters() if tensor.requires_grad and tensor.ndim < 2]
         weights = [tensor for tensor in model.parameters() if tensor.requires_grad and tensor.ndim >= 2]
-        # Decay pulls towards the start (weights of zero), not away from it: the bias starts at the strengths.
+        # The bias has no decay: decay pulls weights to 0, where they start, but the bias starts at the strengths.
         groups = [{"params": weights, "weight_decay": config.weight_decay}, {"params": flat, "weight_decay": 0.0}]
-        # One kernel for all tensors: on a CPU a step over a vocabulary's rows costs a sixth of what it does otherwise.
+        # One kernel for all tensors: on a CPU a step over a vocabulary's rows then costs a sixth.
         self.optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
         self.epochs: list[Epoch] = []
         self.step, self.running = 0, 0.0  # within the epoch: steps done, and the weighted loss so far
@@ -145,8 +147,8 @@ class _Training:
         return self.epochs
 
     @contextlib.contextmanager
-    def elsewhere(self) -> Iterator[None]:
-        """The GPU is other processes' meanwhile."""
+    def off_device(self) -> Iterator[None]:
+        """Keep the model on the CPU inside the block, so that other processes have the GPU's memory."""
         self.model.cpu()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -157,7 +159,7 @@ class _Training:
         return min(self.epochs, key=lambda epoch: epoch.held_out_loss).number  # of equals the first
 
     def _pass(self, on_step: Callable[[int], None]) -> float:
-        """One epoch's steps, from the one where a killed training was; the mean loss per weight of a preference."""
+        """Run the epoch's remaining steps; returns the epoch's mean loss per unit of preference weight."""
         self.model.train()
         size = self.config.batch_size * self.config.accumulation
         parts = mixed(self.training, self.lengths, size, seed=[self.seed, len(self.epochs)])
@@ -172,24 +174,24 @@ class _Training:
         return self.running / max(float(self.weight[self.training].sum()), 1e-12)
 
     def _step(self, part: list[int]) -> float:
-        """One step of the optimiser by these prompts, of which each process reads its own; their loss, summed."""
+        """Take one optimiser step on these prompts, of which each process reads its share; returns the summed loss."""
         total = self.weight[part].sum().clamp(min=1e-12)
-        own = part[self.rank :: self.processes]
-        # A process without a prompt reads one for nothing, as each must have a gradient to add.
-        counted, own = (1.0, own) if own else (0.0, part[:1])
-        done = 0.0
+        prompts = part[self.rank :: self.processes]
+        # A process without a prompt reads one with weight 0, because each process must have a gradient to add.
+        counted, prompts = (1.0, prompts) if prompts else (0.0, part[:1])
+        summed = 0.0
         self.optimiser.zero_grad()
-        for at in range(0, len(own), self.config.batch_size):
-            batch = own[at : at + self.config.batch_size]
+        for start in range(0, len(prompts), self.config.batch_size):
+            batch = prompts[start : start + self.config.batch_size]
             loss = counted * bradley_terry_loss(self._forward(batch), self.target[batch], self.weight[batch])
             (loss / total).backward()
-            done += float(loss.detach())
+            summed += float(loss.detach())
         if self.processes > 1:
             for tensor in self.model.parameters():
                 if tensor.grad is not None:
                     tensor.grad = accelerate.utils.reduce(tensor.grad, "sum")
         self.optimiser.step()
-        return self._sum(done)
+        return self._sum(summed)
 
     def _loss(self, indices: list[int]) -> float:
         self.model.eval()
@@ -202,14 +204,14 @@ class _Training:
         return self._sum(loss) / max(float(self.weight[indices].sum()), 1e-12)
 
     def _first_loss(self, indices: list[int]) -> float:
-        """That of weights of zero: the bias is what every prompt gets, and the backbone need not be asked."""
+        """Loss of the untrained head; needs no forward pass, since every prompt gets the bias."""
         with torch.no_grad():
             same = self.model.head.bias.expand(len(indices), -1)
             loss = float(bradley_terry_loss(same, self.target[indices], self.weight[indices]))
         return loss / max(float(self.weight[indices].sum()), 1e-12)
 
     def _sum(self, value: float) -> float:
-        """The same number in every process, so that all of them stop at the same epoch."""
+        """The sum over all processes; each gets the same number, so that all of them stop at the same epoch."""
         if self.processes == 1:
             return value
         return float(accelerate.utils.reduce(torch.tensor(value, dtype=torch.float64, device=self.device), "sum"))
@@ -219,7 +221,7 @@ class _Training:
         context = torch.autocast(self.device.type, torch.bfloat16) if half else contextlib.nullcontext()
         with context:
             vectors = self.model.embed(*collate([self.rows[index] for index in part], self.device))
-        result: Tensor = self.model.head(vectors.float())  # the head's margins are finer than bfloat16
+        result: Tensor = self.model.head(vectors.float())  # float32, because margins are finer than bfloat16
         return result
 
     def _random(self) -> list[Tensor]:
@@ -228,7 +230,7 @@ class _Training:
     def save(self) -> None:
         if self.checkpoint is None:
             return
-        # Each process has drawn numbers of its own.
+        # Each process has its own generator.
         random = accelerate.utils.gather_object([self._random()]) if self.processes > 1 else [self._random()]
         if self.rank > 0:
             return
@@ -254,14 +256,14 @@ class _Training:
         self.best = state["best"] if self.rank == 0 else {}
         self.step, self.running = state["step"], state["running"]
         self.epochs = [Epoch(*epoch) for epoch in state["epochs"]]
-        for own in state["generators"][self.rank : self.rank + 1]:  # none, where there were fewer processes
-            torch.set_rng_state(own[0])
-            if len(own) > 1 and self.device.type == "cuda":
-                torch.cuda.set_rng_state(own[1], self.device)
+        for generators in state["generators"][self.rank : self.rank + 1]:  # none, where there were fewer processes
+            torch.set_rng_state(generators[0])
+            if len(generators) > 1 and self.device.type == "cuda":
+                torch.cuda.set_rng_state(generators[1], self.device)
 
 
-class _Asked(NamedTuple):
-    """What a process needs to take part in a training; the weights are in the checkpoint."""
+class _Task(NamedTuple):
+    """The arguments of a process that takes part in a training; the weights are in the checkpoint."""
 
     backbone: Any  # its configuration
     pooling: Pooling
@@ -274,13 +276,13 @@ class _Asked(NamedTuple):
     device: str
 
 
-def _train_together(processes: int, asked: _Asked, on_step: Callable[[int], None]) -> None:
-    """Train in so many processes to the end. Raises ModelError where one fails, and whatever `on_step` raises."""
-    context = torch.multiprocessing.get_context("spawn")  # a forked one may not use the GPU
+def _train_together(processes: int, task: _Task, on_step: Callable[[int], None]) -> None:
+    """Train to the end in `processes` processes. Raises ModelError if one fails, and any error of `on_step`."""
+    context = torch.multiprocessing.get_context("spawn")  # a forked process may not use the GPU
     steps = context.SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
-        given = (processes, f"file://{folder}/processes", asked, steps, os.getpid())
-        started = torch.multiprocessing.spawn(_take_part, given, processes, join=False)
+        arguments = (processes, f"file://{folder}/processes", task, steps, os.getpid())
+        started = torch.multiprocessing.spawn(_take_part, arguments, processes, join=False)
         try:
             while not started.join(timeout=0.2):
                 while not steps.empty():
@@ -293,21 +295,22 @@ def _train_together(processes: int, asked: _Asked, on_step: Callable[[int], None
                 process.join()
 
 
-def _take_part(rank: int, processes: int, place: str, asked: _Asked, steps: Any, parent: int) -> None:
+def _take_part(rank: int, processes: int, place: str, task: _Task, steps: Any, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
-    os.environ |= {name: str(number) for name, number in own.items()}
+    variables = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    os.environ |= {name: str(number) for name, number in variables.items()}
     os.environ.setdefault("OMP_NUM_THREADS", str(torch.get_num_threads()))
-    state = accelerate.PartialState(cpu=asked.device == "cpu", init_method=place, rank=rank, world_size=processes)
-    torch.manual_seed(asked.seed + rank)
-    model = untrained(asked.backbone, pooling=asked.pooling, n_teachers=asked.teachers).to(state.device)
-    run = _Training(model, asked.rows, asked.known, asked.config, asked.seed, asked.checkpoint, state)
+    state = accelerate.PartialState(cpu=task.device == "cpu", init_method=place, rank=rank, world_size=processes)
+    torch.manual_seed(task.seed + rank)
+    model = untrained(task.backbone, pooling=task.pooling, n_teachers=task.teachers).to(state.device)
+    run = _Training(model, task.rows, task.known, task.config, task.seed, task.checkpoint, state)
     run.fit(_ignore, steps.put if rank == 0 else _ignore)
     state.destroy_process_group()
 
 
 def _end_with(parent: int) -> None:
-    """A process that waits for the others of a dead training would hold its GPU for minutes."""
+    """End this process when its parent is gone; it would otherwise wait for the others and hold its GPU for minutes."""
+
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

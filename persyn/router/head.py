@@ -1,11 +1,11 @@
-"""The router's head on a frozen backbone: π(x) = b + W·φ(e(x)) + n(x), Bradley-Terry coefficients and what lies near.
+"""The router's head on a frozen backbone: π(x) = b + W·φ(e(x)) + n(x), one Bradley-Terry coefficient per teacher.
 
-b and W solve a convex problem: the cross-entropy of the preferences. n(x) is how much more than usual each teacher's
-answers were worth on the nearest training prompts, which no smooth map of few prompts tells as well.
+b and W solve a convex problem: the cross-entropy of the preferences. n(x) is each teacher's gain on the nearest
+training prompts over its mean on all of them, which no smooth map of few prompts tells as well.
 
-The bias b holds what is true of the teachers on every prompt. How much a prompt may add to it is not ours to guess:
-the shrinkage is chosen by cross-validation on held-out *reward*, which is what routing is for, and nothing at all is
-always one of the choices. Where the prompts say nothing, the router is the static best.
+The bias b holds what is true of the teachers on every prompt. How much a prompt may add to it is measured, not guessed:
+cross-validation chooses the shrinkage by held-out *reward*, since a higher reward is the purpose of routing, and adding
+nothing is always one of the choices. Where the prompts tell nothing, the router is the static best.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,8 +17,9 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from persyn.config import Preferences, Router
-from persyn.router.kernel_features import KERNEL, Features, features
-from persyn.router.neighbours import mean_of_nearest, typical
+from persyn.router.kernel_features import KERNEL, Features, fit_features
+from persyn.router.metrics import chosen_reward
+from persyn.router.neighbours import column_means, mean_of_nearest
 from persyn.router.preferences import Pairs, incidence, pairs
 from persyn.router.surface_features import WIDTH
 
@@ -26,29 +27,33 @@ Floats = NDArray[np.float64]
 
 SHRINKAGE = (1e-2, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # from nearly nothing to nearly free
 PRIOR = 1e-4  # on the bias: a teacher that never loses stays finite
-STEPS, STEPS_IN_TRIALS = 200, 40  # of L-BFGS: a trial's held-out reward is known long before its last digit
-NEAREST = 80  # training prompts, and no more than a third of them
-NEARBY = 2.0  # the weight of what lies near, in log-odds for each typical difference
-CAUTION = 0.5  # standard errors by which held-out prompts must speak for routing
+STEPS, STEPS_IN_TRIALS = 200, 40  # of L-BFGS; a trial's held-out reward settles long before its last digit
+NEAREST = 80  # training prompts, but never more than a third of them
+NEARBY = 2.0  # the weight of n(x), in log-odds for each typical difference
+CAUTION = 0.5  # standard errors by which routing must beat the static best on held-out prompts
 STATIC = np.inf  # the shrinkage that leaves nothing but the bias
 
 
 class Neighbours(NamedTuple):
-    vectors: Floats  # (T, D) of the training prompts
+    """The training prompts, as n(x) reads them."""
+
+    vectors: Floats  # (T, D)
     rewards: Floats  # (T, M), NaN where missing, in units of the typical difference between two teachers
 
-    def gain(self, made: Features, vectors: Floats) -> Floats:
-        """(P, M): each teacher's mean reward on the nearest training prompts, less that on all of them."""
+    def gain(self, features: Features, vectors: Floats) -> Floats:
+        """(P, M): each teacher's mean reward on the nearest training prompts, minus its mean on all of them."""
         count = min(NEAREST, max(1, len(self.vectors) // 3))
-        near = mean_of_nearest(made.unit(vectors), made.unit(self.vectors), self.rewards, count)
-        return np.asarray(near - typical(self.rewards))
+        near = mean_of_nearest(features.unit(vectors), features.unit(self.vectors), self.rewards, count)
+        return np.asarray(near - column_means(self.rewards))
 
 
 class Head(NamedTuple):
+    """A fitted head; without neighbours n(x) is 0."""
+
     features: Features
-    weights: Floats  # (F, M); zero where the static best is best
+    weights: Floats  # (F, M); zero for the static best
     bias: Floats  # (M,)
-    neighbours: Neighbours | None = None  # none where the static best is best
+    neighbours: Neighbours | None = None  # None for the static best
 
     def coefficients(self, vectors: Floats) -> Floats:
         """(P, M) for prompt vectors (P, D)."""
@@ -58,7 +63,7 @@ class Head(NamedTuple):
         return np.asarray(fitted)
 
     def tensors(self) -> dict[str, Floats]:
-        """What an artifact keeps besides the kernel's name, the width of the backbone's part and training vectors."""
+        """The head's arrays for an artifact, which keeps the kernel's name, `pooled` and the training vectors apart."""
         kept = {**self.features._asdict(), "weights": self.weights, "bias": self.bias}
         if self.neighbours is not None:
             kept["rewards"] = self.neighbours.rewards
@@ -68,17 +73,18 @@ class Head(NamedTuple):
     def from_tensors(
         cls, kernel: str, pooled: int | None, tensors: Mapping[str, NDArray[np.float32]], vectors: Floats
     ) -> "Head":
-        """pooled: all of the vector where it is None. vectors: (T, D) of the training prompts."""
+        """The head that `tensors` wrote. pooled: None means all of D. vectors: (T, D) of the training prompts."""
         names = ("centre", "spread", "landmarks", "projection", "mean")
         kept = {name: tensors[f"map.{name}"].astype(np.float64) for name in (*names, "weights", "bias")}
-        made = Features(kernel, len(kept["centre"]) if pooled is None else pooled, *(kept[name] for name in names))
+        width = len(kept["centre"]) if pooled is None else pooled
+        features = Features(kernel, width, *(kept[name] for name in names))
         rewards = tensors.get("map.rewards")
         near = None if rewards is None else Neighbours(vectors, rewards.astype(np.float64))
-        return cls(made, kept["weights"], kept["bias"], near)
+        return cls(features, kept["weights"], kept["bias"], near)
 
 
-class Choice(NamedTuple):
-    """What the cross-validation chose, and its mean reward on prompts left out beside the static best's."""
+class Selection(NamedTuple):
+    """The shrinkage that cross-validation chose, and its mean reward on held-out prompts beside the static best's."""
 
     shrinkage: float
     reward: float
@@ -95,39 +101,31 @@ class Choice(NamedTuple):
 def fit(
     vectors: Floats, rewards: Floats, config: Router, preferences: Preferences, *, seed: int
 ) -> tuple[Head, dict[str, float | None]]:
-    """The head that the configuration asks for, and how it was found. vectors (P, D) as `train.see` gives them."""
+    """The head that the configuration asks for, and its metrics; for (P, D) vectors of `train.prompt_vectors`."""
+
     pooled = vectors.shape[1] - (WIDTH if config.sees_surface else 0)
     if config.head == "plain":
         return plain(vectors, rewards, preferences, seed=seed, pooled=pooled), {}
-    made, choice = select(vectors, rewards, preferences, folds=config.folds, seed=seed, pooled=pooled)
-    return made, choice.as_metrics()
+    head, selection = select(vectors, rewards, preferences, folds=config.folds, seed=seed, pooled=pooled)
+    return head, selection.as_metrics()
 
 
 def select(
     vectors: Floats, rewards: Floats, preferences: Preferences, *, folds: int, seed: int, pooled: int | None = None
-) -> tuple[Head, Choice]:
-    """Choose the shrinkage on the prompts given, and fit on all of them. vectors (P, D), rewards (P, M)."""
+) -> tuple[Head, Selection]:
+    """Choose the shrinkage by cross-validation, then fit on all prompts. vectors (P, D), rewards (P, M)."""
     usable, teachers = np.flatnonzero((~np.isnan(rewards)).sum(axis=1) >= 2), rewards.shape[1]
     if usable.size == 0:
-        made = features(vectors, "linear", seed=seed, pooled=pooled)
-        return Head(made, np.zeros((len(made.mean), teachers)), np.zeros(teachers)), Choice(STATIC, 0.0, 0.0)
-    given = vectors, rewards
+        features = fit_features(vectors, "linear", seed=seed, pooled=pooled)
+        return Head(features, np.zeros((len(features.mean), teachers)), np.zeros(teachers)), Selection(STATIC, 0.0, 0.0)
+    near = _neighbours(vectors, rewards)
     vectors, rewards = vectors[usable], rewards[usable]
-    part = np.random.default_rng(seed).permutation(len(rewards)) % folds
-    earned: dict[float, Floats] = {}
-    for fold in range(min(folds, len(rewards))):
-        train, test = np.flatnonzero(part != fold), np.flatnonzero(part == fold)
-        known = pairs(rewards[train], **preferences.model_dump())
-        made = features(vectors[train], KERNEL, seed=seed, pooled=pooled)
-        near = _neighbours(vectors[train], rewards[train])
-        for shrinkage, head in path(made, vectors[train], known, teachers, near, steps=STEPS_IN_TRIALS):
-            held = earned.setdefault(shrinkage, np.zeros(len(rewards)))
-            held[test] = chosen_reward(head.coefficients(vectors[test]), rewards[test])
-    chosen = _decide(earned)
-    made = features(vectors, KERNEL, seed=seed, pooled=pooled)
+    held_out = _held_out_rewards(vectors, rewards, preferences, folds=folds, seed=seed, pooled=pooled)
+    chosen = _decide(held_out)
+    features = fit_features(vectors, KERNEL, seed=seed, pooled=pooled)
     known = pairs(rewards, **preferences.model_dump())
-    heads = dict(path(made, vectors, known, teachers, _neighbours(*given), until=chosen))
-    return heads[chosen], Choice(chosen, float(earned[chosen].mean()), float(earned[STATIC].mean()))
+    heads = dict(regularisation_path(features, vectors, known, teachers, near, until=chosen))
+    return heads[chosen], Selection(chosen, float(held_out[chosen].mean()), float(held_out[STATIC].mean()))
 
 
 def static(known: Pairs, teachers: int) -> Floats:
@@ -136,28 +134,47 @@ def static(known: Pairs, teachers: int) -> Floats:
 
 
 def plain(vectors: Floats, rewards: Floats, preferences: Preferences, *, seed: int, pooled: int | None = None) -> Head:
-    """The paper's head on a frozen backbone: linear, as good as free, nothing selected."""
+    """The paper's head on a frozen backbone: linear, almost without a penalty, and nothing selected."""
     known = pairs(rewards, **preferences.model_dump())
-    made = features(vectors, "linear", seed=seed, pooled=pooled)
-    return Head(made, *_fit(made.of(vectors), known, rewards.shape[1], 1e-6))
+    features = fit_features(vectors, "linear", seed=seed, pooled=pooled)
+    return Head(features, *_fit(features.of(vectors), known, rewards.shape[1], 1e-6))
 
 
-def path(
-    made: Features, vectors: Floats, known: Pairs, teachers: int, near: Neighbours | None = None,
+def regularisation_path(
+    features: Features, vectors: Floats, known: Pairs, teachers: int, near: Neighbours | None = None,
     *, until: float = 0.0, steps: int = STEPS,
 ) -> Iterator[tuple[float, Head]]:  # fmt: skip
-    """Shrinkage and head, from the static best to the freest one, each fit starting from the one before."""
-    seen = made.of(vectors)
-    weights, bias = np.zeros((seen.shape[1], teachers)), static(known, teachers)
-    yield STATIC, Head(made, weights, bias)
+    """Each shrinkage with its head, from the static best down to `until`; each fit starts from the one before."""
+    inputs = features.of(vectors)
+    weights, bias = np.zeros((inputs.shape[1], teachers)), static(known, teachers)
+    yield STATIC, Head(features, weights, bias)
     for shrinkage in SHRINKAGE:
         if shrinkage < until:
             return
-        weights, bias = _fit(seen, known, teachers, shrinkage, (weights, bias), steps)
-        yield shrinkage, Head(made, weights, bias, near)
+        weights, bias = _fit(inputs, known, teachers, shrinkage, (weights, bias), steps)
+        yield shrinkage, Head(features, weights, bias, near)
+
+
+def _held_out_rewards(
+    vectors: Floats, rewards: Floats, preferences: Preferences, *, folds: int, seed: int, pooled: int | None
+) -> dict[float, Floats]:
+    """(P,) for each shrinkage: the reward of its choice on every prompt, by a head that never saw the prompt."""
+    part = np.random.default_rng(seed).permutation(len(rewards)) % folds
+    held_out: dict[float, Floats] = {}
+    for fold in range(min(folds, len(rewards))):
+        train, test = np.flatnonzero(part != fold), np.flatnonzero(part == fold)
+        known = pairs(rewards[train], **preferences.model_dump())
+        features = fit_features(vectors[train], KERNEL, seed=seed, pooled=pooled)
+        near = _neighbours(vectors[train], rewards[train])
+        path = regularisation_path(features, vectors[train], known, rewards.shape[1], near, steps=STEPS_IN_TRIALS)
+        for shrinkage, head in path:
+            row = held_out.setdefault(shrinkage, np.zeros(len(rewards)))
+            row[test] = chosen_reward(head.coefficients(vectors[test]), rewards[test])
+    return held_out
 
 
 def _neighbours(vectors: Floats, rewards: Floats) -> Neighbours:
+    """The prompts with their rewards in units of the mean difference between two teachers that differ."""
     first, second = np.triu_indices(rewards.shape[1], k=1)
     apart = np.abs(rewards[:, first] - rewards[:, second])
     apart = apart[apart > 0]
@@ -165,41 +182,35 @@ def _neighbours(vectors: Floats, rewards: Floats) -> Neighbours:
 
 
 def _fit(
-    seen: Floats, known: Pairs, teachers: int, shrinkage: float, start: tuple[Floats, Floats] | None = None,
+    inputs: Floats, known: Pairs, teachers: int, shrinkage: float, start: tuple[Floats, Floats] | None = None,
     steps: int = STEPS,
 ) -> tuple[Floats, Floats]:  # fmt: skip
     """Minimise mean weighted cross-entropy per preference + ½·shrinkage·|W|², over W (F, M) and b (M,)."""
     z = incidence(teachers)
     weight = known.weight / max(known.weight.sum(), 1e-12)
-    width = seen.shape[1]
+    width = inputs.shape[1]
     ridge = np.full((width + 1, 1), shrinkage if width else 0.0)
     ridge[-1] = PRIOR
 
     def loss(flat: Floats) -> tuple[float, Floats]:
         both = flat.reshape(width + 1, teachers)
-        lead = (seen @ both[:-1] + both[-1]) @ z.T  # zᵀπ(x) of every pair, (P, K)
+        lead = (inputs @ both[:-1] + both[-1]) @ z.T  # zᵀπ(x) of every pair, (P, K)
         value = float((weight * (np.logaddexp(0.0, lead) - known.target * lead)).sum())
         per_teacher = (weight * (expit(lead) - known.target)) @ z
-        slope = np.vstack([seen.T @ per_teacher, per_teacher.sum(axis=0)]) + ridge * both
+        slope = np.vstack([inputs.T @ per_teacher, per_teacher.sum(axis=0)]) + ridge * both
         return value + 0.5 * float((ridge * both**2).sum()), slope.ravel()
 
     weights, bias = start or (np.zeros((width, teachers)), np.zeros(teachers))
-    found = minimize(
+    solution = minimize(
         loss, np.vstack([weights, bias]).ravel(), jac=True, method="L-BFGS-B",
         options={"maxiter": steps, "maxcor": 10, "ftol": 1e-7, "gtol": 1e-7},
     ).x.reshape(width + 1, teachers)  # fmt: skip
-    return found[:-1], found[-1] - found[-1].mean()
+    return solution[:-1], solution[-1] - solution[-1].mean()
 
 
-def chosen_reward(coefficients: Floats, rewards: Floats) -> Floats:
-    """(P,) the reward of the teacher with the highest coefficient among those that have one."""
-    offered = np.where(np.isnan(rewards), -np.inf, coefficients)
-    return np.asarray(rewards[np.arange(len(rewards)), offered.argmax(axis=1)])
-
-
-def _decide(earned: Mapping[float, Floats]) -> float:
+def _decide(held_out: Mapping[float, Floats]) -> float:
     """The shrinkage of the best mean, or the static best where no more than half a standard error separates the two."""
-    best = max(earned, key=lambda shrinkage: float(earned[shrinkage].mean()))
-    gap = earned[best] - earned[STATIC]
+    best = max(held_out, key=lambda shrinkage: float(held_out[shrinkage].mean()))
+    gap = held_out[best] - held_out[STATIC]
     error = float(gap.std(ddof=1)) / np.sqrt(len(gap)) if len(gap) > 1 else np.inf
     return best if gap.mean() > CAUTION * error else STATIC

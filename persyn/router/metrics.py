@@ -1,8 +1,8 @@
-"""How well coefficients choose among teachers whose rewards are known, and what one fixed teacher would have got.
+"""Measures of how well coefficients choose among teachers whose rewards are known.
 
-Coefficients and rewards are (P, M); a reward that is missing is NaN, and its teacher cannot be chosen on that prompt.
+Coefficients and rewards are (P, M). A missing reward is NaN, and its teacher cannot be chosen on that prompt.
 Prompts with fewer than two rewards offer no choice and are left out. Of equal coefficients the first is chosen.
-A measure over no prompts is None, which JSON can hold and NaN cannot.
+A measure over no prompts is None, because JSON can hold None but not NaN.
 """
 
 from typing import NamedTuple
@@ -30,7 +30,7 @@ def mean_reward(coefficients: Floats, rewards: Floats) -> float | None:
 
 
 def regret(coefficients: Floats, rewards: Floats) -> float | None:
-    """The mean of what the oracle's choice would have got on top."""
+    """The mean reward that is lost against the oracle's choice."""
     offered, known = _choices(coefficients, rewards)
     return _mean(np.nanmax(known, axis=1, initial=-np.inf) - _chosen(offered, known))
 
@@ -55,7 +55,7 @@ class Interval(NamedTuple):
 def bootstrap(values: Floats, *, below: Floats | None = None, seed: int = 0, draws: int = 2000) -> Interval | None:
     """The mean of `values` (P,), or with `below` the ratio of both means, over prompts drawn with replacement.
 
-    A paired difference is one value a prompt. None where there is nothing, or where what is below is 0 on average.
+    A paired difference is one value per prompt. None without values, or where the mean of `below` is 0.
     """
     under = np.ones_like(values) if below is None else below
     if not values.size or under.mean() == 0:
@@ -66,19 +66,19 @@ def bootstrap(values: Floats, *, below: Floats | None = None, seed: int = 0, dra
     return Interval(float(values.mean() / under.mean()), *(float(np.quantile(ratio, q)) for q in (0.025, 0.975)))
 
 
-def earned(coefficients: Floats, rewards: Floats) -> Floats:
-    """The reward of the highest coefficient on each prompt that offers a choice: one value a prompt."""
+def chosen_reward(coefficients: Floats, rewards: Floats) -> Floats:
+    """The reward of the highest coefficient on each prompt that offers a choice: one value per prompt."""
     return _chosen(*_choices(coefficients, rewards))
 
 
 def shares(coefficients: Floats, rewards: Floats) -> Floats:
-    """(M,) the share of the prompts that each teacher would get."""
+    """(M,) the share of the prompts that each teacher gets."""
     offered, known = _choices(coefficients, rewards)
     return np.asarray(np.bincount(offered.argmax(axis=1), minlength=known.shape[1]) / max(len(known), 1))
 
 
 class Bin(NamedTuple):
-    """Pairs whose favourite was said to win with about this chance: what was said, what happened, how many."""
+    """Pairs with about the same predicted chance that the favourite wins, and the share that it won."""
 
     predicted: float
     observed: float
@@ -86,28 +86,29 @@ class Bin(NamedTuple):
 
 
 def calibration(coefficients: Floats, rewards: Floats, bins: int = 10) -> tuple[list[Bin], float | None]:
-    """Whether σ(zᵀπ) is the chance it says: reliability from 0.5 to 1, seen from the favourite's side, and its ECE."""
+    """How well σ(zᵀπ) predicts the preference: bins of the favourite's chance from 0.5 to 1, and the expected error."""
     first, second = np.triu_indices(rewards.shape[1], k=1)
     gap = rewards[:, first] - rewards[:, second]
     lead = coefficients[:, first] - coefficients[:, second]
     counted = (gap > 0) | (gap < 0)
-    said = 1.0 / (1.0 + np.exp(-np.minimum(np.abs(lead[counted]), 50.0)))
+    chance = 1.0 / (1.0 + np.exp(-np.minimum(np.abs(lead[counted]), 50.0)))
     won = (np.sign(gap[counted]) * np.sign(lead[counted]) + 1) / 2
-    place = np.minimum(((said - 0.5) * 2 * bins).astype(np.intp), bins - 1)
-    found = [
-        Bin(float(said[place == number].mean()), float(won[place == number].mean()), int((place == number).sum()))
+    bin_of = np.minimum(((chance - 0.5) * 2 * bins).astype(np.intp), bins - 1)
+    filled = [
+        Bin(float(chance[bin_of == number].mean()), float(won[bin_of == number].mean()), int((bin_of == number).sum()))
         for number in range(bins)
-        if (place == number).any()
+        if (bin_of == number).any()
     ]
-    if not found:
+    if not filled:
         return [], None
-    return found, sum(abs(part.predicted - part.observed) * part.pairs for part in found) / len(said)
+    return filled, sum(abs(part.predicted - part.observed) * part.pairs for part in filled) / len(chance)
 
 
 def evaluate(coefficients: Floats, rewards: Floats, *, static: Floats) -> dict[str, float | None]:
     """All measures of the router, and with the prefix `static_` those of the fixed coefficients `static` (M,).
 
-    `static` must come from the training prompts: it is the best that can be done without looking at the prompt.
+    `static` must come from the training prompts: it is the best choice that ignores the prompt.
+
     """
     fixed = np.broadcast_to(static, rewards.shape)
     measured = {f"static_{name}": value for name, value in _measure(fixed, rewards).items()}

@@ -1,6 +1,7 @@
-"""Which of the prompts that taught the router are nearest to another one, in the backbone's own embedding.
+"""The training prompts nearest to a prompt, in the backbone's own embedding.
 
-The head asks what was measured there, and five are kept with each decision, so that a person who asks why can read it.
+The head reads the rewards measured there. Five of them are kept with each decision, so that a person who asks why can
+read them.
 """
 
 import numpy as np
@@ -10,9 +11,9 @@ Vectors = NDArray[np.float64]
 
 
 def nearest(vectors: Vectors, known: Vectors, count: int) -> NDArray[np.intp]:
-    """For each of (P, H) the rows of known (T, H) with the highest cosine, (P, min(count, T)), the nearest first.
+    """For each of (P, H) the rows of known (T, H) with the highest cosine: (P, min(count, T)), the nearest first.
 
-    All must have length 1. One matrix product for all P; of equals the first.
+    All vectors must have length 1. One matrix product serves all P prompts. Of equals the first comes first.
     """
     likeness = vectors @ known.T
     count = min(count, len(known))
@@ -24,8 +25,11 @@ def nearest(vectors: Vectors, known: Vectors, count: int) -> NDArray[np.intp]:
     return np.asarray(np.take_along_axis(candidates, order, axis=1))
 
 
-def typical(values: Vectors) -> Vectors:
-    """(M,) each teacher's mean of (T, M), NaN where unknown; of one without any, the lowest value of all."""
+def column_means(values: Vectors) -> Vectors:
+    """(M,) the mean of each column of (T, M), NaN where unknown; for a column without a value, the lowest of all.
+
+    A teacher that was never measured then counts as the worst, so that its mean can be compared.
+    """
     known = ~np.isnan(values)
     lowest = values[known].min() if known.any() else 0.0
     total = np.where(known, values, 0.0).sum(axis=0)
@@ -33,8 +37,8 @@ def typical(values: Vectors) -> Vectors:
 
 
 def mean_of_nearest(vectors: Vectors, known: Vectors, values: Vectors, count: int) -> Vectors:
-    """(P, M) means of values (T, M) over the nearest rows; of a teacher without any there, its mean on all."""
-    found = values[nearest(vectors, known, count)]  # (P, count, M)
-    there = ~np.isnan(found)
-    total = np.where(there, found, 0.0).sum(axis=1)
-    return np.where(there.any(axis=1), total / np.maximum(there.sum(axis=1), 1), typical(values))
+    """(P, M) means of values (T, M) over the nearest rows; for a teacher without a value there, its mean over all."""
+    near = values[nearest(vectors, known, count)]  # (P, count, M)
+    measured = ~np.isnan(near)
+    total = np.where(measured, near, 0.0).sum(axis=1)
+    return np.where(measured.any(axis=1), total / np.maximum(measured.sum(axis=1), 1), column_means(values))

@@ -1,4 +1,4 @@
-"""A trained router, loaded to give coefficients for prompts it has not seen."""
+"""Loads a trained router, which gives coefficients for prompts that it has not seen."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,21 +13,21 @@ from persyn.inference.loading import choose_device
 from persyn.router import artifact
 from persyn.router.dataset import tokenise
 from persyn.router.head import Head
-from persyn.router.kernel_features import scaled, standard
+from persyn.router.kernel_features import centre_and_spread, scaled
 from persyn.router.model import RouterModel, load_backbone
 from persyn.router.neighbours import nearest
-from persyn.router.train import see
+from persyn.router.train import prompt_vectors
 
 
-class Look(NamedTuple):
-    """What a router sees and says of P prompts."""
+class Prediction(NamedTuple):
+    """A router's coefficients for P prompts, and the training prompts that lie nearest to each."""
 
     coefficients: NDArray[np.float64]  # (P, M)
-    neighbour_ids: list[list[int]]  # of each prompt, the nearest calibration training prompts, nearest first
+    neighbour_ids: list[list[int]]  # for each prompt the ids of the nearest calibration training prompts, nearest first
 
 
-class Router:
-    """`description` is what `router.json` holds, the teachers in coefficient order among it."""
+class LoadedRouter:
+    """`description` holds the content of `router.json`, which includes the teachers in coefficient order."""
 
     def __init__(self, folder: Path, expected_sha256: str, backbone_path: str, *, device: str = "auto") -> None:
         """Load an artifact. Raises ModelError if it is not the recorded one or does not fit the backbone."""
@@ -35,7 +35,7 @@ class Router:
         self._backbone = load_backbone(
             backbone_path,
             revision=self.description["revision"],
-            dtype=self.description.get("backbone_dtype", "float32"),  # an older artifact's only one
+            dtype=self.description.get("backbone_dtype", "float32"),  # the only one when artifacts did not name it
         )
         self._model = RouterModel(
             self._backbone.network,
@@ -46,32 +46,37 @@ class Router:
         known = tensors["calibration.vectors"].astype(np.float64)
         self.head = Head.from_tensors(self.description["kernel"], self.description.get("pooled"), tensors, known)
         calibration = self.pooled(known)
-        self._place = standard(calibration)
-        self._known = scaled(calibration, *self._place)
+        self._scale = centre_and_spread(calibration)
+        self._known = scaled(calibration, *self._scale)
         if not self.description["freeze_backbone"]:
-            own = {name: tensor for name, tensor in tensors.items() if name.startswith(("backbone.", "head."))}
-            self._model.restore({name: torch.from_numpy(tensor) for name, tensor in own.items()})
+            trained = {name: tensor for name, tensor in tensors.items() if name.startswith(("backbone.", "head."))}
+            self._model.restore({name: torch.from_numpy(tensor) for name, tensor in trained.items()})
         self._model.eval()
 
     def coefficients(self, prompts: Sequence[Messages], batch_size: int = 64) -> NDArray[np.float64]:
         """(P, M) coefficients, in the prompts' order."""
         return self.head.coefficients(self.vectors(prompts, batch_size))
 
-    def look(self, prompts: Sequence[Messages], neighbours: int, batch_size: int = 64) -> Look:
-        """Coefficients and so many nearest calibration training prompts by cosine, from one forward pass."""
+    def predict(self, prompts: Sequence[Messages], neighbours: int, batch_size: int = 64) -> Prediction:
+        """Coefficients and the nearest calibration training prompts by cosine, from one forward pass.
+
+        neighbours: how many of them each prompt gets.
+        """
         vectors = self.vectors(prompts, batch_size)
         ids = self.description["prompt_ids"]
         near = (
-            nearest(scaled(self.pooled(vectors), *self._place), self._known, neighbours) if ids else [()] * len(vectors)
+            nearest(scaled(self.pooled(vectors), *self._scale), self._known, neighbours) if ids else [()] * len(vectors)
         )
-        return Look(self.head.coefficients(vectors), [[ids[row] for row in rows] for rows in near])
+        return Prediction(self.head.coefficients(vectors), [[ids[row] for row in rows] for rows in near])
 
     def vectors(self, prompts: Sequence[Messages], batch_size: int = 64) -> NDArray[np.float64]:
-        """(P, D): what `look` sees of the prompts."""
+        """(P, D) vectors that the head reads; see `train.prompt_vectors`."""
         rows = tokenise(self._backbone, prompts, self.description["max_length"])
-        made = self.head.features
-        return see(self._model, rows, prompts, beside=made.pooled < len(made.centre), batch_size=batch_size)
+        features = self.head.features
+        with_surface = features.pooled < len(features.centre)
+        return prompt_vectors(self._model, rows, prompts, with_surface=with_surface, batch_size=batch_size)
 
     def pooled(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The part of `vectors` that the backbone made."""
+        """(P, pooled): the part of `vectors` that the backbone made."""
+
         return vectors[:, : self.head.features.pooled]

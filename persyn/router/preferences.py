@@ -1,8 +1,8 @@
-"""Rewards into preferences: on each prompt, of every two teachers, the one with the higher reward is preferred.
+"""Turns rewards into preferences: of every two teachers on a prompt, the one with the higher reward is preferred.
 
-Small differences are often noise of the measure. So a margin can call them ties, ties can be left out or count half
-for each teacher, and a pair can weigh as much as its rewards differ: then what the router minimises stays close to
-the reward that a wrong choice loses.
+Small differences are often noise of the measure. Therefore a margin can call them ties, ties can be left out or count
+half for each teacher, and a pair can weigh as much as its rewards differ. With that weight the router's loss stays
+close to the reward that a wrong choice loses.
 """
 
 from typing import Literal, NamedTuple
@@ -37,20 +37,20 @@ def pairs(
     margin: float = 0.0,
     weight: Literal["margin", "none"] = "none",
 ) -> Pairs:
-    """The pairs in rewards (P, M), with NaN for a missing reward.
+    """The pairs of rewards (P, M), where NaN is a missing reward.
 
-    Rewards that differ by no more than `margin` tie. Under the weight `margin` a preference weighs |Δr|, and a tie as
-    much as a preference does on average, since |Δr| would count it for nothing.
+    Rewards that differ by no more than `margin` tie. Under the weight `margin` a preference weighs |Δr|, and a tie
+    weighs as much as a preference does on average, because |Δr| would give it no weight.
     """
     first, second = np.triu_indices(rewards.shape[1], k=1)
     gap = rewards[:, first] - rewards[:, second]
     known, size = ~np.isnan(gap), np.abs(np.nan_to_num(gap))
     preferred, tied = known & (size > margin), known & (size <= margin)
     counted = size if weight == "margin" else np.ones_like(size)
-    typical = counted[preferred].mean() if preferred.any() else 1.0
+    tie_weight = counted[preferred].mean() if preferred.any() else 1.0
     return Pairs(
         target=np.where(preferred, (np.nan_to_num(gap) > 0).astype(np.float64), 0.5),
-        weight=np.where(preferred, counted, 0.0) + (typical * tied if ties == "half" else 0.0),
+        weight=np.where(preferred, counted, 0.0) + (tie_weight * tied if ties == "half" else 0.0),
         preferences=int(preferred.sum()),
         ties=int(tied.sum()),
         missing=int((~known).sum()),

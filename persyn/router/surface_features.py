@@ -1,7 +1,7 @@
-"""How a prompt is written, whatever it is about: its length, its lines, its cases, digits and signs.
+"""Measures of a prompt's style, whatever its subject: its length, lines, letter case, digits and signs.
 
-A backbone's vector hardly holds it: MiniLM folds case, and a mean over tokens forgets the length. Yet prompts of one
-origin are written alike, and teachers differ more between origins than within one.
+A backbone's vector hardly holds the style: MiniLM folds case, and a mean over tokens forgets the length. Yet prompts of
+one origin are written alike, and teachers differ more between origins than within one.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from persyn.chat import Messages
 
-CHARACTERS = 8000  # that are looked at; what comes later is seldom written otherwise
+CHARACTERS = 8000  # the part of a prompt that is measured; the rest is seldom written in another style
+
 _FORMULA, _CODE, _QUOTES = "\\{}^$", "()[]=_<>;", "\"'`"
 
 

@@ -1,9 +1,9 @@
 """Trains the router on calibration rewards: P(B ≻ A | x) = σ(zᵀπ(x)), z = +1 at B and -1 at A; binary cross-entropy.
 
-All pairs of a prompt cost one forward pass, since each is a difference of two of the same M coefficients.
-A frozen backbone is asked once for each prompt's vector, and the head is a convex fit (see `head`) to that and to how
-the prompt is written (see `surface`); otherwise the whole model is trained (see `finetune`). The validation prompts are
-only measured, never trained on or stopped by.
+All pairs of a prompt cost one forward pass, because each is a difference of two of the same M coefficients.
+A frozen backbone gives each prompt's vector once, and the head is a convex fit (see `head`) to that vector and to the
+prompt's style (see `surface_features`). Otherwise the whole model is trained (see `finetune`). The validation prompts
+are only measured: nothing is trained on them, and they do not decide when training stops.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from persyn.inference.loading import choose_device
 from persyn.router import artifact, head
 from persyn.router.dataset import batches, tokenise
 from persyn.router.finetune import Epoch, finetune
-from persyn.router.kernel_features import unchanged
+from persyn.router.kernel_features import identity_features
 from persyn.router.metrics import evaluate
 from persyn.router.model import Backbone, RouterModel, load_backbone
 from persyn.router.preferences import pairs
@@ -35,8 +35,8 @@ class Trained(NamedTuple):
     """The router, its training prompts' vectors (T, D), and measures on the validation prompts.
 
     metrics: those of `metrics.evaluate`, where `static_` is the bias alone; the counts of preferences, ties and missing
-    pairs among the training prompts; of a cross-validated head `held_out_reward`, `static_held_out_reward` and
-    `shrinkage` (None: the static best), otherwise `best_epoch` and `held_out_loss`.
+    pairs among the training prompts; for a cross-validated head `held_out_reward`, `static_held_out_reward` and
+    `shrinkage` (None: the static best); for a trained backbone `best_epoch` and `held_out_loss`.
     """
 
     model: RouterModel | None  # None where vectors were given
@@ -66,15 +66,15 @@ def train(
     vectors: Floats | None = None,
     device: str = "auto",
 ) -> Trained:
-    """Train on prompts[train_idx], measure by prompts[val_idx].
+    """Train on prompts[train_idx] and measure on prompts[val_idx].
 
-    rewards: (P, M) combined rewards, NaN where missing. prompt_ids: (P,) what `Router.neighbours` calls the prompts.
-    vectors: (P, D) that `see` gave, where they are known already.
+    rewards: (P, M) combined rewards, NaN where missing. prompt_ids: (P,) the ids that `Prediction.neighbour_ids` uses.
+    vectors: (P, D) from `prompt_vectors`, where they are known already.
     The same arguments give the same router on the same machine. Raises ModelError if the backbone cannot be loaded.
     """
-    learnt_from, tested = np.asarray(train_idx, dtype=np.intp), np.asarray(val_idx, dtype=np.intp)
-    wish = preferences or _PREFERENCES
-    known = pairs(rewards[learnt_from], **wish.model_dump())
+    train_rows, val_rows = np.asarray(train_idx, dtype=np.intp), np.asarray(val_idx, dtype=np.intp)
+    preferences = preferences or _PREFERENCES
+    known = pairs(rewards[train_rows], **preferences.model_dump())
     static = head.static(known, rewards.shape[1])
     model: RouterModel | None = None
     epochs: list[Epoch] = []
@@ -83,41 +83,41 @@ def train(
         rows = tokenise(backbone, prompts, config.max_length)
         model = _model(backbone, config, static).to(choose_device(device))
         if not config.freeze_backbone:
-            own = [rows[index] for index in learnt_from]
             epochs = finetune(
-                model, own, rewards[learnt_from], config, wish, seed=seed, checkpoint=checkpoint, on_epoch=on_epoch,
-                on_step=on_step,
+                model, [rows[index] for index in train_rows], rewards[train_rows], config, preferences, seed=seed,
+                checkpoint=checkpoint, on_epoch=on_epoch, on_step=on_step,
             )  # fmt: skip
-        vectors = see(model, rows, prompts, beside=config.sees_surface, batch_size=config.batch_size)
-    seen = vectors[learnt_from]
-    made, extra = _head(model, epochs, seen, rewards[learnt_from], config, wish, seed)
-    measured = evaluate(made.coefficients(vectors[tested]), rewards[tested], static=static)
+        vectors = prompt_vectors(model, rows, prompts, with_surface=config.sees_surface, batch_size=config.batch_size)
+    known_vectors = vectors[train_rows]
+    fitted, extra = _head(model, epochs, known_vectors, rewards[train_rows], config, preferences, seed)
+    measured = evaluate(fitted.coefficients(vectors[val_rows]), rewards[val_rows], static=static)
     metrics = {**measured, **known.counts(), **extra}
-    ids = [int((prompt_ids or range(len(rewards)))[index]) for index in learnt_from]
-    return Trained(model, made, seen, ids, metrics, epochs, config, seed)
+    ids = [int((prompt_ids or range(len(rewards)))[index]) for index in train_rows]
+    return Trained(model, fitted, known_vectors, ids, metrics, epochs, config, seed)
 
 
 def _head(
-    model: RouterModel | None, epochs: list[Epoch], seen: Floats, rewards: Floats, config: config.Router,
-    wish: config.Preferences, seed: int,
+    model: RouterModel | None, epochs: list[Epoch], vectors: Floats, rewards: Floats, config: config.Router,
+    preferences: config.Preferences, seed: int,
 ) -> tuple[head.Head, dict[str, Any]]:  # fmt: skip
-    """The head and how it was found: learnt together with its backbone, or fitted to a frozen one's vectors."""
+    """The head and its metrics: trained together with its backbone, or fitted to a frozen one's vectors."""
     if model is not None and not config.freeze_backbone:
         best = min(epochs, key=lambda epoch: epoch.held_out_loss)
-        found = {"best_epoch": float(best.number), "held_out_loss": best.held_out_loss}
-        return head.Head(unchanged(seen.shape[1]), *_linear(model)), found
-    return head.fit(seen, rewards, config, wish, seed=seed)
+        metrics = {"best_epoch": float(best.number), "held_out_loss": best.held_out_loss}
+        return head.Head(identity_features(vectors.shape[1]), *_linear(model)), metrics
+    return head.fit(vectors, rewards, config, preferences, seed=seed)
 
 
-def see(
-    model: RouterModel, rows: Sequence[list[int]], prompts: Sequence[Messages], *, beside: bool, batch_size: int = 64
-) -> Floats:
-    """(P, D): what the head is given of the prompts, whose token ids are `rows`.
+def prompt_vectors(
+    model: RouterModel, rows: Sequence[list[int]], prompts: Sequence[Messages], *, with_surface: bool,
+    batch_size: int = 64,
+) -> Floats:  # fmt: skip
+    """(P, D) vectors that the head reads: the backbone's, and behind them the surface measures if `with_surface`.
 
-    The backbone's vectors, and `beside` them the measures of their surface.
+    rows: the prompts' token ids.
     """
     vectors = embed(model, rows, batch_size)
-    return np.hstack([vectors, surface(prompts)]) if beside else vectors
+    return np.hstack([vectors, surface(prompts)]) if with_surface else vectors
 
 
 def embed(model: RouterModel, rows: Sequence[list[int]], batch_size: int = 64) -> Floats:
@@ -134,13 +134,13 @@ def embed(model: RouterModel, rows: Sequence[list[int]], batch_size: int = 64) -
 def save(trained: Trained, folder: Path, meta: dict[str, Any]) -> str:
     """Write the router and return the artifact's sha256.
 
-    meta: what the caller knows of it and `router.json` should tell: the teachers in coefficient order, α, the
+    meta: what only the caller knows and `router.json` should hold: the teachers in coefficient order, α and the
     normalisation.
     """
     tuned = trained.model is not None and not trained.config.freeze_backbone
     state = trained.model.trained_state() if trained.model is not None and tuned else {}
     tensors: dict[str, Any] = {name: tensor.float().numpy() for name, tensor in state.items()}
-    # safetensors writes memory as it lies, whatever the array's strides say.
+    # safetensors writes an array's memory as it lies and ignores the strides.
     tensors |= {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in trained.head.tensors().items()}
     tensors["calibration.vectors"] = trained.vectors.astype(np.float32)
     description = {
@@ -161,7 +161,7 @@ _PREFERENCES = config.Preferences()
 
 
 def _model(backbone: Backbone, config: config.Router, bias: Floats) -> RouterModel:
-    with torch.random.fork_rng():  # the head's numbers are drawn before they are set, from the caller's generator
+    with torch.random.fork_rng():  # torch draws the head's weights from the caller's generator before they are set
         model = RouterModel(
             backbone.network, pooling=config.pooling, n_teachers=len(bias), frozen=config.freeze_backbone
         )

@@ -191,13 +191,13 @@ class RunRouter:
             raise JobFailed("no_router", "the run has no router yet; train it first", permanent=False)
         config = work.run.config.router
         backbone = models.model_path(config.backbone, config.revision, work.home)
-        self._router = predict.Router(Path(stored.artifact_path), stored.artifact_sha256, backbone)
+        self._router = predict.LoadedRouter(Path(stored.artifact_path), stored.artifact_sha256, backbone)
         self.id = stored.id
 
     def ask(self, batch: Sequence[Undecided]) -> RouterOutput:
         """Coefficients and neighbours of the prompts, in their order."""
-        seen = self._router.look([prompt.messages for prompt in batch], NEIGHBOURS)
-        return RouterOutput(seen.coefficients, [*seen.neighbour_ids])
+        prediction = self._router.predict([prompt.messages for prompt in batch], NEIGHBOURS)
+        return RouterOutput(prediction.coefficients, [*prediction.neighbour_ids])
 
 
 Decide = Callable[[list[Undecided]], list[Decision]]

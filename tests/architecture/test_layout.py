@@ -48,8 +48,6 @@ TESTED_THROUGH = {
     "persyn/rewards/learnability/student.py": "unit/rewards/learnability/test_scorer.py",
     "persyn/rewards/matrix.py": "integration/workers/test_router.py",
     "persyn/router/baselines.py": "unit/router/test_evaluation.py",
-    "persyn/router/kernel_features.py": "unit/router/test_head.py",
-    "persyn/router/neighbours.py": "unit/router/test_evaluation.py",
     "persyn/stages/calibrate.py": "integration/stages/test_pipeline.py",
     "persyn/stages/generate.py": "integration/stages/test_pipeline.py",
     "persyn/stages/route.py": "integration/workers/test_router.py",
