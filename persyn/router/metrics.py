@@ -5,10 +5,13 @@ Prompts with fewer than two rewards offer no choice and are left out. Of equal c
 A measure over no prompts is None, because JSON can hold None but not NaN.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
+from scipy.stats import DegenerateDataWarning
 
 Floats = NDArray[np.float64]
 
@@ -60,10 +63,23 @@ def bootstrap(values: Floats, *, below: Floats | None = None, seed: int = 0, dra
     under = np.ones_like(values) if below is None else below
     if not values.size or under.mean() == 0:
         return None
-    drawn = np.random.default_rng(seed).multinomial(len(values), np.full(len(values), 1 / len(values)), draws)
-    lower = drawn @ under
-    ratio = (drawn @ values)[lower != 0] / lower[lower != 0]
-    return Interval(float(values.mean() / under.mean()), *(float(np.quantile(ratio, q)) for q in (0.025, 0.975)))
+    mean = float(values.mean() / under.mean())
+    if values.size == 1:
+        return Interval(mean, mean, mean)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DegenerateDataWarning)  # of an interval over all draws; see `_ratio`
+        drawn = stats.bootstrap(
+            (values, under), _ratio, paired=True, vectorized=True, n_resamples=draws, batch=100, method="percentile",
+            rng=seed,
+        ).bootstrap_distribution  # fmt: skip
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    return Interval(mean, float(low), float(high))
+
+
+def _ratio(upper: Floats, lower: Floats, axis: int) -> Floats:
+    """The ratio of both means; NaN where the lower one is 0, so that the interval leaves this draw out."""
+    below = lower.mean(axis)
+    return np.where(below != 0, upper.mean(axis) / np.where(below != 0, below, 1.0), np.nan)
 
 
 def chosen_reward(coefficients: Floats, rewards: Floats) -> Floats:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from persyn.router.metrics import evaluate, hit_at_k, mean_reward, pairwise_accuracy, regret
+from persyn.router.metrics import bootstrap, evaluate, hit_at_k, mean_reward, pairwise_accuracy, regret
 
 NAN = float("nan")
 REWARDS = np.array([[0.0, 0.5, 1.0], [1.0, 0.5, 0.0]])
@@ -51,3 +51,34 @@ def test_the_router_and_the_static_best_are_measured_on_the_same_prompts() -> No
 def test_without_prompts_a_measure_is_none() -> None:
     nothing = np.empty((0, 3))
     assert set(evaluate(nothing, nothing, static=np.zeros(3)).values()) == {0.0, None}
+
+
+def test_bootstrap_gives_the_same_interval_for_the_same_seed() -> None:
+    values = np.random.default_rng(0).normal(size=50)
+    first, again, other = (bootstrap(values, seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert first is not None
+    assert first.low < first.mean < first.high
+
+
+def test_bootstrap_covers_about_the_standard_errors_interval() -> None:
+    values = np.random.default_rng(0).normal(size=400)
+    interval = bootstrap(values)
+    assert interval is not None
+    assert interval.high - interval.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
+
+
+def test_bootstrap_of_a_ratio_pairs_both_values_of_a_prompt() -> None:
+    below = np.random.default_rng(0).random(30) + 0.5
+    assert bootstrap(2 * below, below=below) == pytest.approx((2.0, 2.0, 2.0))
+
+
+def test_bootstrap_leaves_out_draws_without_anything_below() -> None:
+    few = np.array([1.0, 0.0, 0.0])
+    assert bootstrap(few, below=few) == (1.0, 1.0, 1.0)
+
+
+def test_bootstrap_of_one_value_is_that_value_and_of_none_is_none() -> None:
+    assert bootstrap(np.array([0.3])) == (0.3, 0.3, 0.3)
+    assert bootstrap(np.empty(0)) is None
+    assert bootstrap(np.array([1.0, -1.0]), below=np.zeros(2)) is None
