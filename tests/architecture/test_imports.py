@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "transformers", "vllm")
+HEAVY = ("torch", "transformers", "vllm", "sklearn")
 FOLDERS = ("persyn", "workers", "api", "migrations")
 FILE_LIMIT, FUNCTION_LIMIT = 400, 50
 LONGER = {"persyn/db/models.py": 450}

@@ -18,17 +18,13 @@ REWARDS = np.column_stack([SIDES, 1 - SIDES, np.full(120, 0.4)]).astype(
 TEACHERS = ["a", "b", "c"]
 
 
-@pytest.mark.parametrize(
-    ("method", "value"), [(baselines.nearest, 10), (baselines.kernel_ridge, 1), (baselines.perceptron, 1e-3)]
-)
+@pytest.mark.parametrize(("method", "value"), [(baselines.knn, 10), (baselines.kernel_ridge, 1), (baselines.mlp, 1e-3)])
 def test_a_baseline_finds_what_the_vectors_tell(method: Callable[..., np.ndarray], value: float) -> None:
     guess = method(VECTORS[:80], REWARDS[:80], VECTORS[80:], value)
     assert chosen_reward(guess, REWARDS[80:]).mean() == 1.0
 
 
-@pytest.mark.parametrize(
-    ("method", "value"), [(baselines.nearest, 10), (baselines.kernel_ridge, 1), (baselines.perceptron, 1e-3)]
-)
+@pytest.mark.parametrize(("method", "value"), [(baselines.knn, 10), (baselines.kernel_ridge, 1), (baselines.mlp, 1e-3)])
 def test_a_baseline_copes_with_missing_rewards(method: Callable[..., np.ndarray], value: float) -> None:
     holed = np.where(DRAW.random(REWARDS.shape) < 0.3, NAN, REWARDS)
     assert np.isfinite(method(VECTORS[:80], holed[:80], VECTORS[80:], value)).all()
