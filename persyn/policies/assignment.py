@@ -1,11 +1,11 @@
-"""The best assignment of prompts to teachers when teachers have capacities: exact, and quick at 100,000 × 20.
+"""The best assignment of prompts to teachers that have capacities: exact, and quick at 100,000 × 20.
 
-A transportation problem whose one side is small: every prompt goes to one teacher, teacher j takes at most
-capacity_j, and the sum of coefficients is as large as it can be. The constraint matrix is totally unimodular, so the
-linear programme has a whole-numbered optimum. Its dual is one price a teacher: at the right prices every prompt simply
-takes the teacher of its highest coefficient minus price, a priced teacher is full, and these two facts together prove
-the assignment optimal. Prices come roughly from a smoothed dual; shortest augmenting paths over the teachers (not the
-prompts) then repair what rounding left, which makes the result exact whatever the first prices were.
+It is a transportation problem with one small side: every prompt goes to one teacher, teacher j takes at most
+capacity_j, and the sum of coefficients is maximal. The constraint matrix is totally unimodular, so the linear programme
+has a whole-numbered optimum. Its dual is one price per teacher: at the right prices every prompt takes the teacher of
+its highest coefficient minus price, and every teacher with a price is full. These two facts together prove that the
+assignment is optimal. A smoothed dual gives approximate prices; shortest augmenting paths over the teachers (not the
+prompts) then repair the rest, so that the result is exact whatever the first prices were.
 """
 
 from itertools import pairwise
@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
-SAMPLE = 20_000  # prompts that the first prices are fitted on
+SAMPLE = 20_000  # prompts on which the first prices are fitted
 TEMPERATURES = (0.1, 0.01, 0.001)  # of the smoothed dual, in units of the coefficients' spread
 SWEEPS = 10
 
@@ -25,9 +25,9 @@ SWEEPS = 10
 def assign(coefficients: Floats, capacity: NDArray[np.int64]) -> Indices:
     """The teacher (P,) of each prompt, for coefficients (P, M) and capacities (M,) in prompts.
 
-    Of all assignments within the capacities none has a larger sum of coefficients. Equal optima are decided by the
-    rows' order alone. Where no capacity binds each prompt has its highest coefficient, the first of equals.
-    Raises ValueError if the capacities hold fewer than P prompts, or a coefficient is not finite.
+    No assignment within the capacities has a larger sum of coefficients. Only the rows' order decides between equal
+    optima. Where no capacity binds, each prompt has its highest coefficient, the first of equals.
+    Raises ValueError if the capacities hold fewer than P prompts, or if a coefficient is not finite.
     """
     prompts = len(coefficients)
     if not np.isfinite(coefficients).all():
@@ -43,9 +43,9 @@ def assign(coefficients: Floats, capacity: NDArray[np.int64]) -> Indices:
 
 
 def _rough_prices(coefficients: Floats, share: Floats) -> Floats:
-    """(M,) prices near the dual optimum: each argmax is replaced by a soft one, ever harder, on a sample of rows.
+    """(M,) prices near the dual optimum, with each argmax replaced by a soft one that hardens, on a sample of rows.
 
-    Nothing hangs on their precision but time.
+    Their precision affects only the time that the repair takes.
     """
     step = max(1, len(coefficients) // SAMPLE)
     rows = coefficients[::step] - coefficients[::step].mean(axis=1, keepdims=True)
@@ -68,19 +68,18 @@ def _rough_prices(coefficients: Floats, share: Floats) -> Floats:
 
 
 def _sharpen(coefficients: Floats, room: NDArray[np.int64], prices: Floats) -> Floats:
-    """Set one teacher's price after the other to just what fills its room, until that helps no more.
+    """Set one teacher's price after the other so that it exactly fills its room, until that no longer helps.
 
-    Each step minimises the dual exactly in one price. It takes whole crowds of near-equal prompts at once, where the
-    smoothed dual cannot tell them apart.
+    Each step minimises the dual exactly in one price. It moves whole groups of near-equal prompts at once, which the
+    smoothed dual cannot tell apart.
     """
     best, left = prices, _misplaced(coefficients, room, prices)
     for _ in range(SWEEPS):
         prices = best.copy()
         for teacher in range(len(room)):
             offered = coefficients - prices
-            own = coefficients[:, teacher].copy()
             offered[:, teacher] = -np.inf
-            lead = own - offered.max(axis=1)  # up to this price the prompt is the teacher's
+            lead = coefficients[:, teacher] - offered.max(axis=1)  # up to this price the teacher keeps the prompt
             prices[teacher] = max(0.0, _between(lead, int(room[teacher])))
         now = _misplaced(coefficients, room, prices)
         if now >= left:
@@ -90,7 +89,7 @@ def _sharpen(coefficients: Floats, room: NDArray[np.int64], prices: Floats) -> F
 
 
 def _between(lead: Floats, room: int) -> float:
-    """A price that exactly `room` prompts would pay, as far as ties allow."""
+    """A price at which exactly `room` prompts stay, as far as ties allow."""
     if room == len(lead):
         return 0.0
     at = len(lead) - room  # the leads from this place on, sorted, are the highest `room`
@@ -101,7 +100,7 @@ def _between(lead: Floats, room: int) -> float:
 
 
 def _misplaced(coefficients: Floats, room: NDArray[np.int64], prices: Floats) -> int:
-    """By how many prompts the prices miss: too many at a teacher, or too few at one that has a price."""
+    """The number of prompts that the prices misplace: too many at a teacher, or too few at one with a price."""
     off = np.bincount((coefficients - prices).argmax(axis=1), minlength=len(room)) - room
     return int(np.where((off > 0) | (prices > 0), np.abs(off), 0).sum())
 
@@ -111,7 +110,7 @@ class _Repair:
 
     A prompt sits where coefficient minus price is highest, so moving the cheapest prompt of teacher j to k costs
     gap[j, k] = min over j's prompts of (c_j - c_k), and gap + price_k - price_j ≥ 0. `used` is the flow from a teacher
-    into the sink: all of its room where it has a price. Excess (prompts beyond `used`) flows to where it is missing.
+    into the sink: all of its room where it has a price. Excess (prompts beyond `used`) flows to teachers that lack it.
     """
 
     def __init__(self, coefficients: Floats, room: NDArray[np.int64], prices: Floats) -> None:
@@ -141,7 +140,7 @@ class _Repair:
             self._push(path[::-1], int(min(excess[path[-1]], -excess[goal])))
 
     def _measure(self, teacher: int) -> None:
-        """The cheapest move from a teacher to each other."""
+        """Set the cost of the cheapest move from this teacher to each other one."""
         rows = self._coefficients[self._chosen == teacher]
         self._gap[teacher] = (rows[:, [teacher]] - rows).min(axis=0, initial=np.inf)
 
@@ -152,7 +151,7 @@ class _Repair:
         cost[:sink, :sink] = self._gap
         cost[:sink, sink] = np.where(self._used < self._room, 0.0, np.inf)
         cost[sink, :sink] = np.where(self._used > 0, 0.0, np.inf)
-        # Rounding may leave a trace of a negative cost, which would lead the search round in circles.
+        # Rounding may leave a tiny negative cost, which would send the search round in circles.
         return np.asarray(np.maximum(cost + self._price[None, :] - self._price[:, None], 0.0))
 
     def _shortest(self, sources: NDArray[np.bool_]) -> tuple[Floats, Indices]:
@@ -171,7 +170,8 @@ class _Repair:
         return distance, before
 
     def _push(self, path: list[int], amount: int) -> None:
-        """Move as many prompts along the path as go at its price, at most `amount`."""
+        """Move prompts along the path at its price: as many as there are, at most `amount`."""
+
         sink = self._teachers
         moving: list[tuple[int, int, Indices]] = []
         for origin, target in pairwise(path):

@@ -1,9 +1,9 @@
-"""`budgeted`: the highest sum of coefficients within what each teacher may take.
+"""`budgeted`: the highest sum of coefficients within each teacher's budget.
 
-A budget is a share of the routed prompts, a number of tokens or a cost. Tokens and cost become a number of prompts by
-the teacher's mean answer on the calibration set, so that the problem stays one of counts: it has a whole-numbered
-optimum and `assignment` finds it exactly. What is exact is therefore the assignment; that the answers will cost what
-the calibration answers cost on average is an estimate.
+A budget is a share of the routed prompts, a number of tokens or a cost. The teacher's mean answer on the calibration
+set turns tokens and cost into a number of prompts, so that the problem is one of counts: it has a whole-numbered
+optimum, and `assignment` finds it exactly. The assignment is therefore exact, and the cost is an estimate: the answers
+may cost more or less than the calibration answers did on average.
 """
 
 from collections.abc import Sequence
@@ -22,17 +22,17 @@ Counts = NDArray[np.int64]
 
 
 class Usage(NamedTuple):
-    """A teacher's mean tokens on the calibration set; None where no answer says."""
+    """A teacher's mean tokens on the calibration set; None where no answer has its tokens counted."""
 
     prompt_tokens: float | None
     completion_tokens: float | None
 
 
-def spread(coefficients: Floats, capacity: Counts, prompt_keys: Sequence[str]) -> Choice:
-    """The best choice (P,) for coefficients (P, M) under capacities (M,) in prompts; their sum must be P at least.
+def assign_within(coefficients: Floats, capacity: Counts, prompt_keys: Sequence[str]) -> Choice:
+    """The best choice (P,) for coefficients (P, M) under capacities (M,) in prompts, whose sum must be at least P.
 
-    The prompts' order does not matter: equal optima are decided by their keys. Where no capacity binds this is
-    `policies.highest`. Raises ModelError if a coefficient is not finite.
+    The prompts' order does not matter: their keys decide between equal optima. Where no capacity binds, the result is
+    that of `per_prompt.highest`. Raises ModelError if a coefficient is not finite.
     """
     if not np.isfinite(coefficients).all():
         raise ModelError("The router gave a coefficient that is not finite. Train it again, at a lower learning rate.")
@@ -43,10 +43,10 @@ def spread(coefficients: Floats, capacity: Counts, prompt_keys: Sequence[str]) -
 
 
 def capacities(teachers: Sequence[str], budgets: dict[str, Budget], usage: Sequence[Usage], prompts: int) -> Counts:
-    """How many of `prompts` each teacher (M,) may take; one without a budget takes any number.
+    """(M,) the number of `prompts` that each teacher may take; a teacher without a budget may take all of them.
 
-    Rounded down, except that shares which only rounding keeps below the whole are topped up, the largest remainder
-    first. Raises ConfigError where a budget cannot be counted, or all together are too little.
+    Numbers are rounded down. Where only the rounding keeps shares below the whole, they are topped up, the largest
+    remainder first. Raises ConfigError where a budget cannot be counted, or where all together are too small.
     """
     limits = [_limit(name, budgets.get(name), used, prompts) for name, used in zip(teachers, usage, strict=True)]
     exact = np.minimum(np.array(limits), prompts)
@@ -58,13 +58,15 @@ def capacities(teachers: Sequence[str], budgets: dict[str, Budget], usage: Seque
             counts[row] += 1
     if counts.sum() < prompts:
         raise ConfigError(
-            f"policy_options.budget: the budgets allow {int(counts.sum())} prompts in all ({_told(teachers, counts)}),"
+            f"policy_options.budget: the budgets allow {int(counts.sum())} prompts in all ({_shown(teachers, counts)}),"
             f" but {prompts} must be routed. Raise a budget, or leave one teacher without."
         )
     return counts
 
 
 def _limit(name: str, budget: Budget | None, usage: Usage, prompts: int) -> float:
+    """The tightest of a teacher's limits, in prompts and not yet rounded."""
+
     if budget is None:
         return float(prompts)
     limits = [float(prompts)]
@@ -94,5 +96,5 @@ def _known(name: str, tokens: float | None) -> float:
     return tokens
 
 
-def _told(teachers: Sequence[str], counts: Counts) -> str:
+def _shown(teachers: Sequence[str], counts: Counts) -> str:
     return ", ".join(f"{name} {count}" for name, count in zip(teachers, counts, strict=True))

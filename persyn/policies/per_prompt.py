@@ -1,8 +1,8 @@
-"""The routing policies: the paper's router and the baselines it is held against.
+"""The routing policies: the paper's router and the baselines that it is compared with.
 
-All but two are functions of the prompt alone (and of what calibration measured), never of the batch or of the order
-in which prompts come: two workers that route the same prompt decide the same. The two look at the whole set:
-`budgeted` (in `budget`), because a capacity is shared by all prompts, and `oracle`, because it needs every answer.
+All but two are functions of the prompt alone (and of the calibration scores), never of the batch or of the prompts'
+order: two workers that route the same prompt decide the same. The two read the whole set: `budgeted` (in `budgeted`),
+because all prompts share a capacity, and `oracle`, because it needs every answer.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ Floats = NDArray[np.float64]
 
 
 class Choice(NamedTuple):
-    """For each prompt (P,) the chosen teacher's index, and by how much it leads the best of the others.
+    """For each prompt (P,) the chosen teacher's index, and its lead over the best other teacher.
 
-    The lead is in coefficients (measured rewards under `oracle`); it is below 0 where a budget chose another than the
-    highest, and NaN under a policy that compares nothing on the prompt, or where there is no other teacher.
+    The lead is in coefficients (measured rewards under `oracle`). It is below 0 where a budget chose another teacher
+    than the highest, and NaN under a policy that compares nothing on the prompt, or where there is no other teacher.
     """
 
     teacher_index: NDArray[np.intp]
@@ -54,7 +54,7 @@ def one_for_all(teacher: int, prompts: int) -> Choice:
 
 
 def uniform(teachers: int, seed: int, prompt_keys: Sequence[str]) -> Choice:
-    """`random`: each teacher with the same chance. prompt_keys: (P,) one stable name a prompt, its sha256 say."""
+    """`random`: each teacher with the same chance. prompt_keys: (P,) one stable name per prompt, such as its sha256."""
     index = np.array([_draw(f"{seed}:{key}") % teachers for key in prompt_keys], dtype=np.intp)
     return Choice(index, np.full(len(index), np.nan))
 
@@ -72,7 +72,7 @@ def strongest(quality: Floats, params_b: Sequence[float], among: Collection[int]
     quality: (C, M) raw, NaN where missing; params_b: (M,) sizes; among: the teachers that may be chosen, all if None.
     A teacher without a single score comes last.
     """
-    mean = means(quality)
+    mean = column_means_or_nan(quality)
     candidates = range(len(params_b)) if among is None else among
     return max(candidates, key=lambda teacher: (np.nan_to_num(mean[teacher], nan=-np.inf), params_b[teacher], -teacher))
 
@@ -82,7 +82,7 @@ def weakest(quality: Floats, params_b: Sequence[float]) -> int:
 
     A teacher without a single score is not known to be weak and comes last.
     """
-    mean = means(quality)
+    mean = column_means_or_nan(quality)
     candidates = range(len(params_b))
     return min(candidates, key=lambda teacher: (np.nan_to_num(mean[teacher], nan=np.inf), params_b[teacher], -teacher))
 
@@ -91,17 +91,21 @@ def compatibility_adjusted(quality: Floats, loss: Floats, beta: float) -> Floats
     """(M,) the Compatibility-Adjusted Reward of arXiv 2411.07133: mean quality / (1 + β · mean loss).
 
     quality, loss: (C, M), NaN where missing; the loss is the student's mean negative log-likelihood in nats a token.
-    NaN for a teacher that lacks either. Raises ValueError where a mean quality is negative: dividing it by more would
-    then reward what the student finds hard.
+    NaN for a teacher that lacks either. Raises ValueError where a mean quality is negative: a larger loss would then
+    raise the reward instead of lowering it.
     """
-    mean = means(quality)
+    mean = column_means_or_nan(quality)
     if (mean < 0).any():
         raise ValueError("mean quality is negative")
-    return np.asarray(mean / (1.0 + beta * means(loss)))
+    return np.asarray(mean / (1.0 + beta * column_means_or_nan(loss)))
 
 
-def means(values: Floats) -> Floats:
-    """(M,) column means of (C, M) over what is not NaN; NaN for a column without a value."""
+def column_means_or_nan(values: Floats) -> Floats:
+    """(M,) the mean of each column of (C, M), NaN where missing; NaN for a column without a value.
+
+    `router.neighbours.column_means` gives such a column the lowest value instead. A policy must know that it is
+    missing, because an unmeasured teacher is neither the strongest nor the weakest.
+    """
     present = ~np.isnan(values)
     count = present.sum(axis=0)
     total = np.where(present, values, 0.0).sum(axis=0)
@@ -118,7 +122,7 @@ def with_margin(coefficients: Floats, index: NDArray[np.intp]) -> Choice:
 
 
 def _draw(name: str) -> int:
-    """A number below 2^64 that hangs on the name alone."""
+    """A number below 2^64 that depends on the name alone."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
@@ -148,6 +152,8 @@ def chooser(config: RunConfig, quality: Floats, learnability: Floats) -> Chooser
 
 
 def _most_compatible(quality: Floats, learnability: Floats, beta: float) -> int:
+    """`car`: the teacher of the highest compatibility-adjusted reward. Raises JobFailed where there is none."""
+
     try:
         rewards = compatibility_adjusted(quality, -learnability, beta)
     except ValueError:

@@ -283,7 +283,7 @@ def _decide_within_budget(work: Work, router: RunRouter) -> None:
         capacity = budgeted.capacities(names, config.policy_options.budget, used, len(prompts))
     except ConfigError as exc:
         raise JobFailed("infeasible_budget", str(exc), permanent=True) from exc
-    choice = budgeted.spread(output.coefficients, capacity, [prompt.sha256 for prompt in prompts])
+    choice = budgeted.assign_within(output.coefficients, capacity, [prompt.sha256 for prompt in prompts])
     _store_at_once(work, _router_decisions(work, router, "budget", prompts, output, choice))
 
 

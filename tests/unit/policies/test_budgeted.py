@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from persyn.config import Budget
 from persyn.errors import ConfigError, ModelError
 from persyn.policies import per_prompt
-from persyn.policies.budgeted import Usage, capacities, spread
+from persyn.policies.budgeted import Usage, assign_within, capacities
 
 NAMES = ["a", "b", "c"]
 USAGE = [Usage(50.0, 100.0), Usage(50.0, 300.0), Usage(None, None)]
@@ -68,7 +68,7 @@ coefficients = arrays(
 @given(coefficients)
 def test_budgeted_is_persyn_where_nothing_binds(values: np.ndarray) -> None:
     names = [str(row) for row in range(len(values))]
-    found, expected = spread(values, np.full(3, len(values)), names), per_prompt.highest(values)
+    found, expected = assign_within(values, np.full(3, len(values)), names), per_prompt.highest(values)
     assert (found.teacher_index == expected.teacher_index).all()
     assert (found.margin == expected.margin).all()
 
@@ -80,17 +80,17 @@ def test_a_prompt_has_the_same_teacher_in_whatever_order_the_prompts_come(values
     order = list(range(prompts))
     random.shuffle(order)
     names = [f"{row:03}" for row in range(prompts)]
-    first = spread(values, capacity, names).teacher_index
-    second = spread(values[order], capacity, [names[row] for row in order]).teacher_index
+    first = assign_within(values, capacity, names).teacher_index
+    second = assign_within(values[order], capacity, [names[row] for row in order]).teacher_index
     assert (first[order] == second).all()
 
 
 def test_a_prompt_that_a_budget_sends_elsewhere_says_what_that_costs() -> None:
-    choice = spread(np.array([[1.0, 0.4], [3.0, 0.5]]), np.array([1, 2]), ["x", "y"])
+    choice = assign_within(np.array([[1.0, 0.4], [3.0, 0.5]]), np.array([1, 2]), ["x", "y"])
     assert choice.teacher_index.tolist() == [1, 0]
     assert choice.margin == pytest.approx([-0.6, 2.5])
 
 
 def test_a_coefficient_that_is_not_finite_is_refused() -> None:
     with pytest.raises(ModelError, match="not finite"):
-        spread(np.array([[np.nan, 0.0]]), np.array([1, 1]), ["x"])
+        assign_within(np.array([[np.nan, 0.0]]), np.array([1, 1]), ["x"])
