@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from persyn.reporting import RunStatus, Summary
-from persyn.rewards.degenerate import Degenerate
+from persyn.rewards.combine import DegenerateCounts
 
 console = Console()
 err = Console(stderr=True)
@@ -91,7 +91,7 @@ def summary_tables(summary: Summary) -> list[Table]:
     return [teachers, _run_table(summary)]
 
 
-def degenerate_line(flat: Degenerate) -> str:
+def degenerate_line(flat: DegenerateCounts) -> str:
     return (
         f"Of {flat.prompts} calibration prompts all teachers are equal in quality on {flat.quality}, in learnability"
         f" on {flat.learnability} (there the other score decides), in reward on {flat.reward} (they teach nothing)."

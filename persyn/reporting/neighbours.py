@@ -46,7 +46,7 @@ def measured_on(conn: Connection, run_id: int, config: RunConfig, prompt_ids: Se
     ]
 
 
-def _teachers(names: list[str], measured: matrix.Measured, row: int) -> list[TeacherReward]:
+def _teachers(names: list[str], measured: matrix.CalibrationScores, row: int) -> list[TeacherReward]:
     columns = (measured.quality[row], measured.learnability[row], measured.reward[row])
     return [TeacherReward(name, *(_number(values, place) for values in columns)) for place, name in enumerate(names)]
 

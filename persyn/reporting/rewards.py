@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 
 from persyn import runs
 from persyn.errors import NotFound
-from persyn.rewards import degenerate, matrix
-from persyn.rewards.combine import Normalisation
+from persyn.rewards import matrix
+from persyn.rewards.combine import DegenerateCounts, Normalisation, count_degenerate
 from persyn.rewards.sweep import Sweep, sweep
 
 
@@ -46,7 +46,7 @@ def alpha_sweep(
     return AlphaSweep(loaded.name, how, [teacher.name for teacher in loaded.config.teachers], result)
 
 
-def degenerate_prompts(conn: Connection, run_id: int) -> degenerate.Degenerate:
+def degenerate_prompts(conn: Connection, run_id: int) -> DegenerateCounts:
     """How many calibration prompts of the run tell nothing. Raises NotFound."""
     measured = matrix.load(conn, run_id, runs.load(conn, run_id).config)
-    return degenerate.count(measured.quality, measured.learnability, measured.reward)
+    return count_degenerate(measured.quality, measured.learnability, measured.reward)

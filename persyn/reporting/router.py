@@ -14,7 +14,7 @@ from persyn.config import RunConfig
 from persyn.errors import ConfigError, NotFound
 from persyn.inference import models
 from persyn.rewards import matrix
-from persyn.rewards.matrix import Measured
+from persyn.rewards.matrix import CalibrationScores
 from persyn.router import evaluation
 from persyn.router.predict import LoadedRouter
 from persyn.stages import train
@@ -52,7 +52,7 @@ def evaluate(engine: Engine, run: str, home: Path, *, with_curve: bool, on_progr
     return result
 
 
-def _require(run: runs.Run, stored: StoredRouter | None, measured: Measured, with_curve: bool) -> StoredRouter:
+def _require(run: runs.Run, stored: StoredRouter | None, measured: CalibrationScores, with_curve: bool) -> StoredRouter:
     """The run's router, where all is there that the evaluation needs. Raises as `evaluate`."""
     if stored is None:
         raise NotFound(f"Run {run.name} has no router yet. `persyn router train {run.name}` trains it.")
@@ -76,7 +76,7 @@ def _vectors(router: LoadedRouter, prompts: Sequence[Messages], on_progress: OnP
 
 
 def _curve(
-    config: RunConfig, vectors: NDArray[np.float64], measured: Measured, on_progress: OnProgress
+    config: RunConfig, vectors: NDArray[np.float64], measured: CalibrationScores, on_progress: OnProgress
 ) -> list[dict[str, Any]]:
     """`evaluation.curve` of the run; a point counts as the prompts that it is trained on."""
     taught, tested, rewards = measured.train, measured.validation, measured.reward

@@ -1,11 +1,11 @@
-"""Quality and learnability into one reward: r = (1-α)·r_q + α·r_l, both normalised within the prompt first.
+"""Combines quality and learnability into one reward: r = (1-α)·r_q + α·r_l, both normalised within the prompt first.
 
-Scores are stored raw and normalised at reading, so that another α is a question to the same scores and not a new run.
+Scores are stored raw and normalised at reading, so that another α needs the same scores and no new run.
 The paper does not say how it normalises; the choices are here, and `docs/method.md` gives the reasons.
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,14 +15,14 @@ Rewards = NDArray[np.float64]
 
 
 def normalise(values: ArrayLike, how: Normalisation) -> Rewards:
-    """Put each prompt's scores (row of (P, M)) on a common scale; what is not finite is missing and comes back NaN.
+    """Put each prompt's scores, a row of (P, M), on a common scale; a score that is not finite becomes NaN.
 
-    `minmax`: onto [0, 1]. `zscore`: mean 0, population deviation 1. `rank`: 0 for the worst to 1 for the best,
-    ties sharing their mean rank. A row whose scores are all equal says nothing about its teachers and becomes 0.5
-    throughout (`zscore`: 0); `degenerate` finds such rows.
+    `minmax`: onto [0, 1]. `zscore`: mean 0, population deviation 1. `rank`: 0 for the worst to 1 for the best, and ties
+    share their mean rank. A row whose scores are all equal tells nothing about its teachers and becomes 0.5 throughout
+    (`zscore`: 0); `is_degenerate` finds such rows.
     """
     present = _present(values)
-    flat = degenerate(present)
+    flat = is_degenerate(present)
     if how == "rank":
         result = _ranks(present)
     else:
@@ -35,17 +35,39 @@ def normalise(values: ArrayLike, how: Normalisation) -> Rewards:
     return result
 
 
-def degenerate(values: ArrayLike) -> NDArray[np.bool_]:
-    """(P,): the prompts that have scores, all of them equal. A single score is equal to itself."""
+def is_degenerate(values: ArrayLike) -> NDArray[np.bool_]:
+    """(P,) true for each prompt that has scores, all of them equal; a single score is equal to itself."""
     low, high = _extent(_present(values))
     return np.asarray(low == high).reshape(-1)
+
+
+class DegenerateCounts(NamedTuple):
+    """The prompts with a reward, and how many of them have only equal scores of each kind.
+
+    Where one score is flat, the other decides. Where the reward is flat, the router learns nothing from the prompt.
+    """
+
+    prompts: int
+    quality: int
+    learnability: int
+    reward: int
+
+
+def count_degenerate(quality: Rewards, learnability: Rewards, reward: Rewards) -> DegenerateCounts:
+    """Count in matrices (C, M), NaN where missing. Both scores are counted over the answers that have a reward."""
+    known = ~np.isnan(reward)
+    rows = known.any(axis=1)
+    if not rows.any():
+        return DegenerateCounts(0, 0, 0, 0)
+    kinds = [np.where(known, values, np.nan)[rows] for values in (quality, learnability, reward)]
+    return DegenerateCounts(int(rows.sum()), *(int(is_degenerate(values).sum()) for values in kinds))
 
 
 def combine(quality: ArrayLike, learnability: ArrayLike, alpha: float, how: Normalisation) -> Rewards:
     """The combined reward (P, M), from raw scores (P, M).
 
     A teacher that lacks one of the two scores on a prompt is NaN there and takes no part in its normalisation.
-    A score whose weight is zero is not missed: α = 0 needs no learnability and α = 1 no quality.
+    A score whose weight is zero is not needed: α = 0 needs no learnability and α = 1 no quality.
     """
     q, learn = _present(quality), _present(learnability)
     if alpha == 0.0:
@@ -58,9 +80,9 @@ def combine(quality: ArrayLike, learnability: ArrayLike, alpha: float, how: Norm
 
 
 def weighted(scores: Sequence[tuple[ArrayLike, float]], how: Normalisation) -> Rewards:
-    """Several scorers of one kind, each (P, M) with its weight, as one: the mean of their normalised values.
+    """The weighted mean of the normalised values of several scorers of one kind, each (P, M) with its weight.
 
-    One scorer stays raw. Weight 0 takes no part; a teacher that lacks one of the others on a prompt is NaN there.
+    A single scorer stays raw. A scorer of weight 0 takes no part; a teacher that lacks one of the others is NaN there.
     Raises ValueError where no weight is above 0.
     """
     counted = [(_present(values), weight) for values, weight in scores if weight > 0]
@@ -90,7 +112,8 @@ def _extent(values: Rewards) -> tuple[Rewards, Rewards]:
 
 
 def _standardise(values: Rewards) -> Rewards:
-    """Of rows already on [0, 1], where squares can neither overflow nor vanish."""
+    """(P, M) z-scores of rows that are on [0, 1] already, where squares can neither overflow nor vanish."""
+
     present = ~np.isnan(values)
     count = np.maximum(present.sum(axis=1, keepdims=True), 1)
     centred = values - np.where(present, values, 0.0).sum(axis=1, keepdims=True) / count

@@ -1,6 +1,6 @@
-"""What calibration measured, as matrices: prompts down, teachers across, NaN where a score is missing.
+"""Reads the calibration scores as matrices: a row per prompt, a column per teacher, NaN where a score is missing.
 
-Only raw values are stored; normalising and α are applied here, at reading, so that both are questions and not re-runs.
+Only raw values are stored. Normalisation and α are applied here, at reading, so that another choice needs no new run.
 """
 
 from typing import NamedTuple
@@ -38,7 +38,7 @@ WHERE rs.run_id = :run_id ORDER BY s.kind, rs.scorer_id
 
 
 class Scores(NamedTuple):
-    """What one scorer measured."""
+    """One scorer's values."""
 
     scorer_id: int
     kind: str  # quality or learnability
@@ -47,20 +47,21 @@ class Scores(NamedTuple):
     values: Floats  # (C, M), raw
 
 
-class Measured(NamedTuple):
-    """The calibration set: C prompts, M teachers in coefficient order."""
+class CalibrationScores(NamedTuple):
+    """The scores of the calibration set: C prompts, M teachers in coefficient order."""
 
     prompt_ids: list[int]  # (C,)
     messages: list[list[dict[str, str]]]  # (C,)
     train: NDArray[np.intp]  # rows that the router may learn from
     validation: NDArray[np.intp]  # rows that it is tested on
-    quality: Floats  # (C, M): the scorer's raw values; of several, the weighted mean of the normalised ones
+    quality: Floats  # (C, M): the scorer's raw values, or the weighted mean of several scorers' normalised values
     learnability: Floats  # (C, M): likewise
     reward: Floats  # (C, M), combined
-    scores: list[Scores]  # each scorer's own
+    scores: list[Scores]  # one for each scorer
 
 
-def load(conn: Connection, run_id: int, config: RunConfig) -> Measured:
+def load(conn: Connection, run_id: int, config: RunConfig) -> CalibrationScores:
+    """Read a run's calibration scores and combine them as its configuration says."""
     prompts = conn.execute(_PROMPTS, {"run_id": run_id}).all()
     row_of = {prompt.prompt_id: row for row, prompt in enumerate(prompts)}
     empty = np.full((len(prompts), len(config.teachers)), np.nan)
@@ -76,7 +77,7 @@ def load(conn: Connection, run_id: int, config: RunConfig) -> Measured:
         for kind in ("quality", "learnability")
     )
     validation = np.array([prompt.split == "validation" for prompt in prompts], dtype=bool)
-    return Measured(
+    return CalibrationScores(
         prompt_ids=[prompt.prompt_id for prompt in prompts],
         messages=[prompt.messages for prompt in prompts],
         train=np.flatnonzero(~validation),

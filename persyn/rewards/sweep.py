@@ -1,8 +1,7 @@
-"""What α does to a run's choices, asked of the scores that are stored: nothing is generated, scored or trained.
+"""The effect of α on a run's choices, from the stored scores: nothing is generated, scored or trained.
 
-Every α is asked about the same answers, those that have both scores, so that a difference between two rows is α's
-doing. A tie for the highest reward counts in equal parts: which of equals comes first in the pool must not look like
-a preference.
+Every α is applied to the same answers, those that have both scores, so that only α explains a difference between two
+rows. A tie for the highest reward counts in equal parts, because the order of the pool must not look like a preference.
 """
 
 import re
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from persyn.errors import ConfigError
-from persyn.rewards.combine import Normalisation, combine, degenerate
+from persyn.rewards.combine import Normalisation, combine, is_degenerate
 
 Floats = NDArray[np.float64]
 
@@ -32,14 +31,14 @@ class Point(NamedTuple):
 
 class Sweep(NamedTuple):
     points: list[Point]
-    prompts: int  # with two answers at least that have both scores
-    left_out: int  # prompts with fewer
-    flat_quality: int  # of `prompts`, those whose quality scores are all equal, so that learnability alone decides
+    prompts: int  # with at least two answers that have both scores
+    left_out: int  # prompts with fewer such answers
+    flat_quality: int  # the part of `prompts` whose quality scores are all equal, so that learnability alone decides
     flat_learnability: int
 
 
 def sweep(quality: Floats, learnability: Floats, alphas: Sequence[float], how: Normalisation) -> Sweep:
-    """Ask each α about raw scores (C, M), NaN where missing. `points` is empty where no prompt offers a choice."""
+    """Apply each α to raw scores (C, M), NaN where missing. `points` is empty where no prompt offers a choice."""
     missing = np.isnan(quality) | np.isnan(learnability)
     kept = (~missing).sum(axis=1) >= 2
     q = np.where(missing, np.nan, quality)[kept]
@@ -48,8 +47,8 @@ def sweep(quality: Floats, learnability: Floats, alphas: Sequence[float], how: N
         points=[_point(q, learn, alpha, how) for alpha in alphas] if len(q) else [],
         prompts=len(q),
         left_out=len(quality) - len(q),
-        flat_quality=int(degenerate(q).sum()) if len(q) else 0,
-        flat_learnability=int(degenerate(learn).sum()) if len(q) else 0,
+        flat_quality=int(is_degenerate(q).sum()) if len(q) else 0,
+        flat_learnability=int(is_degenerate(learn).sum()) if len(q) else 0,
     )
 
 

@@ -157,7 +157,7 @@ def _undecided(work: Work) -> Iterator[list[Undecided]]:
         yield batch
 
 
-def _best_measured(work: Work, measured: matrix.Measured) -> Iterator[Decision]:
+def _best_measured(work: Work, measured: matrix.CalibrationScores) -> Iterator[Decision]:
     """The calibration prompts' decisions: the best measured answer, which is paid for already."""
     known = np.flatnonzero(~np.isnan(measured.reward).all(axis=1))  # elsewhere the policy decides like anywhere else
     choice = per_prompt.best_measured(measured.reward[known])
@@ -228,7 +228,7 @@ def _router_decisions(
         )
 
 
-def _by_baseline(work: Work, measured: matrix.Measured) -> Decide:
+def _by_baseline(work: Work, measured: matrix.CalibrationScores) -> Decide:
     """The policies without a router: each prompt by itself, from what calibration measured."""
     choose = per_prompt.chooser(work.run.config, measured.quality, measured.learnability)
     basis = "random" if work.run.config.policy in ("random", "mix") else "static"
@@ -243,7 +243,7 @@ def _by_baseline(work: Work, measured: matrix.Measured) -> Decide:
     return decide
 
 
-def _decide_by_measure(work: Work, measured: matrix.Measured) -> None:
+def _decide_by_measure(work: Work, measured: matrix.CalibrationScores) -> None:
     """`oracle`: only what was measured counts, so the calibration set must be the whole set."""
     decisions = list(_best_measured(work, measured))
     known = {decision.prompt_id for decision in decisions}

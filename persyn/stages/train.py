@@ -13,7 +13,8 @@ from persyn.config import RunConfig
 from persyn.errors import JobFailed
 from persyn.inference import models
 from persyn.jobs.wake_ups import ROUTER
-from persyn.rewards import degenerate, matrix
+from persyn.rewards import matrix
+from persyn.rewards.combine import count_degenerate
 from persyn.stages.work import Work
 from persyn.states import Stage
 
@@ -106,7 +107,7 @@ def perform(work: Work) -> None:
     )
     folder = work.home / "routers" / f"run-{run.id}-lease-{work.lease.id}"
     sha256 = train.save(trained, folder, _description(work))
-    flat = degenerate.count(measured.quality, measured.learnability, measured.reward)._asdict()
+    flat = count_degenerate(measured.quality, measured.learnability, measured.reward)._asdict()
     with work.engine.begin() as conn:
         store(
             conn, work.lease.id, work.claim.id, run.id, config,

@@ -1,7 +1,7 @@
-"""Notions of "learnable", each a function of what one forward pass of the student says about an answer.
+"""Measures of learnability, each a function of one forward pass of the student over an answer.
 
-Whatever a paper calls it, the value here is higher where the answer is easier to learn, so that every measure can stand
-in the same place of the reward; the paper's own number is kept in the detail.
+Whatever the paper's sign, the value here is higher where the answer is easier to learn, so that every measure can take
+the same place in the reward. The paper's own number is kept in the detail.
 """
 
 from typing import Any, NamedTuple
@@ -9,33 +9,33 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-RANK_CLIP = 100  # of the Rank-Surprisal Ratio, the paper's r_max
+RANK_CLIP = 100  # r_max of the Rank-Surprisal Ratio's paper
 
 
 class TokenScores(NamedTuple):
-    """What the student says about one answer of n tokens; None where no measure asked."""
+    """The student's scores of one answer of n tokens; None where no measure needs them."""
 
     logprobs: Tensor  # (n,) log p(y_t | y_<t, x), float
-    ranks: Tensor | None = None  # (n,) of y_t among the vocabulary, from 1
+    ranks: Tensor | None = None  # (n,) rank of y_t among the vocabulary, from 1
     alone: Tensor | None = None  # (n,) log p(y_t | y_<t), without the prompt; NaN where nothing precedes
     question_nll: float | None = None  # mean -log p of the prompt's own tokens
     question_direction: Tensor | None = None  # (H,) mean of the prompt's normalised activations
     answer_directions: Tensor | None = None  # (n, H) the answer's normalised activations; a special token's is zero
 
 
-class Measured(NamedTuple):
-    """Higher is easier to learn. `detail` holds the number of tokens and the paper's own quantities."""
+class Measurement(NamedTuple):
+    """One answer's learnability: higher is easier. `detail` holds the number of tokens and the paper's quantities."""
 
     value: float
     detail: dict[str, Any]
 
 
-def loglik(scores: TokenScores) -> Measured:
-    """Learnability as PerSyn has it (arXiv 2510.10925): the mean log-likelihood of the answer's tokens, in nats."""
-    return Measured(_mean(scores.logprobs), _detail(scores))
+def loglik(scores: TokenScores) -> Measurement:
+    """PerSyn's learnability (arXiv 2510.10925): the mean log-likelihood of the answer's tokens, in nats."""
+    return Measurement(_mean(scores.logprobs), _detail(scores))
 
 
-def ifd(scores: TokenScores) -> Measured:
+def ifd(scores: TokenScores) -> Measurement:
     """Instruction-following difficulty (arXiv 2308.12032), negated.
 
     The paper's ratio: the answer's mean loss given the prompt, over its mean loss alone. Both means are over the tokens
@@ -45,10 +45,10 @@ def ifd(scores: TokenScores) -> Measured:
     kept = ~scores.alone.isnan()
     given, alone = -_mean(scores.logprobs[kept]), -_mean(scores.alone[kept])
     ratio = given / alone
-    return Measured(-ratio, _detail(scores) | {"ifd": ratio, "loss": given, "loss_alone": alone})
+    return Measurement(-ratio, _detail(scores) | {"ifd": ratio, "loss": given, "loss_alone": alone})
 
 
-def rank_surprisal(scores: TokenScores) -> Measured:
+def rank_surprisal(scores: TokenScores) -> Measurement:
     """Rank-Surprisal Ratio (arXiv 2601.14249), negated: Σ min(rank, 100) / Σ -log p.
 
     Low where tokens are improbable, so that there is something to learn, and yet among the student's first choices.
@@ -57,10 +57,10 @@ def rank_surprisal(scores: TokenScores) -> Measured:
     ranks = scores.ranks.clamp(max=RANK_CLIP).double()
     surprisal = -scores.logprobs.double()
     ratio = float(ranks.sum() / surprisal.sum().clamp(min=1e-12))
-    return Measured(-ratio, _detail(scores) | {"rsr": ratio, "mean_rank": float(ranks.mean())})
+    return Measurement(-ratio, _detail(scores) | {"rsr": ratio, "mean_rank": float(ranks.mean())})
 
 
-def scas(scores: TokenScores, weight: float) -> Measured:
+def scas(scores: TokenScores, weight: float) -> Measurement:
     """The learning cost of Student-Centric Answer Sampling (arXiv 2605.26872), negated.
 
     S = (1-λ)·d_A²·AA + λ·d_A·d_Q·AQ, where d_A and d_Q are the mean losses of the answer's and the prompt's tokens, AA
@@ -74,7 +74,7 @@ def scas(scores: TokenScores, weight: float) -> Measured:
     within = float(answer @ answer)  # the mean over all pairs of unit vectors is the square of their mean
     across = 0.0 if scores.question_direction is None else float(answer @ scores.question_direction)
     cost = (1 - weight) * answer_loss**2 * within + weight * answer_loss * question_loss * across
-    return Measured(
+    return Measurement(
         -cost,
         _detail(scores)
         | {"scas": cost, "answer_loss": answer_loss, "question_loss": question_loss, "aa": within, "aq": across},
@@ -82,7 +82,8 @@ def scas(scores: TokenScores, weight: float) -> Measured:
 
 
 def first(scores: TokenScores, tokens: int | None) -> TokenScores:
-    """The same answer, cut to its first tokens: no later token had a say in what is kept."""
+    """The same answer, cut to its first tokens, whose scores depend on no later token."""
+
     return scores._replace(
         logprobs=scores.logprobs[:tokens],
         ranks=None if scores.ranks is None else scores.ranks[:tokens],

@@ -15,7 +15,7 @@ from persyn.config import Ifd, LearnabilityScorer, RankSurprisal, Scas
 from persyn.errors import ChatError, JobFailed
 from persyn.rewards.batches import by_length, read_each, unreadable
 from persyn.rewards.learnability import measures
-from persyn.rewards.learnability.measures import Measured, TokenScores
+from persyn.rewards.learnability.measures import Measurement, TokenScores
 from persyn.rewards.learnability.student import Row, Student, row_of
 
 SAVED_AT_LEAST = 128  # tokens: for less, a pass over one prompt's answers alone is not worth it
@@ -49,7 +49,7 @@ class Learnability:
         items: Sequence[tuple[Messages, str]],
         scorers: Sequence[LearnabilityScorer],
         on_progress: Progress | None = None,
-    ) -> list[list[Measured | JobFailed]]:
+    ) -> list[list[Measurement | JobFailed]]:
         """Measure (prompt's messages, answer) items: a list for each item, with one result for each scorer.
 
         An item that cannot be scored gives JobFailed and leaves the others alone: `empty_answer`, `context_too_long`,
@@ -58,7 +58,7 @@ class Learnability:
         """
         limits = [scorer.answer_tokens for scorer in scorers]
         longest = None if None in limits else max(cast("list[int]", limits), default=None)
-        results: list[list[Measured | JobFailed]] = [[] for _ in items]
+        results: list[list[Measurement | JobFailed]] = [[] for _ in items]
         encoded: dict[int, Encoded] = {}
         for index, (messages, answer) in enumerate(items):
             prepared = self._prepare(messages, answer, longest)
@@ -145,7 +145,7 @@ class Learnability:
         return logprobs_alone
 
 
-def _measure(scorer: LearnabilityScorer, scores: TokenScores | JobFailed) -> Measured | JobFailed:
+def _measure(scorer: LearnabilityScorer, scores: TokenScores | JobFailed) -> Measurement | JobFailed:
     if isinstance(scores, JobFailed):
         return scores
     scores = measures.first(scores, scorer.answer_tokens)

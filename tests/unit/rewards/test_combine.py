@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from persyn.rewards.combine import Normalisation, combine, degenerate, normalise
+from persyn.rewards.combine import DegenerateCounts, Normalisation, combine, count_degenerate, is_degenerate, normalise
 
 ALL: list[Normalisation] = ["minmax", "zscore", "rank"]
 NAN = float("nan")
@@ -36,12 +36,12 @@ def test_a_prompt_whose_scores_are_equal_is_neutral_and_counted(how: Normalisati
     values = [[2, 2, NAN], [NAN, 7, NAN], [1, 2, 3]]
     result = normalise(values, how)
     np.testing.assert_equal(result[:2], [[neutral, neutral, NAN], [NAN, neutral, NAN]])
-    assert degenerate(values).tolist() == [True, True, False]
+    assert is_degenerate(values).tolist() == [True, True, False]
 
 
 def test_a_prompt_without_scores_is_missing_and_not_degenerate() -> None:
     assert np.isnan(normalise([[NAN, NAN]], "minmax")).all()
-    assert not degenerate([[NAN, NAN]]).any()
+    assert not is_degenerate([[NAN, NAN]]).any()
 
 
 @pytest.mark.parametrize("how", ALL)
@@ -93,3 +93,18 @@ def test_a_score_without_weight_is_not_missed() -> None:
 def test_scores_of_the_wrong_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(prompts, teachers\)"):
         normalise([1.0, 2.0], "minmax")
+
+
+def test_each_score_is_counted_over_the_answers_that_have_a_reward() -> None:
+    quality = np.array([[1.0, 1.0, 0.0], [1.0, 0.0, NAN], [0.0, 0.0, 0.0], [NAN, NAN, 1.0]])
+    learnability = np.array([[-1.0, -2.0, NAN], [-1.0, -1.0, -9.0], [-1.0, -1.0, -1.0], [-1.0, -2.0, NAN]])
+    reward = combine(quality, learnability, 0.4, "minmax")
+    # the first is flat in quality without its third answer, the second in learnability, the third in all of it
+    assert count_degenerate(quality, learnability, reward) == DegenerateCounts(
+        prompts=3, quality=2, learnability=2, reward=1
+    )
+
+
+def test_nothing_measured_is_nothing_degenerate() -> None:
+    nothing = np.full((2, 3), NAN)
+    assert count_degenerate(nothing, nothing, nothing) == DegenerateCounts(0, 0, 0, 0)

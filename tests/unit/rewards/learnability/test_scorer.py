@@ -22,7 +22,7 @@ from transformers import (
 from persyn.chat import with_answer
 from persyn.config import Ifd, LogLik, RankSurprisal, Scas
 from persyn.errors import JobFailed, ModelError
-from persyn.rewards.learnability.measures import Measured
+from persyn.rewards.learnability.measures import Measurement
 from persyn.rewards.learnability.scorer import Learnability
 
 TEMPLATE = (
@@ -69,7 +69,7 @@ def saved(family: str, folder: Path) -> str:
     return str(folder)
 
 
-def logliks(scorer: Learnability, items: Any) -> list[Measured | JobFailed]:
+def logliks(scorer: Learnability, items: Any) -> list[Measurement | JobFailed]:
     return [result for (result,) in scorer.score(items, [LogLik()])]
 
 
@@ -97,7 +97,7 @@ def test_scores_equal_the_formula_whatever_the_batches(family: str, tokens_per_b
     scorer = Learnability(path, max_length=256, tokens_per_batch=tokens_per_batch, device="cpu")
     model = AutoModelForCausalLM.from_pretrained(path).eval()
     for item, result in zip(ITEMS, logliks(scorer, ITEMS), strict=True):
-        assert isinstance(result, Measured)
+        assert isinstance(result, Measurement)
         assert result.value == pytest.approx(naive(model, scorer.student.tokenizer, *item, max_length=256), abs=1e-4)
 
 
@@ -126,7 +126,7 @@ def test_answers_to_one_prompt_share_its_reading_and_keep_their_scores(
         expected = formulas(model, scorer.student.tokenizer, *item, question_weight=0.25) if family == "llama" else [
             naive(model, scorer.student.tokenizer, *item, max_length=256)
         ]  # fmt: skip
-        found = [result.value for result in results if isinstance(result, Measured)]
+        found = [result.value for result in results if isinstance(result, Measurement)]
         assert found[: len(expected)] == pytest.approx(expected, abs=1e-4)
     whole = sum(len(with_answer(scorer.student.tokenizer, *item).ids) for item in SHARED)
     if family != "gemma2":  # caps its logits after the head, so that it is asked as a whole
@@ -137,7 +137,7 @@ def test_a_long_answer_is_cut_at_max_length_and_counted_so(student: str) -> None
     scorer = Learnability(student, max_length=200, device="cpu")
     messages = ITEMS[0][0]
     (result,) = logliks(scorer, [(messages, "word " * 400)])
-    assert isinstance(result, Measured)
+    assert isinstance(result, Measurement)
     assert (
         result.detail["tokens"]
         == sum(with_answer(scorer.student.tokenizer, messages, "word " * 400, max_length=200).mask)
@@ -162,8 +162,8 @@ def test_an_item_that_cannot_be_scored_leaves_the_others_alone(student: str) -> 
     results = logliks(scorer, items)
     codes = [result.code if isinstance(result, JobFailed) else "ok" for result in results]
     assert codes == ["ok", "empty_answer", "context_too_long", "unreadable", "unreadable", "ok"]
-    assert isinstance(results[0], Measured)
-    assert isinstance(results[5], Measured)
+    assert isinstance(results[0], Measurement)
+    assert isinstance(results[5], Measurement)
     assert results[0].value == pytest.approx(results[5].value, abs=1e-6)
 
 
@@ -173,7 +173,7 @@ def test_a_row_that_the_model_cannot_take_fails_alone(tmp_path: Path) -> None:
     first, second = logliks(scorer, [long, short])  # gpt2 here has 512 positions
     assert isinstance(first, JobFailed)
     assert first.code == "scoring_failed"
-    assert isinstance(second, Measured)
+    assert isinstance(second, Measurement)
 
 
 def test_progress_counts_up_to_all_items(student: str) -> None:
@@ -202,7 +202,7 @@ def test_every_measure_is_what_its_formula_gives_one_answer_at_a_time(student: s
     model = AutoModelForCausalLM.from_pretrained(student).eval()
     for item, results in zip(ITEMS, scorer.score(ITEMS, ALL), strict=True):
         expected = formulas(model, scorer.student.tokenizer, *item, question_weight=0.25)
-        found = [result.value for result in results if isinstance(result, Measured)]
+        found = [result.value for result in results if isinstance(result, Measurement)]
         assert found == pytest.approx(expected, abs=1e-4)
 
 
@@ -240,9 +240,9 @@ def test_measures_may_look_at_different_lengths_of_one_answer(student: str) -> N
     scorer = Learnability(student, max_length=256, device="cpu")
     ((short, whole),) = scorer.score(ITEMS[4:5], [LogLik(answer_tokens=3), LogLik()])
     ((alone,),) = scorer.score(ITEMS[4:5], [LogLik(answer_tokens=3)])
-    assert isinstance(short, Measured)
-    assert isinstance(whole, Measured)
-    assert isinstance(alone, Measured)
+    assert isinstance(short, Measurement)
+    assert isinstance(whole, Measurement)
+    assert isinstance(alone, Measurement)
     assert (short.detail["tokens"], whole.detail["tokens"]) == (3, len(ITEMS[4][1]))
     assert short.value == pytest.approx(alone.value, abs=1e-5) != whole.value
 
@@ -250,7 +250,7 @@ def test_measures_may_look_at_different_lengths_of_one_answer(student: str) -> N
 def test_a_measure_that_says_nothing_of_an_answer_leaves_the_others_their_value(student: str) -> None:
     scorer = Learnability(student, max_length=256, device="cpu")
     ((loglik, ifd),) = scorer.score([(ITEMS[0][0], "Y")], ALL[:2])  # one token, and this tokenizer opens with none
-    assert isinstance(loglik, Measured)
+    assert isinstance(loglik, Measurement)
     assert isinstance(ifd, JobFailed)
     assert ifd.code == "not_finite"
 
@@ -284,6 +284,6 @@ def test_smollm2_scores_as_the_formula_says_and_finds_sense_likelier_than_noise(
     ]
     results = logliks(Learnability(str(tmp_path), max_length=256, device="cpu"), items)
     for item, result in zip(items, results, strict=True):
-        assert isinstance(result, Measured)
+        assert isinstance(result, Measurement)
         assert result.value == pytest.approx(naive(model, tokenizer, *item, max_length=256), abs=1e-4)
     assert results[0][0] > results[1][0]
