@@ -9,7 +9,7 @@ import typer
 from persyn.cli import context, terminal
 from persyn.cli.options import Json
 from persyn.cli.run import find_or_create
-from persyn.imports.answers import ImportReport, import_answers
+from persyn.imports.answers import AnswerImport, import_answers
 from persyn.imports.reader import known_format
 
 app = typer.Typer(help="Import answers that exist already.", no_args_is_help=True)
@@ -49,7 +49,7 @@ def import_(
         typer.echo(_summary(report))
 
 
-def _summary(report: ImportReport) -> str:
+def _summary(report: AnswerImport) -> str:
     lines = [
         f"{report.imported:,} answers imported from {report.read:,} records, {report.scored:,} with a new quality; "
         f"{report.duplicates:,} were there already, {report.rejected:,} refused."

@@ -11,7 +11,7 @@ import typer
 from persyn.cli import context, terminal
 from persyn.cli.options import Json
 from persyn.imports.prompt_records import Columns
-from persyn.imports.prompts import ImportReport, import_prompts, list_sets
+from persyn.imports.prompts import PromptImport, import_prompts, list_sets
 from persyn.imports.reader import known_format
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _engine() -> Iterator["Engine"]:
         engine.dispose()
 
 
-def _summary(set_name: str, report: ImportReport) -> str:
+def _summary(set_name: str, report: PromptImport) -> str:
     lines = [
         f"{report.imported:,} of {report.read:,} prompts imported into {set_name}; "
         f"{report.duplicates:,} were there already, {report.rejected:,} refused."

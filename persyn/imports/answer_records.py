@@ -1,4 +1,4 @@
-"""From a user's record to the answers it holds, or to the reasons why some of them are refused.
+"""Turns a user's record into the answers that it holds, or into the reasons why some of them are refused.
 
 A record is a prompt with the answers of several teachers: `{"id" | "prompt" | "messages", "responses": {teacher:
 {"text", "quality"?, "reasoning"?, "finish_reason"?, "prompt_tokens"?, "completion_tokens"?}}}`, or the bare text in
@@ -18,7 +18,7 @@ _KEYS = ("text", "quality", *_TEXTS, *_COUNTS)
 
 
 class Pool(NamedTuple):
-    """Whose answers a run takes, and which quality."""
+    """The teachers whose answers a run takes, and the scorer and range of an imported quality."""
 
     teachers: Mapping[str, int]  # name → id
     scorer_id: int | None  # of the kind `imported`; None where the run has none
@@ -26,7 +26,7 @@ class Pool(NamedTuple):
     maximum: float = 1.0
 
 
-class Answer(NamedTuple):
+class ImportedAnswer(NamedTuple):
     teacher_id: int
     text: str
     reasoning: str | None
@@ -36,33 +36,33 @@ class Answer(NamedTuple):
     quality: float | None
 
 
-class Identity(NamedTuple):
-    """Which prompt is meant: by its messages where the record has them, else by its id."""
+class PromptIdentity(NamedTuple):
+    """The prompt that a record names: by its messages where it has them, else by its id."""
 
     external_id: str | None
     sha256: str | None
 
 
-def identity(values: Any, *, max_bytes: int | None = None) -> Identity | str:
+def identity(values: Any, *, max_bytes: int | None = None) -> PromptIdentity | str:
     """The prompt that a record names, or one sentence without a full stop that says why it names none."""
     if not isinstance(values, dict):
         return "not an object"
     problem = storable_problem(values, max_bytes)
     if problem:
         return problem
-    own = {key: values[key] for key in Columns._fields if values.get(key) is not None}
-    if "prompt" in own or "messages" in own:
-        prompt = canonical(own)
-        return prompt if isinstance(prompt, str) else Identity(prompt.external_id, prompt.sha256)
-    name = own.get("id")
+    fields = {key: values[key] for key in Columns._fields if values.get(key) is not None}
+    if "prompt" in fields or "messages" in fields:
+        prompt = canonical(fields)
+        return prompt if isinstance(prompt, str) else PromptIdentity(prompt.external_id, prompt.sha256)
+    name = fields.get("id")
     if name is None:
         return "has neither id nor prompt nor messages"
     if isinstance(name, bool) or not isinstance(name, str | int | float):
         return "id is not a string or a number"
-    return Identity(str(name), None)
+    return PromptIdentity(str(name), None)
 
 
-def answers(values: Mapping[str, Any], pool: Pool) -> Iterator[Answer | str]:
+def answers(values: Mapping[str, Any], pool: Pool) -> Iterator[ImportedAnswer | str]:
     """Each teacher's answer, or one sentence that says why it is refused."""
     responses = values.get(ANSWERS)
     if not isinstance(responses, dict) or not responses:
@@ -73,7 +73,7 @@ def answers(values: Mapping[str, Any], pool: Pool) -> Iterator[Answer | str]:
         yield f"{str(teacher)[:80]}: {answer}" if isinstance(answer, str) else answer
 
 
-def _answer(teacher: str, response: Any, pool: Pool) -> Answer | str:
+def _answer(teacher: str, response: Any, pool: Pool) -> ImportedAnswer | str:
     if teacher not in pool.teachers:
         return f"the run has no teacher of this name; it has {', '.join(pool.teachers)}"[:400]
     given = {"text": response} if isinstance(response, str) else response
@@ -82,14 +82,14 @@ def _answer(teacher: str, response: Any, pool: Pool) -> Answer | str:
     unknown = [key for key, value in given.items() if key not in _KEYS and value is not None]
     if unknown:
         return f"the answer has the unknown key {str(unknown[0])[:40]!r}; expected {', '.join(_KEYS)}"
-    if not isinstance(given.get("text"), str):  # an empty answer is one too
+    if not isinstance(given.get("text"), str):  # an empty text is an answer
         return "the answer has no text"
     wrong = [key for key in _TEXTS if not isinstance(given.get(key), str | None)]
     wrong += [key for key in _COUNTS if not _is_count(given.get(key))]
     if wrong:
         return f"{wrong[0]} is not a {'text' if wrong[0] in _TEXTS else 'count of tokens'}"
     problem = _wrong_quality(given.get("quality"), pool)
-    return problem or Answer(
+    return problem or ImportedAnswer(
         teacher_id=pool.teachers[teacher],
         text=given["text"],
         reasoning=given.get("reasoning"),

@@ -1,12 +1,11 @@
-"""Importing answers that others made: streamed into a staging table, matched to the run's prompts, then merged.
+"""Imports answers that others made: they stream into a staging table, are matched to the run's prompts, then merged.
 
-As with prompts, one transaction holds it all, memory stays flat, and the same file again adds nothing. What came from a
-file names it (`generation.import_id`), so that the trail of a prompt says where an answer is from.
+As with prompts, one transaction holds it all, memory stays flat, and the same file again adds nothing. An imported
+answer names its file (`generation.import_id`), so that the trail of a prompt shows the origin of each answer.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,13 +13,12 @@ import psycopg
 from sqlalchemy import Engine
 
 from persyn import jobs
-from persyn.errors import InputError
 from persyn.imports.answer_records import Pool, answers, identity
-from persyn.imports.prompts import PROGRESS_EVERY, Progress, check_places, transaction
-from persyn.imports.reader import STDIN, Format, Record, Rejected, excerpt, open_source
+from persyn.imports.reader import STDIN, Format, Rejected, excerpt
 from persyn.imports.rejects import RejectsFile, default_path
+from persyn.imports.source_pass import ImportProgress, SourcePass, check_places, publish_rejects, transaction
 
-MAX_BYTES = 1 << 24  # of a record: it holds an answer of every teacher
+MAX_BYTES = 1 << 24  # of a record, which holds an answer of every teacher
 
 TEACHERS = """
 SELECT t.name, t.id FROM run_teacher rt JOIN teacher t ON t.id = rt.teacher_id
@@ -53,7 +51,7 @@ FROM (SELECT external_id, min(p.id) AS id FROM prompt p JOIN run r ON r.prompt_s
       WHERE r.id = %s AND external_id IS NOT NULL GROUP BY external_id HAVING count(*) = 1) p
 WHERE s.sha256 IS NULL AND p.external_id = s.external_id
 """
-# The first answer of a file counts; one that equals what is stored is no mistake and adds nothing.
+# The first answer of a file counts. An answer that equals the stored one is no mistake and adds nothing.
 REFUSED = """
 SELECT s.number, i.path, s.line, t.name, left(s.text, 200), CASE
     WHEN s.prompt_id IS NULL AND s.sha256 IS NULL AND EXISTS (
@@ -92,7 +90,7 @@ JOIN generation g ON g.prompt_id = s.prompt_id AND g.teacher_id = s.teacher_id A
 WHERE s.quality IS NOT NULL
 ON CONFLICT (generation_id, scorer_id) DO NOTHING
 """
-# What was waiting to be asked need not be asked any more.
+# Jobs that ask for an answer that is now imported.
 MOOT = """
 SELECT j.id FROM answer_staging s JOIN job j ON j.prompt_id = s.prompt_id AND j.teacher_id = s.teacher_id
 WHERE j.kind = 'generate' AND j.state IN ('ready', 'dead') AND j.sample_index = 0
@@ -100,7 +98,9 @@ WHERE j.kind = 'generate' AND j.state IN ('ready', 'dead') AND j.sample_index = 
 REOPEN = "UPDATE run SET finished_at = NULL WHERE id = %s"
 
 
-class ImportReport(NamedTuple):
+class AnswerImport(NamedTuple):
+    """The outcome of an import."""
+
     read: int  # records, whether good or not
     imported: int  # answers
     duplicates: int  # answers that were there already, word for word
@@ -118,8 +118,8 @@ def import_answers(
     strict: bool = False,
     rejects: Path | None = None,
     max_bytes: int = MAX_BYTES,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
-) -> ImportReport:
+    on_progress: Callable[[ImportProgress], None] = lambda progress: None,
+) -> AnswerImport:
     """Add the answers of files (or `-`, standard input) to a run's prompts and teachers.
 
     Raises InputError with `strict` when any answer is refused, or when a source is damaged; nothing is imported then.
@@ -131,65 +131,34 @@ def import_answers(
         pool = _pool(cursor, run_id)
         imports = [_new_import(cursor, run_id, source) for source in sources]
         cursor.execute(STAGING)
-        reading = _Reading(sources, imports, pool, format, max_bytes, refused, on_progress)
+        reading = SourcePass(sources, format, max_bytes, _check_by(pool), refused, on_progress)
+        staged = 0
         with cursor.copy(COPY) as copy:
-            for row in reading.rows():
-                copy.write_row(row)
+            for staged, item in enumerate(reading.items(), start=1):
+                copy.write_row((staged, item.line, imports[item.source], *item.value))
         for source, import_id in zip(sources, imports, strict=True):
             cursor.execute(READ_WHOLE, [_sha256(source), import_id])
-        staged = reading.staged - _match(cursor, run_id, pool, refused)
-        published = refused.publish()
-        if strict and published:
-            raise InputError(
-                f"{refused.count} answers or records were refused, so nothing was imported (--strict). "
-                f"The reasons are in {published}."
-            )
+        staged -= _match(cursor, run_id, pool, refused)
+        published = publish_rejects(refused, strict=strict, what="answers or records")
         imported = cursor.execute(MERGE).rowcount
         scored = cursor.execute(MERGE_QUALITY, {"scorer_id": pool.scorer_id}).rowcount if pool.scorer_id else 0
         jobs.cancel(connection, [row[0] for row in cursor.execute(MOOT).fetchall()])
         cursor.execute(REOPEN, [run_id])
-    return ImportReport(reading.read, imported, staged - imported, scored, refused.count, published)
+    return AnswerImport(reading.read, imported, staged - imported, scored, refused.count, published)
 
 
-@dataclass
-class _Reading:
-    """One pass over all sources: yields a row for each good answer, hands on the refused ones, counts both."""
+def _check_by(pool: Pool) -> Callable[[Any, int | None], Iterator[tuple[Any, ...] | str]]:
+    """A function from a record to its good answers as rows of the staging table, and the reasons for the others."""
 
-    sources: list[str]
-    imports: list[int]
-    pool: Pool
-    format: Format | None
-    max_bytes: int
-    refused: RejectsFile
-    on_progress: Callable[[Progress], None]
-    read: int = 0
-    staged: int = 0
-
-    def rows(self) -> Iterator[tuple[Any, ...]]:
-        for index, location in enumerate(self.sources):
-            with open_source(location, self.format) as source:
-                for record in source.records(self.max_bytes):
-                    self.read += 1
-                    for checked in [record] if isinstance(record, Rejected) else self._checked(record):
-                        if isinstance(checked, Rejected):
-                            self.refused.add(source.name, checked)
-                        else:
-                            self.staged += 1
-                            yield (self.staged, record.line, self.imports[index], *checked)
-                    if self.read % PROGRESS_EVERY == 0:
-                        share = source.share()
-                        whole = None if share is None else (index + share) / len(self.sources)
-                        self.on_progress(Progress(self.read, whole))
-        self.on_progress(Progress(self.read, 1.0))
-
-    def _checked(self, record: Record) -> Iterator[tuple[Any, ...] | Rejected]:
-        shown = record.values if record.raw is None else record.raw
-        prompt = identity(record.values, max_bytes=self.max_bytes if record.raw is None else None)
+    def check(values: Any, limit: int | None) -> Iterator[tuple[Any, ...] | str]:
+        prompt = identity(values, max_bytes=limit)
         if isinstance(prompt, str):
-            yield Rejected(record.line, prompt, excerpt(shown))
+            yield prompt
             return
-        for answer in answers(record.values, self.pool):
-            yield Rejected(record.line, answer, excerpt(shown)) if isinstance(answer, str) else (*prompt, *answer)
+        for answer in answers(values, pool):
+            yield answer if isinstance(answer, str) else (*prompt, *answer)
+
+    return check
 
 
 def _pool(cursor: psycopg.Cursor[Any], run_id: int) -> Pool:
@@ -205,7 +174,7 @@ def _new_import(cursor: psycopg.Cursor[Any], run_id: int, source: str) -> int:
 
 
 def _match(cursor: psycopg.Cursor[Any], run_id: int, pool: Pool, refused: RejectsFile) -> int:
-    """Find each answer's prompt, and take out those that have none or contradict another; returns how many."""
+    """Find each answer's prompt, and remove the answers without one or with a contradiction; returns their number."""
     cursor.execute("ANALYZE answer_staging")  # autovacuum never sees a temporary table
     cursor.execute(MATCH_TEXT, [run_id])
     cursor.execute(MATCH_ID, [run_id])

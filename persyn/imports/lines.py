@@ -1,6 +1,7 @@
 """Lines of bytes from a file of any size, in flat memory.
 
-Text files are cut into lines before they are decoded, so that one bad or endless line costs itself and nothing else.
+Text files are cut into lines before they are decoded, so that a bad or endless line spoils only itself.
+
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ class Line(NamedTuple):
 
 
 def read_lines(stream: BinaryIO, max_bytes: int) -> Iterator[Line]:
-    """Every line of the stream. Of one longer than `max_bytes` the rest is read over up to the next line break."""
+    """Every line of the stream. The rest of a line longer than `max_bytes` is skipped up to the next line break."""
     number = 0
     while raw := stream.readline(max_bytes + 1):
         number += 1

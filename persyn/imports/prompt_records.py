@@ -1,4 +1,4 @@
-"""From a user's record to a prompt in canonical form, or to the reason why it is none.
+"""Turns a user's record into a prompt in canonical form, or into the reason why it is none.
 
 The canonical messages decide a prompt's identity: two records with the same messages are the same prompt.
 """
@@ -25,7 +25,7 @@ class Prompt(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """Which key or column of the file holds which field; all others but the teachers' answers go into `meta`."""
+    """The file's key or column for each field; all other keys but the teachers' answers go into `meta`."""
 
     id: str = "id"
     prompt: str = "prompt"
@@ -77,7 +77,7 @@ def json_text(value: Any) -> str:
 
 
 def _unpacked(values: dict[str, Any], column: str) -> dict[str, Any]:
-    """A CSV cell can only hold a list of messages as JSON text."""
+    """The values with their messages decoded, because a CSV cell can only hold a list as JSON text."""
     text = values.get(column)
     if not isinstance(text, str):
         return values
@@ -88,7 +88,10 @@ def _unpacked(values: dict[str, Any], column: str) -> dict[str, Any]:
 
 
 def storable_problem(values: dict[str, Any], max_bytes: int | None) -> str | None:
-    """What Postgres would refuse: it would end the whole import, so it is found here, record by record."""
+    """The reason why Postgres would refuse the values, or None.
+
+    Postgres would end the whole import, so each record is checked before.
+    """
     try:
         text = json_text(values)
         size = len(text.encode("utf-8"))
@@ -96,7 +99,7 @@ def storable_problem(values: dict[str, Any], max_bytes: int | None) -> str | Non
         return "holds a lone surrogate, which is no character"
     except (ValueError, RecursionError):
         return "holds a number or a nesting that JSON cannot store"
-    if "\\u0000" in text.replace("\\\\", ""):  # without escaped backslashes, the escape can only be a NUL
+    if "\\u0000" in text.replace("\\\\", ""):  # with the escaped backslashes gone, the escape can only be a NUL
         return "holds a NUL character"
     if max_bytes is not None and size > max_bytes:
         return f"longer than {max_bytes} bytes"

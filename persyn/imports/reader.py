@@ -1,6 +1,6 @@
-"""Records from a user's file: JSONL, JSON, CSV or Parquet, gzipped or not, or standard input.
+"""Reads records from a user's file: JSONL, JSON, CSV or Parquet, gzipped or not, or standard input.
 
-A bad record is handed on as `Rejected` and reading goes on. Only a file that cannot be read at all is an error.
+A bad record becomes a `Rejected` and reading goes on. Only a file that cannot be read at all is an error.
 """
 
 import csv
@@ -26,7 +26,7 @@ Format = Literal["jsonl", "json", "csv", "parquet"]
 FORMATS: tuple[str, ...] = get_args(Format)
 STDIN = "-"
 MAX_BYTES = 1 << 20
-JSON_FILE_BYTES = 1 << 28  # an array is parsed as a whole, so it has to fit into memory
+JSON_FILE_BYTES = 1 << 28  # an array is parsed as a whole, so it must fit into memory
 PARQUET_BATCH = 256
 EXCERPT_CHARS = 200
 SUFFIXES: dict[str, Format] = {
@@ -46,9 +46,9 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 class Record(NamedTuple):
-    line: int  # the line it starts on, or its place (from 1) in an array or a Parquet file
-    values: Any  # an object's keys and values, where the record is one
-    raw: bytes | None  # the line as it stands in the file, where there is one
+    line: int  # the line on which it starts, or its place (from 1) in an array or a Parquet file
+    values: Any  # a dict of keys and values where the record is an object
+    raw: bytes | None  # the line's bytes in the file, where the format has lines
 
 
 class Rejected(NamedTuple):
@@ -66,7 +66,7 @@ def excerpt(raw: Any) -> str:
 
 @dataclass
 class Source:
-    """An open file. `share()` tells how much of it has been read, from 0 to 1, or None for a stream without a size."""
+    """An open file. `share()` is the part of it that has been read, from 0 to 1; None for a stream without a size."""
 
     name: str
     format: Format
@@ -197,9 +197,9 @@ def _read_json(name: str, stream: BinaryIO) -> Iterator[Record | Rejected]:
 
 @dataclass
 class _CsvLines:
-    """Text lines for csv.reader, which drop what is too long and remember where the current record began.
+    """Text lines for csv.reader, without those that are too long; `start` is the line on which the record began.
 
-    Bytes that are not UTF-8 go through as surrogates: they must not upset the quoting of the lines after them.
+    Bytes that are not UTF-8 become surrogates, so that they do not upset the quoting of the lines after them.
     """
 
     stream: BinaryIO
@@ -217,7 +217,7 @@ class _CsvLines:
 
 
 def _read_csv(name: str, stream: BinaryIO, max_bytes: int) -> Iterator[Record | Rejected]:
-    csv.field_size_limit(max_bytes)  # bounds what an unclosed quote can swallow
+    csv.field_size_limit(max_bytes)  # an unclosed quote can swallow no more than this
     lines = _CsvLines(stream, max_bytes)
     reader = csv.reader(lines, strict=True)
     header = _csv_header(name, reader)
@@ -235,7 +235,8 @@ def _read_csv(name: str, stream: BinaryIO, max_bytes: int) -> Iterator[Record | 
 
 
 def _next_row(reader: Iterator[list[str]]) -> list[str] | str | None:
-    """The next row, or what is wrong with it, or None at the end."""
+    """The next row, or the sentence that says what is wrong with it, or None at the end."""
+
     try:
         return next(reader, None)
     except csv.Error as exc:

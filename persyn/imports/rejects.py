@@ -1,4 +1,4 @@
-"""The rejects file: every refused line with its reason, as JSONL, so that a user can mend and import them again."""
+"""The rejects file: every refused record with its reason, as JSONL, so that a user can correct and import it again."""
 
 import json
 import os
@@ -17,9 +17,9 @@ def default_path(set_name: str, sources: list[str]) -> Path:
 
 
 class RejectsFile:
-    """Written under a temporary name as lines are refused, and put in its place by `publish`.
+    """A file that is written under a temporary name until `publish` puts it in its place.
 
-    Nothing is written while nothing is refused. Leaving the block without `publish` leaves no file behind.
+    Nothing is written while nothing is refused. A block that ends without `publish` leaves no file behind.
     """
 
     def __init__(self, path: Path) -> None:

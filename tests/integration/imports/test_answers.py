@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from persyn import runs
 from persyn.config import parse_run
 from persyn.errors import InputError
-from persyn.imports.answers import ImportReport, import_answers
+from persyn.imports.answers import AnswerImport, import_answers
 from persyn.imports.prompts import import_prompts
 from persyn.stages import pipeline
 from persyn.states import Stage
@@ -40,11 +40,11 @@ def rows(engine: Engine, statement: str, **values: Any) -> list[tuple[Any, ...]]
         return [tuple(row) for row in conn.execute(text(statement), values)]
 
 
-def counts(report: ImportReport) -> tuple[int, ...]:
+def counts(report: AnswerImport) -> tuple[int, ...]:
     return report.imported, report.duplicates, report.scored, report.rejected
 
 
-def reasons(report: ImportReport) -> dict[int, str]:
+def reasons(report: AnswerImport) -> dict[int, str]:
     assert report.rejects_path is not None
     return {entry["line"]: entry["reason"] for entry in map(json.loads, report.rejects_path.read_text().splitlines())}
 

@@ -15,7 +15,8 @@ from sqlalchemy import Engine, text
 
 from persyn.errors import ConfigError, InputError, NotFound, ServiceError
 from persyn.imports.prompt_records import Columns
-from persyn.imports.prompts import ImportReport, Progress, import_prompts, list_sets
+from persyn.imports.prompts import PromptImport, import_prompts, list_sets
+from persyn.imports.source_pass import ImportProgress
 
 
 def write(path: Path, rows: list[Any]) -> str:
@@ -33,7 +34,7 @@ def stored(engine: Engine, set_name: str = "math") -> list[Any]:
         return [tuple(row) for row in connection.execute(text(query), {"name": set_name})]
 
 
-def counts(report: ImportReport) -> tuple[int, int, int, int]:
+def counts(report: PromptImport) -> tuple[int, int, int, int]:
     return report.read, report.imported, report.duplicates, report.rejected
 
 
@@ -168,7 +169,7 @@ def test_rejects_never_overwrite_a_source(engine: Engine, tmp_path: Path) -> Non
 
 def test_progress_is_reported_up_to_the_end(engine: Engine, tmp_path: Path) -> None:
     sources = [write(tmp_path / f"{n}.jsonl", [{"prompt": f"{n} {i}"} for i in range(2500)]) for n in range(2)]
-    seen: list[Progress] = []
+    seen: list[ImportProgress] = []
     import_prompts(engine, "math", sources, on_progress=seen.append)
     assert [progress.read for progress in seen] == [1000, 2000, 3000, 4000, 5000, 5000]
     shares = [progress.share or 0.0 for progress in seen]
@@ -182,7 +183,7 @@ def test_imports_of_one_set_side_by_side_neither_deadlock_nor_double(engine: Eng
     sources = [write(tmp_path / f"{index}.jsonl", list(order)) for index, order in enumerate(orders)]
     barrier = threading.Barrier(len(sources))
 
-    def run(source: str) -> ImportReport:
+    def run(source: str) -> PromptImport:
         barrier.wait(timeout=30)
         return import_prompts(engine, "math", [source])
 
@@ -196,7 +197,7 @@ def test_imports_of_one_set_side_by_side_neither_deadlock_nor_double(engine: Eng
 def test_a_connection_cut_in_the_middle_imports_nothing_and_says_so(engine: Engine, tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", [{"prompt": f"{n}+1?", "pad": "x" * 500} for n in range(3000)])
 
-    def cut(progress: Progress) -> None:
+    def cut(progress: ImportProgress) -> None:
         if progress.read == 1000:
             with engine.connect() as other:
                 other.execute(

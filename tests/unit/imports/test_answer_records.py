@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persyn.config import fingerprint
-from persyn.imports.answer_records import Answer, Identity, Pool, answers, identity
+from persyn.imports.answer_records import ImportedAnswer, Pool, PromptIdentity, answers, identity
 
 POOL = Pool({"small": 1, "large": 2}, scorer_id=7)
 
@@ -14,8 +14,8 @@ def test_an_answer_brings_its_text_its_counts_and_its_quality() -> None:
     full = {"text": "42", "reasoning": "6*7", "finish_reason": "stop", "prompt_tokens": 3, "completion_tokens": 1}
     got = list(answers({"responses": {"small": full | {"quality": 1}, "large": "forty-two"}}, POOL))
     assert got == [
-        Answer(1, "42", "6*7", "stop", 3, 1, 1.0),
-        Answer(2, "forty-two", None, "unknown", None, None, None),
+        ImportedAnswer(1, "42", "6*7", "stop", 3, 1, 1.0),
+        ImportedAnswer(2, "forty-two", None, "unknown", None, None, None),
     ]
 
 
@@ -44,7 +44,7 @@ def test_a_refused_answer_says_whose_it_is_and_why_and_leaves_its_neighbour_alon
     assert isinstance(wrong, str)
     assert wrong.startswith("small: ")
     assert reason in wrong
-    assert isinstance(good, Answer)
+    assert isinstance(good, ImportedAnswer)
 
 
 def test_an_unknown_teacher_is_told_who_there_is() -> None:
@@ -66,10 +66,10 @@ def test_a_record_without_answers_says_so(responses: object) -> None:
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
-        ({"id": "a"}, Identity("a", None)),
-        ({"id": 7}, Identity("7", None)),
+        ({"id": "a"}, PromptIdentity("a", None)),
+        ({"id": 7}, PromptIdentity("7", None)),
         # the messages decide, whatever the id
-        ({"id": "a", "prompt": "1+1?"}, Identity("a", fingerprint([{"role": "user", "content": "1+1?"}]))),
+        ({"id": "a", "prompt": "1+1?"}, PromptIdentity("a", fingerprint([{"role": "user", "content": "1+1?"}]))),
         ({"responses": {}}, "has neither id nor prompt nor messages"),
         ({"id": ["a"]}, "id is not a string or a number"),
         ({"id": "a", "prompt": "x", "messages": [{"role": "user", "content": "x"}]}, "has both prompt and messages"),
