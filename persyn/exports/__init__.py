@@ -1,4 +1,4 @@
-"""Stage 7: the training set as files that a fine-tuning library reads."""
+"""Exports a run: its training set as files that a fine-tuning library reads."""
 
 from persyn.exports.write import ExportedFile, Manifest, export_run
 

@@ -1,4 +1,4 @@
-"""The files of an export: rows go in one by one, and leave memory one by one or in row groups."""
+"""Writes the files of an export: rows come one by one and leave memory one by one, or in row groups."""
 
 import json
 import os
@@ -43,7 +43,7 @@ class JsonlSink:
         self._file.write(_ENCODER.encode(row).encode() + b"\n")
 
     def finish(self) -> None:
-        """Nothing is held back."""
+        """Do nothing, because no row is held back."""
 
 
 class ParquetSink:
@@ -69,7 +69,8 @@ class ParquetSink:
 
 @contextmanager
 def open_sink(path: Path, format: Format, layout: Layout) -> Iterator[Sink]:
-    """A new file that is complete, and on the disk, once the block has ended without an error."""
+    """A new file that is complete and on the disk when the block ends without an error."""
+
     with path.open("wb") as file:
         sink: Sink = JsonlSink(file) if format == "jsonl" else ParquetSink(file, layout)
         yield sink

@@ -1,6 +1,6 @@
-"""What an export holds, read from the tables: one row per prompt whose chosen teacher has answered.
+"""Reads an export's rows from the tables: one for each prompt whose chosen teacher has answered.
 
-The order is the prompts' own and nothing is stamped with a time, so that a second export gives the same bytes.
+The rows keep the prompts' order and carry no time, so that a second export gives the same bytes.
 """
 
 from collections.abc import Iterator
@@ -70,7 +70,9 @@ class RunFacts(NamedTuple):
     teachers: list[str]  # in coefficient order
 
 
-class Answer(NamedTuple):
+class RoutedAnswer(NamedTuple):
+    """A prompt with the answer of the teacher that the run's policy chose."""
+
     prompt_id: int
     external_id: str | None
     messages: list[dict[str, str]]
@@ -87,20 +89,21 @@ def run_facts(connection: Connection, run_id: int) -> RunFacts:
     return RunFacts(*row)
 
 
-def answers(connection: Connection, run_id: int) -> Iterator[Answer]:
-    """The answers in the prompts' order, through a cursor of the server's, so that memory stays flat."""
+def answers(connection: Connection, run_id: int) -> Iterator[RoutedAnswer]:
+    """The answers in the prompts' order, through a cursor on the server, so that memory stays flat."""
     options = {"stream_results": True, "yield_per": FETCH_ROWS}
     for row in connection.execute(_ANSWERS, {"run_id": run_id}, execution_options=options):
-        yield Answer(*row)
+        yield RoutedAnswer(*row)
 
 
 def missing(connection: Connection, run_id: int) -> dict[str, int]:
-    """How many of the set's prompts have no row, by reason: a dead job's error code, or where the prompt stands."""
+    """The number of the set's prompts without a row, by reason: a dead job's error code, or the prompt's state."""
     return {row.reason: row.prompts for row in connection.execute(_MISSING, {"run_id": run_id})}
 
 
-def shape(answer: Answer, layout: Layout) -> dict[str, Any]:
-    """A row for fine-tuning. `prompt_completion` is TRL's conversational form of it."""
+def training_row(answer: RoutedAnswer, layout: Layout) -> dict[str, Any]:
+    """A row for fine-tuning. `prompt_completion` is TRL's conversational prompt-completion form."""
+
     prompt = [{"role": message["role"], "content": message["content"]} for message in answer.messages]
     completion = [{"role": "assistant", "content": answer.answer}]
     conversation: dict[str, Any] = (

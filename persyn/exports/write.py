@@ -1,4 +1,4 @@
-"""Exporting a run: all files and a manifest that says what is in them, where it came from and what is missing.
+"""Exports a run: all files, and a manifest with their content, its origin and what is missing.
 
 The files are written in a hidden folder beside their places and moved there when all of them are complete, the manifest
 last. A crash or a full disk leaves the previous export as it was.
@@ -97,7 +97,7 @@ def export_run(
 
 @contextmanager
 def _snapshot(engine: Engine) -> Iterator[Connection]:
-    """One state of the tables for all queries, while workers go on writing."""
+    """A connection that shows all queries the same state of the tables, while workers go on writing."""
     options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with engine.connect().execution_options(**options) as connection:
         yield connection
@@ -110,7 +110,8 @@ def _write(connection: Connection, run_id: int, folder: Path, formats: Sequence[
         sinks = [stack.enter_context(open_sink(folder / f"{STEM}.{format}", format, layout)) for format in formats]
         for answer in rows.answers(connection, run_id):
             by_teacher[answer.teacher] += 1
-            row = rows.shape(answer, layout)
+            row = rows.training_row(answer, layout)
+
             for sink in sinks:
                 sink.add(row)
     total = by_teacher.total()

@@ -8,13 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from persyn.exports.files import ROW_GROUP, Format, open_sink
-from persyn.exports.rows import Answer, Layout, shape
+from persyn.exports.rows import Layout, RoutedAnswer, training_row
 
 
 def write(path: Path, format: Format, layout: Layout, count: int) -> list[dict[str, Any]]:
     rows = [
-        shape(
-            Answer(n, None if n % 2 else f"x{n}", [{"role": "user", "content": "ä\u2028\n"}], "small", n, "2"), layout
+        training_row(
+            RoutedAnswer(n, None if n % 2 else f"x{n}", [{"role": "user", "content": "ä\u2028\n"}], "small", n, "2"),
+            layout,
         )
         for n in range(count)
     ]

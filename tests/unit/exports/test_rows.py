@@ -1,8 +1,8 @@
 """The two layouts of a row."""
 
-from persyn.exports.rows import Answer, shape
+from persyn.exports.rows import RoutedAnswer, training_row
 
-ANSWER = Answer(
+ANSWER = RoutedAnswer(
     prompt_id=7,
     external_id="x",
     messages=[{"content": "brief", "role": "system"}, {"content": "1+1?", "role": "user"}],
@@ -14,7 +14,7 @@ ORIGIN = {"prompt_id": 7, "external_id": "x", "teacher": "small", "generation_id
 
 
 def test_messages_is_one_conversation_that_ends_with_the_answer() -> None:
-    assert shape(ANSWER, "messages") == ORIGIN | {
+    assert training_row(ANSWER, "messages") == ORIGIN | {
         "messages": [
             {"role": "system", "content": "brief"},
             {"role": "user", "content": "1+1?"},
@@ -24,11 +24,11 @@ def test_messages_is_one_conversation_that_ends_with_the_answer() -> None:
 
 
 def test_prompt_completion_keeps_the_answer_apart() -> None:
-    assert shape(ANSWER, "prompt_completion") == ORIGIN | {
+    assert training_row(ANSWER, "prompt_completion") == ORIGIN | {
         "prompt": [{"role": "system", "content": "brief"}, {"role": "user", "content": "1+1?"}],
         "completion": [{"role": "assistant", "content": "2"}],
     }
 
 
 def test_keys_stand_in_a_fixed_order_whatever_the_database_says() -> None:
-    assert [list(message) for message in shape(ANSWER, "messages")["messages"]] == [["role", "content"]] * 3
+    assert [list(message) for message in training_row(ANSWER, "messages")["messages"]] == [["role", "content"]] * 3
