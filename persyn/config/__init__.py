@@ -1,6 +1,6 @@
-"""What a run is (its YAML) and where this process stands (its environment).
+"""A run's configuration, from its YAML, and this process's settings, from its environment.
 
-All that changes results is in the YAML, is validated here and is stored with its hash.
+Everything that changes results is in the YAML, is validated here and is stored with its hash.
 Addresses and secrets are in the environment and are stored nowhere.
 """
 

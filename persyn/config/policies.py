@@ -1,4 +1,4 @@
-"""What the routing policies read besides the answers."""
+"""The options of the routing policies."""
 
 from typing import Literal
 
@@ -10,7 +10,7 @@ Policy = Literal["persyn", "strong", "family_strong", "mix", "car", "random", "o
 
 
 class Budget(Strict):
-    """What one teacher may take of the prompts that the policy `budgeted` routes; of several limits the tightest."""
+    """One teacher's limits under the policy `budgeted`; the tightest of several counts."""
 
     share: Share | None = Field(default=None, description="of the routed prompts")
     tokens: int | None = Field(default=None, ge=0, description="completion tokens")
@@ -32,7 +32,7 @@ class Budget(Strict):
 
 
 class PolicyOptions(Strict):
-    """What single policies read; each says which."""
+    """Options that only some policies read; each names its policy."""
 
     strong: Name | None = Field(default=None, description="mix: the strong teacher; by measured quality if absent")
     weak: Name | None = Field(default=None, description="mix: the weak teacher; by measured quality if absent")
@@ -51,12 +51,13 @@ READ_BY: dict[str, tuple[Policy, ...]] = {
 
 
 def check_budget(names: list[str], budget: dict[str, Budget]) -> None:
+    """Raises ValueError where no teacher (of `names`) has a budget, or where the shares of all are less than 1."""
     if not budget:
-        raise ValueError("policy_options.budget: the policy budgeted needs a limit for one teacher at least")
+        raise ValueError("policy_options.budget: the policy budgeted needs a limit for at least one teacher")
     shares = [budget[name].share for name in names if name in budget]
     total = sum(1.0 if share is None else share for share in shares)
     if len(shares) == len(names) and total < 1.0 - 1e-9:
         raise ValueError(
-            f"policy_options.budget: the shares of all teachers together are {total:g}, less than 1, so some prompts"
+            f"policy_options.budget: the shares of all teachers add up to {total:g}, less than 1, so some prompts"
             " would have no teacher. Raise one, or leave one teacher without a budget"
         )

@@ -1,4 +1,4 @@
-"""How calibration rewards become preferences, and how the router learns from them."""
+"""The options that turn calibration rewards into preferences and train the router on them."""
 
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ class Preferences(Strict):
 
 
 class Router(Strict):
-    preset: Literal["default", "paper"] = Field(default="default", description="whose values stand where none is given")
+    preset: Literal["default", "paper"] = Field(default="default", description="the values of keys that are not given")
     backbone: str = Field(default="bundled:all-minilm-l6-v2", min_length=1)
     revision: str | None = None
     pooling: Literal["mean", "last", "layers", "middle"] = "layers"
@@ -33,9 +33,9 @@ class Router(Strict):
     surface: bool = Field(default=True, description="a frozen backbone's head also sees how a prompt is written")
     max_length: int = Field(default=512, ge=8)
     head: Literal["cross_validated", "plain"] = Field(
-        default="cross_validated", description="of a frozen backbone: shrunk as held-out reward asks, or as it is"
+        default="cross_validated", description="for a frozen backbone: shrunk as held-out reward says, or not at all"
     )
-    folds: int = Field(default=5, ge=2, le=20, description="of that cross-validation")
+    folds: int = Field(default=5, ge=2, le=20, description="parts of that cross-validation")
     held_out: float = Field(
         default=0.1, gt=0.0, lt=1.0, description="share of the training prompts that stops training in time"
     )
@@ -49,7 +49,7 @@ class Router(Strict):
         default="auto", description="float32, and bfloat16 on a GPU that trains the backbone"
     )
     gradient_checkpointing: bool = False
-    checkpoint_steps: int = Field(default=200, ge=1, description="steps after which training can go on when killed")
+    checkpoint_steps: int = Field(default=200, ge=1, description="steps between two states that training resumes from")
 
     @property
     def sees_surface(self) -> bool:
@@ -57,7 +57,7 @@ class Router(Strict):
 
     @property
     def backbone_dtype(self) -> Literal["float32", "bfloat16"]:
-        """Of the weights as they are loaded; a backbone that is trained keeps float32 and computes in `dtype`."""
+        """The type in which weights are loaded; a backbone that is trained keeps float32 and computes in `dtype`."""
         return "bfloat16" if self.freeze_backbone and self.dtype == "bfloat16" else "float32"
 
     @model_validator(mode="before")

@@ -91,13 +91,16 @@ class RunConfig(Strict):
         return self.policy in ("persyn", "budgeted")
 
     def own_family(self) -> list[int]:
-        """The positions of the teachers of the student's own family."""
-        own = self.student.family
-        same = [own is not None and teacher.family.casefold() == own.casefold() for teacher in self.teachers]
-        return [position for position, is_same in enumerate(same) if is_same]
+        """The positions of the teachers of the student's own family, whatever their case."""
+        family = self.student.family
+        if family is None:
+            return []
+        families = [teacher.family.casefold() for teacher in self.teachers]
+        return [position for position, other in enumerate(families) if other == family.casefold()]
 
     def identity(self) -> dict[str, object]:
-        """What makes it the same run: all but what its endpoints allow and cost."""
+        """The values that make it the same run: all but the limits and prices of its endpoints."""
+
         return self.model_dump(mode="json") | {"teachers": [teacher.identity() for teacher in self.teachers]}
 
     def sha256(self) -> str:

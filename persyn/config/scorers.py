@@ -1,10 +1,10 @@
-"""How answers are scored. What a scorer measures hangs on its section alone, its weight apart."""
+"""The scorers of answers. A scorer's section, without its weight, determines alone what it measures."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
-from persyn.config.strict import Strict
+from persyn.config.strict import Dtype, Strict
 from persyn.config.teachers import Endpoint
 
 
@@ -27,7 +27,7 @@ class RewardModel(_Scorer):
     model: str = Field(min_length=1)
     revision: str | None = None
     max_length: int = Field(default=4096, ge=16, description="tokens of conversation and answer")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Dtype = "auto"
     endpoint: Endpoint | None = None
 
 
@@ -60,7 +60,7 @@ class _Learnability(_Scorer):
 
 
 class LogLik(_Learnability):
-    """The paper's: the mean log-likelihood of the answer's tokens."""
+    """The paper's learnability: the mean log-likelihood of the answer's tokens."""
 
     kind: Literal["loglik"] = "loglik"
 
@@ -72,7 +72,7 @@ class Ifd(_Learnability):
 
 
 class RankSurprisal(_Learnability):
-    """Rank-Surprisal Ratio: how high the student ranks tokens that it finds improbable."""
+    """Rank-Surprisal Ratio: the student's ranks of the answer's tokens over their surprisal."""
 
     kind: Literal["rank_surprisal"]
 
@@ -89,7 +89,7 @@ LearnabilityScorer = Annotated[LogLik | Ifd | RankSurprisal | Scas, Field(discri
 
 
 def _as_list(value: Any) -> Any:
-    """One mapping where a list may stand."""
+    """A list of one, where a single mapping stands for a list."""
     return [value] if isinstance(value, dict) else value
 
 
@@ -106,7 +106,7 @@ class Scorers(Strict):
     def _countable(self) -> "Scorers":
         for kind, scorers in (("quality", self.quality), ("learnability", self.learnability)):
             if not any(scorer.weight for scorer in scorers):
-                raise ValueError(f"{kind}: one scorer at least needs a weight above 0")
+                raise ValueError(f"{kind}: at least one scorer needs a weight above 0")
             identities = [scorer_identity(scorer) for scorer in scorers]
             if any(identity in identities[:place] for place, identity in enumerate(identities)):
                 raise ValueError(f"{kind}: two scorers are the same but for their weight; keep one")
@@ -124,7 +124,7 @@ def parse_scorer(kind: str, config: dict[str, Any]) -> QualityScorer | Learnabil
 
 
 def scorer_identity(scorer: Strict) -> dict[str, Any]:
-    """What makes a scorer the same one in another run: not its weight, nor what its endpoint costs and allows."""
+    """The values that identify a scorer in another run: all but its weight and its endpoint's prices and limits."""
     config = scorer.model_dump(mode="json", exclude={"weight"})
     endpoint = getattr(scorer, "endpoint", None)
     return config if endpoint is None else config | {"endpoint": endpoint.identity()}

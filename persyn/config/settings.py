@@ -1,4 +1,4 @@
-"""Where this process stands, from its environment."""
+"""This process's settings, from its environment."""
 
 import os
 from pathlib import Path
@@ -8,9 +8,9 @@ from persyn.errors import ConfigError
 
 
 class Settings(NamedTuple):
-    """Where this process stands. An address that is None means the embedded service under `home`.
+    """This process's folder and addresses. An address that is None means the embedded service under `home`.
 
-    `train_processes` is over how many a router's backbone is trained; None means one for each GPU.
+    `train_processes` is the number of processes that train a router's backbone; None means one for each GPU.
     """
 
     home: Path

@@ -1,13 +1,14 @@
-"""What every section of a run's YAML is made of."""
+"""The base of every section of a run's YAML, and the types that several sections share."""
 
 import hashlib
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 class Strict(BaseModel):

@@ -1,10 +1,10 @@
-"""Who answers and who learns: teachers, how they are asked and served, and the student."""
+"""The teachers, how they are asked and served, and the student."""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from persyn.config.strict import Name, Strict
+from persyn.config.strict import Dtype, Name, Strict
 from persyn.errors import ConfigError
 
 
@@ -21,14 +21,14 @@ class Sampling(Strict):
 
 
 class Price(Strict):
-    """What an endpoint asks, in one currency of your choice; the audit view `cost` multiplies it out."""
+    """An endpoint's prices, in one currency of your choice; the audit view `cost` multiplies them by the tokens."""
 
     input: float = Field(ge=0.0, description="per million prompt tokens")
     output: float = Field(ge=0.0, description="per million completion tokens")
 
 
 class Endpoint(Strict):
-    """A server that someone else runs; the key itself stays in the environment."""
+    """A server that PerSyn does not start; its API key stays in the environment."""
 
     url: str = Field(pattern=r"^https?://")
     api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -38,17 +38,17 @@ class Endpoint(Strict):
     price: Price | None = None
 
     def identity(self) -> dict[str, object]:
-        """Without what it costs and allows: the same answers come at any price."""
+        """The values without prices and limits, which do not change an answer."""
         return self.model_dump(mode="json", include={"url", "api_key_env"})
 
 
 class Server(Strict):
-    """How a worker serves a teacher's model, where there is no `endpoint`."""
+    """The options with which a worker serves a teacher's model, where there is no `endpoint`."""
 
     kind: Literal["auto", "vllm", "transformers", "stub"] = Field(
         default="auto", description="auto: vllm where it is installed, else transformers; stub: no model, for tests"
     )
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    dtype: Dtype = "auto"
     max_model_len: int | None = Field(default=None, ge=16)
     args: list[str] = Field(default=[], description="further arguments for the server")
 
@@ -78,13 +78,14 @@ class Teacher(Strict):
         return self
 
     def needed_model(self) -> str:
-        """Raises ConfigError where there is none, so that the teacher cannot be asked."""
+        """The model's name. Raises ConfigError without one, because the teacher cannot be asked then."""
         if self.model is None:
             raise ConfigError(f"The teacher {self.name} has no model. Import its answers, or give it a model.")
         return self.model
 
     def identity(self) -> dict[str, object]:
-        """What makes it the same teacher in another run."""
+        """The values that make it the same teacher in another run."""
+
         config = self.model_dump(mode="json")
         return config | {"endpoint": self.endpoint and self.endpoint.identity()}
 

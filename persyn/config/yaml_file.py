@@ -1,4 +1,4 @@
-"""Reading a run's YAML, with one sentence for each mistake in it."""
+"""Reads a run's YAML and reports each mistake in it in one sentence."""
 
 import re
 from collections.abc import Hashable
@@ -13,7 +13,7 @@ from persyn.errors import ConfigError
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML takes the last of two equal keys in silence; here that is a mistake."""
+    """A loader that refuses a key given twice, where YAML silently takes the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]

@@ -88,7 +88,7 @@ def test_the_smallest_run_takes_the_papers_values() -> None:
             "policy_options.budget.terse.share: got 30; input should be less than or equal to 1.",
         ),
         ("policy_options.beta", -1, "policy_options.beta: got -1; input should be greater than or equal to 0."),
-        ("policy", "budgeted", "policy_options.budget: the policy budgeted needs a limit for one teacher at least."),
+        ("policy", "budgeted", "policy_options.budget: the policy budgeted needs a limit for at least one teacher."),
         ("policy", "family_strong", "student.family: the policy family_strong needs a teacher of the student's own"),
         ("export.formats", [], "export.formats: got []; list should have at least 1 item"),
         ("calibration.validation", 1.0, "calibration.validation: got 1.0; input should be less than 1."),
@@ -236,7 +236,7 @@ def with_policy(policy: str, **options: Any) -> dict[str, Any]:
     [
         (
             with_policy("budgeted", budget={"terse": {"share": 0.3}, "wordy": {"share": 0.6}}),
-            "policy_options.budget: the shares of all teachers together are 0.9, less than 1, so some prompts would",
+            "policy_options.budget: the shares of all teachers add up to 0.9, less than 1, so some prompts would",
         ),
         (
             with_policy("budgeted", budget={"loud": {"share": 0.3}}),

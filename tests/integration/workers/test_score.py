@@ -52,7 +52,7 @@ def test_all_measures_of_an_answer_are_stored_raw_and_a_router_learns_from_their
 @pytest.mark.parametrize(
     ("scorers", "reason"),
     [
-        ({"learnability": [{"kind": "loglik", "weight": 0.0}]}, "one scorer at least needs a weight above 0"),
+        ({"learnability": [{"kind": "loglik", "weight": 0.0}]}, "at least one scorer needs a weight above 0"),
         ({"learnability": [{"kind": "ifd"}, {"kind": "ifd", "weight": 2.0}]}, "the same but for their weight"),
         ({"learnability": {"kind": "vibes"}}, "scorers.learnability"),
         ({"quality": [{"kind": "imported"}, {"kind": "imported", "source": "b"}]}, "only one scorer can be imported"),
