@@ -1,4 +1,4 @@
-"""What the queue costs a prompt, against Celery and Procrastinate with one message a prompt, side by side in one run.
+"""The queue's cost for a prompt, against Celery and Procrastinate with a message a prompt, side by side in one run.
 
 All get the same machine, the same Postgres and Valkey, the same two worker processes, and the same 1.2 KB answers:
 

@@ -56,12 +56,12 @@ def backend(conn: Connection) -> int:
 
 @app.task(name="rivals.nothing")  # type: ignore[untyped-decorator]
 def nothing(**payload: Any) -> None:
-    """What a message costs when its work costs nothing."""
+    """The cost of a message when its work costs nothing."""
 
 
 @app.task(name="rivals.store")  # type: ignore[untyped-decorator]
 def store(**payload: Any) -> None:
-    """What a message costs when its answer is kept: one row, one commit."""
+    """The cost of a message when its answer is kept: one row, one commit."""
     _connection().execute(
         "INSERT INTO rival_answer (prompt_id, text, tokens) VALUES (%s, %s, 250)",
         (payload["prompt_id"], routed_run.ANSWER),

@@ -1,4 +1,4 @@
-"""How well the product's own router chooses among real models, beside everything else that could choose them.
+"""Measures the choices of the product's router among real models, beside everything else that could choose them.
 
 `--train FILE` holds lines `{"messages": [...], "quality": {teacher: score}}`, plain or gzipped. With `--test FILE` each
 seed trains on all of it and is measured on those. Without, it is shuffled and cut into as many parts as there are

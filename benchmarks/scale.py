@@ -207,7 +207,7 @@ def _work(database_url: str, queues: list[str], count: int, results: "SimpleQueu
 
 
 def _memory_mb(pid: str) -> float:
-    """What a process has in memory of its own, without the pages that it shares."""
+    """The memory of a process, without the pages that it shares."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) / 1024
 

@@ -25,7 +25,7 @@ def answered(teacher: str, prompt_tokens: int, completion_tokens: int, answers: 
 
 
 def completion_tokens() -> float:
-    """How many this process has stored since it started, of all teachers."""
+    """The completion tokens that this process has stored since it started, of all teachers."""
     return sum(
         sample.value
         for metric in TOKENS.collect()

@@ -68,7 +68,7 @@ def _print_step(step: reporting.TrailStep) -> None:
         terminal.console.print(f"    {terminal.safe(str(answer))}", highlight=False, emoji=False)
 
 
-def _print_decision(decision: reporting.Decision) -> None:
+def _print_decision(decision: reporting.DecisionReport) -> None:
     what = "reward" if decision.basis == "measured" else "coefficient"
     words = f"[bold]{terminal.safe(decision.teacher)}[/bold] by the policy {decision.policy} ({decision.basis})"
     if decision.coefficient is not None:

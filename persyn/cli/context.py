@@ -1,4 +1,4 @@
-"""What every command needs first: the services, and a database at the right schema."""
+"""Opens what every command needs first: the services, and a database at the right schema."""
 
 from typing import TYPE_CHECKING
 

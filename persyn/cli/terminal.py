@@ -1,4 +1,4 @@
-"""How things look in a terminal. Text of models and users is escaped before it gets here, or by here."""
+"""The terminal: its consoles, tables and bars. Text of models and users is escaped by `safe` before it is printed."""
 
 import time
 import unicodedata

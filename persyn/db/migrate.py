@@ -94,7 +94,7 @@ def _reach(engine: Engine) -> Iterator[Connection]:
 
 
 def differences(engine: Engine) -> list[str]:
-    """What separates the database from the models and from the views' files; empty when nothing does."""
+    """A line for each difference between the database and the models or the views' files."""
     with _reach(engine) as connection:
         return tables.differences(connection) + views.differences(connection)
 

@@ -153,7 +153,7 @@ class RunTeacher(Base):
 
 
 class RunScorer(Base):
-    """Which scorers a run reads; of several of one kind, each counts by its weight (0: measured, not combined)."""
+    """The scorers that a run reads; of several of one kind, each counts by its weight (0: measured, not combined)."""
 
     __tablename__ = "run_scorer"
     __table_args__ = (CheckConstraint("weight >= 0", name="weight"),)
@@ -266,7 +266,7 @@ class Job(Base):
 
 
 class JobCount(Base):
-    """How many jobs are where, as a sum of small rows: each change of state adds some, and a round folds them.
+    """The number of jobs in each state, as a sum of small rows: each change of state adds some, and a round folds them.
 
     Adding instead of updating one number, so that no two transactions ever wait for each other here.
     """
@@ -416,7 +416,7 @@ class Router(Base):
 
 
 class RoutingDecision(Base):
-    """Which teacher answers a prompt, and why; `router_id` is null where no router was asked."""
+    """A prompt's teacher and the reasons for it; `router_id` is null where no router was asked."""
 
     __tablename__ = "routing_decision"
     __table_args__ = (

@@ -41,6 +41,6 @@ def is_away(error: SQLAlchemyError) -> bool:
 
 
 def in_one_line(error: Exception) -> str:
-    """What the driver said, without the statement and its many lines."""
+    """The driver's own words, without the statement and its many lines."""
     said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return " ".join(str(said).split())

@@ -1,4 +1,4 @@
-"""What separates a database's tables from those of the models, down to CHECK constraints and predicates of indexes.
+"""Finds what separates a database's tables from the models, down to CHECK constraints and predicates of indexes.
 
 Postgres prints both, the models' as temporary tables that are rolled back. So two ways of writing the same rule are no
 difference, and a role needs no more rights than to make temporary tables.

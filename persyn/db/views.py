@@ -100,7 +100,7 @@ def differences(connection: Connection) -> list[str]:
 
 
 def _definition(connection: Connection, view: View) -> str:
-    """How Postgres itself prints the file's query, so that formatting does not count as a difference."""
+    """The file's query as Postgres itself prints it, so that formatting does not count as a difference."""
     savepoint = connection.begin_nested()
     try:
         connection.exec_driver_sql(f"CREATE TEMPORARY VIEW persyn_view_check AS {view.body}")

@@ -28,7 +28,7 @@ class ImportProgress(NamedTuple):
     share: float | None  # of all sources, 0 to 1; None where a size is not known
 
 
-class Item(NamedTuple, Generic[T]):
+class SourceItem(NamedTuple, Generic[T]):
     """One good item of a record."""
 
     source: int  # its place among the sources, from 0
@@ -52,7 +52,7 @@ class SourcePass(Generic[T]):
     on_progress: Callable[[ImportProgress], None]
     read: int = 0
 
-    def items(self) -> Iterator[Item[T]]:
+    def items(self) -> Iterator[SourceItem[T]]:
         """Raises what `open_source` and `Source.records` raise."""
         for number, location in enumerate(self.sources):
             with open_source(location, self.format) as source:
@@ -62,7 +62,7 @@ class SourcePass(Generic[T]):
                         if isinstance(checked, Rejected):
                             self.refused.add(source.name, checked)
                         else:
-                            yield Item(number, record.line, checked)
+                            yield SourceItem(number, record.line, checked)
                     if self.read % PROGRESS_EVERY == 0:
                         share = source.share()
                         whole = None if share is None else (number + share) / len(self.sources)

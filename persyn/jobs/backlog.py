@@ -1,4 +1,4 @@
-"""What waits in each queue, and since when: from this a worker chooses what to do next."""
+"""Reads how much waits in each queue and since when, from which a worker chooses its next queue."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What an operator does with jobs: list them, look at one, retry the dead ones, cancel."""
+"""The operators' moves on jobs: list them, look at one, retry the dead ones, cancel."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ _AT_ONCE = 5000
 
 
 class Filter(NamedTuple):
-    """Which jobs are meant; what is None does not matter."""
+    """A choice of jobs; a field that is None does not matter."""
 
     run_id: int | None = None
     state: JobState | None = None
@@ -89,7 +89,7 @@ def show(conn: Connection, job_id: int) -> Story:
 
 
 def count(conn: Connection, wanted: Filter) -> dict[JobState, int]:
-    """How many are meant, by state."""
+    """The number of chosen jobs by state."""
     return {JobState(row.state): row.jobs for row in _filtered(conn, statements.COUNT_JOBS, wanted)}
 
 

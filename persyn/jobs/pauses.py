@@ -13,7 +13,7 @@ from persyn.errors import NotFound
 
 
 class Pause(NamedTuple):
-    """What is held back, by whom and why. Exactly one of `queue` and `run` is set; `until_at` None means for good."""
+    """A queue or a run that is held back, by whom and why: one of the two is set. `until_at` None means for good."""
 
     queue: str | None
     run_id: int | None

@@ -101,7 +101,7 @@ class Failure(NamedTuple):
 
 
 class Count(NamedTuple):
-    """How many jobs of a run's stage are in one state."""
+    """The number of jobs of a run's stage in one state."""
 
     run_id: int
     queue: str
@@ -300,7 +300,7 @@ def next_group(conn: Connection, queue: str) -> tuple[int | None, int | None] | 
 
 
 def counts(conn: Connection, run_id: int | None = None) -> list[Count]:
-    """How many jobs there are, by run, queue, stage and state; of one run or of all. As fast on any number of jobs."""
+    """The numbers of jobs by run, queue, stage and state, of one run or of all. As fast on any number of jobs."""
     return [Count(*row) for row in conn.execute(statements.COUNTS, {"run_id": run_id})]
 
 

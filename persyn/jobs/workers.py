@@ -25,7 +25,7 @@ class WorkerState(StrEnum):
 
 
 class WorkerStatus(NamedTuple):
-    """What a worker says of itself."""
+    """A worker's description of itself."""
 
     queues: Sequence[str]
     queue: str | None  # None while it waits

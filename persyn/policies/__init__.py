@@ -1,1 +1,1 @@
-"""Which teacher answers which prompt."""
+"""The policies: rules that give each prompt its teacher."""

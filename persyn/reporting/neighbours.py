@@ -1,4 +1,4 @@
-"""What was measured on single calibration prompts: the rewards that taught the router near a prompt that it routed."""
+"""The rewards measured on single calibration prompts, which taught the router near a prompt that it routed."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple

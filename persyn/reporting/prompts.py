@@ -20,7 +20,7 @@ class TrailStep(NamedTuple):
     detail: dict[str, Any]
 
 
-class Decision(NamedTuple):
+class DecisionReport(NamedTuple):
     """Coefficients are the router's, or the measured rewards where the basis is `measured`; None where none counted."""
 
     policy: str
@@ -40,7 +40,7 @@ class PromptTrail(NamedTuple):
     prompt_id: int
     messages: list[dict[str, str]]
     steps: list[TrailStep]  # in the order in which they happened
-    decision: Decision | None
+    decision: DecisionReport | None
     neighbours: list[Neighbour]  # those of the decision that the run calibrated
 
     def as_json(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def prompt_trail(conn: Connection, run: str, prompt: str) -> PromptTrail:
     prompt_id = find_prompt(conn, run_id, prompt)
     keys = {"run_id": run_id, "prompt_id": prompt_id}
     row = conn.execute(_DECISION, keys).first()
-    decision = None if row is None else Decision(*row)
+    decision = None if row is None else DecisionReport(*row)
     neighbour_ids = decision.neighbour_ids if decision else []
     return PromptTrail(
         run_id,

@@ -47,6 +47,6 @@ def alpha_sweep(
 
 
 def degenerate_prompts(conn: Connection, run_id: int) -> DegenerateCounts:
-    """How many calibration prompts of the run tell nothing. Raises NotFound."""
+    """The number of the run's calibration prompts that tell nothing. Raises NotFound."""
     measured = matrix.load(conn, run_id, runs.load(conn, run_id).config)
     return count_degenerate(measured.quality, measured.learnability, measured.reward)

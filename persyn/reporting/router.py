@@ -1,4 +1,4 @@
-"""What a run's router is worth: everything that could choose the teachers, compared on the validation prompts."""
+"""Compares a run's router with everything else that could choose the teachers, on the validation prompts."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

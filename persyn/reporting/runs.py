@@ -22,7 +22,7 @@ STAGE_NAMES: dict[Stage, str] = {
 
 
 class StageStatus(NamedTuple):
-    """How many of a stage's jobs are where. `total` grows while work is being added."""
+    """The number of a stage's jobs in each state. `total` grows while work is being added."""
 
     stage: str
     total: int

@@ -1,1 +1,1 @@
-"""What an answer is worth to a student: its quality, its learnability, and the two combined."""
+"""The worth of an answer to a student: its quality, its learnability, and the two combined."""

@@ -21,8 +21,8 @@ Name = Literal["postgres", "broker"]
 State = Literal["running", "stopped", "unreachable"]
 
 
-class Server(Protocol):
-    """What the modules `postgres` and `valkey` both offer."""
+class EmbeddedServer(Protocol):
+    """The functions that the modules `postgres` and `valkey` both have."""
 
     def running(self, home: Path, /) -> bool: ...
     def pid(self, home: Path, /) -> int | None: ...
@@ -63,7 +63,7 @@ def connect(settings: Settings) -> Endpoints:
 
 
 def start(settings: Settings) -> list[ServiceStatus]:
-    """As `connect`, for people."""
+    """Start the embedded services that do not run, and report the status of both."""
     connect(settings)
     return status(settings)
 
@@ -78,7 +78,7 @@ def stop(settings: Settings) -> None:
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
-    """What answers at each address; starts nothing."""
+    """The status of each service; starts nothing."""
     urls, home = _endpoints(settings), settings.home
     return [
         _embedded_status("postgres", postgres, home, _postgres_version, urls.database_url)
@@ -116,7 +116,7 @@ def psql_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
     return [psql, address], {"PGPASSWORD": unquote(password)} if password else {}
 
 
-def _ensure(home: Path, servers: Sequence[Server]) -> None:
+def _ensure(home: Path, servers: Sequence[EmbeddedServer]) -> None:
     missing = [server for server in servers if not server.running(home)]
     if missing:
         with _usable(home), locked(home):
@@ -157,7 +157,7 @@ def _broker(url: str) -> str:
 
 
 def _embedded_status(
-    name: Name, server: Server, home: Path, version_of: Callable[[str], str | None], url: str
+    name: Name, server: EmbeddedServer, home: Path, version_of: Callable[[str], str | None], url: str
 ) -> ServiceStatus:
     pid = server.pid(home)
     version = version_of(url) if pid else None

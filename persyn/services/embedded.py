@@ -1,4 +1,4 @@
-"""What an embedded server needs besides its own program: a lock, an account, private folders and a socket."""
+"""The surroundings of an embedded server: a lock, an account, private folders and a socket."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ SOCKET_PATH_LIMIT = 103  # bytes of sun_path without its final zero: 107 on Linu
 
 
 class Account(NamedTuple):
-    """Whom a server runs as."""
+    """The user and group that a server runs as."""
 
     uid: int
     gid: int

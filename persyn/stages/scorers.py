@@ -18,6 +18,7 @@ from persyn.inference.clients.pace import Pace
 from persyn.inference.clients.pooling import PoolingClient
 from persyn.inference.warm_model import WarmModel
 from persyn.jobs.lease_keeper import LeaseKeeper
+from persyn.rewards.measurement import Measurement
 from persyn.rewards.quality.judge import JudgeClient
 from persyn.rewards.quality.math_verify import math_verify_score
 from persyn.stages.score import Item, Scored, Unscored
@@ -83,7 +84,7 @@ def _reward_model(scorer: ScorerVersion, config: RewardModel, context: ScorerCon
 
     def score_batch(items: Sequence[Item]) -> Sequence[Outcome]:
         rewards = model.score([(item.messages, item.answer) for item in items], on_progress=context.lease.beat)
-        return [_rewarded(item, reward) for item, reward in zip(items, rewards, strict=True)]
+        return [_measured(item, reward) for item, reward in zip(items, rewards, strict=True)]
 
     return score_batch
 
@@ -100,7 +101,7 @@ def _served_reward_model(config: RewardModel, endpoint: Endpoint, context: Score
         if isinstance(ids, JobFailed):
             return Unscored(item, ids)
         value = await requests.ask(lambda: client.score(ids), lambda _: len(ids))
-        return _rewarded(item, reward_model.reward(value, len(ids)))
+        return _measured(item, reward_model.reward(value, len(ids)))
 
     return _by_endpoint(endpoint, lambda: PoolingClient(endpoint.url, config.model, api_key=key), ask, context)
 
@@ -144,13 +145,7 @@ def _by_endpoint(
     return lambda items: asyncio.run(ask_batch(items))
 
 
-def _rewarded(item: Item, reward: Any) -> Outcome:
-    if isinstance(reward, JobFailed):
-        return Unscored(item, reward)
-    return Scored(item, reward.value, {"tokens": reward.tokens})
-
-
-def _measured(item: Item, result: Any) -> Outcome:
+def _measured(item: Item, result: Measurement | JobFailed) -> Outcome:
     if isinstance(result, JobFailed):
         return Unscored(item, result)
     return Scored(item, result.value, result.detail)

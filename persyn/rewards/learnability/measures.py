@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from persyn.rewards.measurement import Measurement
+
 RANK_CLIP = 100  # r_max of the Rank-Surprisal Ratio's paper
 
 
@@ -21,13 +23,6 @@ class TokenScores(NamedTuple):
     question_nll: float | None = None  # mean -log p of the prompt's own tokens
     question_direction: Tensor | None = None  # (H,) mean of the prompt's normalised activations
     answer_directions: Tensor | None = None  # (n, H) the answer's normalised activations; a special token's is zero
-
-
-class Measurement(NamedTuple):
-    """One answer's learnability: higher is easier. `detail` holds the number of tokens and the paper's quantities."""
-
-    value: float
-    detail: dict[str, Any]
 
 
 def loglik(scores: TokenScores) -> Measurement:

@@ -15,8 +15,9 @@ from persyn.config import Ifd, LearnabilityScorer, RankSurprisal, Scas
 from persyn.errors import ChatError, JobFailed
 from persyn.rewards.batches import by_length, read_each, unreadable
 from persyn.rewards.learnability import measures
-from persyn.rewards.learnability.measures import Measurement, TokenScores
+from persyn.rewards.learnability.measures import TokenScores
 from persyn.rewards.learnability.student import Row, Student, row_of
+from persyn.rewards.measurement import Measurement
 
 SAVED_AT_LEAST = 128  # tokens: for less, a pass over one prompt's answers alone is not worth it
 

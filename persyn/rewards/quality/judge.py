@@ -6,13 +6,13 @@ may ask for a 10, and must not be able to pass for the rubric that asks.
 
 import secrets
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from persyn.chat import Messages
 from persyn.config import Judge, Sampling
 from persyn.inference.clients.chat_completions import TeacherClient
+from persyn.rewards.measurement import Measurement
 from persyn.text import storable
 
 LOWEST, HIGHEST = 1, 10
@@ -60,13 +60,6 @@ _FORMAT = {
 }
 
 
-class Verdict(NamedTuple):
-    """`value` is the score, 1.0 to 10.0; `detail` holds the judge's reason and what asking it cost."""
-
-    value: float
-    detail: dict[str, Any]
-
-
 class _Reply(BaseModel):
     model_config = ConfigDict(strict=True)
 
@@ -81,8 +74,11 @@ class JudgeClient:
         self._rubric = config.rubric or RUBRIC
         self._client = TeacherClient(config.endpoint.url, config.model, api_key=api_key, timeout_s=TIMEOUT_S)
 
-    async def judge(self, messages: Messages, answer: str, reference: str | None) -> Verdict:
-        """The judge's verdict. Raises RequestFailed as `TeacherClient.generate` does, also where the reply is none."""
+    async def judge(self, messages: Messages, answer: str, reference: str | None) -> Measurement:
+        """The judge's score, 1.0 to 10.0; the detail has its reason and the tokens that asking took.
+
+        Raises RequestFailed as `TeacherClient.generate` does, also where the reply is no verdict.
+        """
         asked = question(self._rubric, messages, answer, reference)
         reply = await self._client.generate(asked, SAMPLING, 0, response_format=_FORMAT)
         try:
@@ -92,7 +88,7 @@ class JudgeClient:
             raise self._client.failed("garbage", what) from exc
         reason = {"reason": storable(verdict.reason)[:REASON_LIMIT]} if verdict.reason else {}
         cost = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
-        return Verdict(float(verdict.score), reason | cost)
+        return Measurement(float(verdict.score), reason | cost)
 
     async def aclose(self) -> None:
         await self._client.aclose()

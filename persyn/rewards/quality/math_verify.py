@@ -10,22 +10,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from persyn.errors import ServerError
+from persyn.rewards.measurement import Measurement
 
 PROGRAM = Path(__file__).with_name("math_check.py")
-
-
-class Verdict(NamedTuple):
-    """`value` is 1.0 or 0.0; `detail` tells how it came about, as plain JSON.
-
-    detail["method"]: `math_verify`; `last_number` or `text`, where math_verify could read nothing; `error` or
-    `killed`, where the comparison failed, ran over its time (5 s) or its memory (4 GiB).
-    """
-
-    value: float
-    detail: dict[str, Any]
 
 
 class _Checker:
@@ -35,7 +24,7 @@ class _Checker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, answer: str, reference: str) -> Verdict:
+    def ask(self, answer: str, reference: str) -> Measurement:
         with self._lock:
             process = self._running()
             try:
@@ -45,8 +34,8 @@ class _Checker:
                 line = ""
             if not line:
                 self._stop()
-                return Verdict(0.0, {"method": "killed"})
-        return Verdict(**json.loads(line))
+                return Measurement(0.0, {"method": "killed"})
+        return Measurement(**json.loads(line))
 
     def close(self) -> None:
         with self._lock:
@@ -79,8 +68,11 @@ _checker = _Checker()
 atexit.register(_checker.close)
 
 
-def math_verify_score(answer: str, reference: str) -> Verdict:
-    """Compare the final answer in a text with the reference; only the text's last 4,000 characters are read.
+def math_verify_score(answer: str, reference: str) -> Measurement:
+    """Compare the final answer in a text with the reference: 1.0 or 0.0. Only the last 4,000 characters are read.
+
+    detail["method"]: `math_verify`; `last_number` or `text`, where math_verify could read nothing; `error` or
+    `killed`, where the comparison failed, ran over its time (5 s) or its memory (4 GiB).
 
     Never raises for what the texts say. Raises ServerError if the child process cannot start.
     """

@@ -5,7 +5,7 @@ Scored in process here, or by a server that gets the same token ids (`pooling`):
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -13,15 +13,9 @@ from persyn.chat import Messages, prompt_ids
 from persyn.errors import ChatError, JobFailed, ModelError
 from persyn.inference.loading import choose_device, load_network, load_tokenizer
 from persyn.rewards.batches import by_length, read_each, unreadable
+from persyn.rewards.measurement import Measurement
 
 OWNER = "The reward model"
-
-
-class Reward(NamedTuple):
-    """`value` is the head's raw number, unbounded, higher for better; `tokens` is how many the model read."""
-
-    value: float
-    tokens: int
 
 
 class Reader:
@@ -96,9 +90,9 @@ class RewardModel:
 
     def score(
         self, items: Sequence[tuple[Messages, str]], on_progress: Callable[[], None] | None = None
-    ) -> list[Reward | JobFailed]:
+    ) -> list[Measurement | JobFailed]:
         """Score (prompt's messages, answer) items; one that cannot be scored leaves the others alone."""
-        results: dict[int, Reward | JobFailed] = {}
+        results: dict[int, Measurement | JobFailed] = {}
         rows: dict[int, list[int]] = {}
         for index, (messages, answer) in enumerate(items):
             read = self.reader.read(messages, answer)
@@ -113,7 +107,7 @@ class RewardModel:
                 on_progress()
         return [results[index] for index in range(len(items))]
 
-    def _rewards(self, rows: Sequence[list[int]]) -> list[Reward | JobFailed]:
+    def _rewards(self, rows: Sequence[list[int]]) -> list[Measurement | JobFailed]:
         return [reward(value, len(row)) for value, row in zip(self._logits(rows), rows, strict=True)]
 
     def _logits(self, rows: Sequence[list[int]]) -> list[float]:
@@ -132,12 +126,12 @@ class RewardModel:
         return values
 
 
-def reward(value: float, tokens: int) -> Reward | JobFailed:
-    """The head's number as a reward; `not_finite` where it is none."""
+def reward(value: float, tokens: int) -> Measurement | JobFailed:
+    """The head's raw number, unbounded, and how many tokens it read; `not_finite` where it is no number."""
     if not math.isfinite(value):
         message = "The reward model gives no finite value here; use a wider dtype."
         return JobFailed("not_finite", message, permanent=True)
-    return Reward(value, tokens)
+    return Measurement(value, {"tokens": tokens})
 
 
 def padding(own: int | None, rows: Sequence[Sequence[int]], vocabulary: int) -> int:

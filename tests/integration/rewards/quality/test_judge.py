@@ -11,7 +11,8 @@ from persyn.errors import RequestFailed
 from persyn.inference.models import model_path
 from persyn.inference.servers.server import Server
 from persyn.inference.servers.spec import ServerSpec
-from persyn.rewards.quality.judge import JudgeClient, Verdict
+from persyn.rewards.measurement import Measurement
+from persyn.rewards.quality.judge import JudgeClient
 
 pytestmark = [
     pytest.mark.models,
@@ -28,7 +29,7 @@ def test_a_small_real_model_gives_verdicts_in_the_form_that_it_is_held_to(
     model = model_path("bundled:smollm2-135m-instruct", None, tmp_path_factory.getbasetemp())
     server = Server.start(ServerSpec(model, kind="vllm"), tmp_path)
 
-    async def ask() -> list[Verdict | BaseException]:
+    async def ask() -> list[Measurement | BaseException]:
         config = Judge.model_validate({"kind": "judge", "model": model, "endpoint": {"url": server.base_url}})
         client = JudgeClient(config, api_key=None)
         try:
@@ -42,9 +43,9 @@ def test_a_small_real_model_gives_verdicts_in_the_form_that_it_is_held_to(
     finally:
         server.stop()
     # Each request has a mark of its own, so now and then a reason has no end; that is tried again as a job.
-    failed = [each for each in found if not isinstance(each, Verdict)]
+    failed = [each for each in found if not isinstance(each, Measurement)]
     assert all(isinstance(each, RequestFailed) and each.code == "garbage" for each in failed), failed
-    verdicts = [each for each in found if isinstance(each, Verdict)]
+    verdicts = [each for each in found if isinstance(each, Measurement)]
     assert len(verdicts) >= len(ANSWERS) / 2
     # What a model of this size thinks of an answer is worth nothing; the form is what counts.
     for verdict in verdicts:

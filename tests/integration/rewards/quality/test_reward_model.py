@@ -11,7 +11,8 @@ from persyn.errors import RequestFailed
 from persyn.inference.clients.pooling import PoolingClient
 from persyn.inference.servers.server import Server
 from persyn.inference.servers.spec import ServerSpec
-from persyn.rewards.quality.reward_model import Reward, RewardModel
+from persyn.rewards.measurement import Measurement
+from persyn.rewards.quality.reward_model import RewardModel
 
 pytestmark = [
     pytest.mark.models,
@@ -23,7 +24,7 @@ pytestmark = [
 def test_a_pooling_server_gives_the_numbers_of_the_model_in_process(tiny_reward_model: str, tmp_path: Path) -> None:
     model = RewardModel(tiny_reward_model, max_length=512, device="cpu")
     items = [([{"role": "user", "content": f"Question {n}?</s>"}], "Yes, <s>" * (n % 7) + "!") for n in range(40)]
-    here = [result.value for result in model.score(items) if isinstance(result, Reward)]
+    here = [result.value for result in model.score(items) if isinstance(result, Measurement)]
     assert len(here) == 40
     assert len(set(here)) > 10
     server = Server.start(ServerSpec(tiny_reward_model, args=("--runner", "pooling")), tmp_path)

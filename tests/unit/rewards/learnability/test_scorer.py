@@ -22,8 +22,8 @@ from transformers import (
 from persyn.chat import with_answer
 from persyn.config import Ifd, LogLik, RankSurprisal, Scas
 from persyn.errors import JobFailed, ModelError
-from persyn.rewards.learnability.measures import Measurement
 from persyn.rewards.learnability.scorer import Learnability
+from persyn.rewards.measurement import Measurement
 
 TEMPLATE = (
     "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"

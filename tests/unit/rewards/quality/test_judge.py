@@ -8,15 +8,16 @@ import pytest
 
 from persyn.config import Judge
 from persyn.errors import RequestFailed
-from persyn.rewards.quality.judge import RUBRIC, JudgeClient, Verdict, question, unused_mark
+from persyn.rewards.measurement import Measurement
+from persyn.rewards.quality.judge import RUBRIC, JudgeClient, question, unused_mark
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 2 + 2?"}]
 
 
-def judge(server: Any, answer: str = "4", reference: str | None = "4", **changes: Any) -> Verdict:
+def judge(server: Any, answer: str = "4", reference: str | None = "4", **changes: Any) -> Measurement:
     config = Judge.model_validate({"kind": "judge", "model": "j", "endpoint": {"url": f"{server.url}/v1"}, **changes})
 
-    async def ask() -> Verdict:
+    async def ask() -> Measurement:
         client = JudgeClient(config, api_key="sk-secret")
         try:
             return await client.judge(MESSAGES, answer, reference)
@@ -43,7 +44,7 @@ def quotations(request: Any) -> list[tuple[str, str]]:
 
 def test_a_verdict_is_the_raw_score_with_its_reason_and_cost(scripted: Any) -> None:
     scripted.says('{"reason": "Right.", "score": 9}')
-    assert judge(scripted) == Verdict(9.0, {"reason": "Right.", "prompt_tokens": 70, "completion_tokens": 9})
+    assert judge(scripted) == Measurement(9.0, {"reason": "Right.", "prompt_tokens": 70, "completion_tokens": 9})
 
 
 def test_the_judge_is_asked_greedily_for_a_structured_verdict(scripted: Any) -> None:

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from persyn import processes
-from persyn.rewards.quality.math_verify import Verdict, math_verify_score
+from persyn.rewards.measurement import Measurement
+from persyn.rewards.quality.math_verify import math_verify_score
 
 KILLED = """
 import psutil, threading, time
@@ -75,7 +76,7 @@ def test_text_that_cannot_be_read_is_a_wrong_answer(hostile: str) -> None:
 
 @pytest.mark.slow  # waits until its time is up
 def test_an_answer_that_would_compute_forever_is_wrong_and_harms_no_other() -> None:
-    assert math_verify_score("\\boxed{9^{9^{9^{9^9}}}}", "72") == Verdict(0.0, {"method": "killed"})
+    assert math_verify_score("\\boxed{9^{9^{9^{9^9}}}}", "72") == Measurement(0.0, {"method": "killed"})
     assert math_verify_score("72", "72").value == 1.0
 
 

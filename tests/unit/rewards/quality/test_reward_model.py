@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from persyn.errors import JobFailed, ModelError
-from persyn.rewards.quality.reward_model import Reward, RewardModel, padding
+from persyn.rewards.measurement import Measurement
+from persyn.rewards.quality.reward_model import RewardModel, padding
 
 # As Llama 3's: the beginning of the sequence stands in the template, and the last token ends the turn.
 TEMPLATE = "<s>{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
@@ -84,9 +85,9 @@ def test_a_batch_gives_what_each_answer_gets_alone(tmp_path: Path, family: str, 
     progress: list[int] = []
     results = model.score(ITEMS, on_progress=lambda: progress.append(1))
     for result, (messages, answer) in zip(results, ITEMS, strict=True):
-        assert isinstance(result, Reward)
+        assert isinstance(result, Measurement)
         assert result.value == pytest.approx(alone(path, messages, answer), abs=1e-4)
-    assert len({result.value for result in results if isinstance(result, Reward)}) == len(ITEMS)
+    assert len({result.value for result in results if isinstance(result, Measurement)}) == len(ITEMS)
     assert len(progress) > 1
 
 
@@ -116,7 +117,7 @@ def test_what_does_not_fit_is_refused_and_leaves_the_others_alone(tmp_path: Path
     long, short = RewardModel(path, max_length=4096, device="cpu").score([(ITEMS[0][0], "x" * 200), ITEMS[0]])
     assert isinstance(long, JobFailed)
     assert (long.code, "128 at most" in str(long)) == ("context_too_long", True)
-    assert isinstance(short, Reward)
+    assert isinstance(short, Measurement)
 
 
 def test_a_broken_surrogate_and_a_refusing_template_fail_alone(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_a_broken_surrogate_and_a_refusing_template_fail_alone(tmp_path: Path) -
     system = [{"role": "system", "content": "s"}]
     results = model.score([(ITEMS[0][0], "\ud800"), (system, "a"), (ITEMS[0][0], "")])
     assert [result.code for result in results if isinstance(result, JobFailed)] == ["unreadable", "template_refused"]
-    assert isinstance(results[2], Reward), "an empty answer has a reward, and a bad one as a rule"
+    assert isinstance(results[2], Measurement), "an empty answer has a reward, and a bad one as a rule"
 
 
 def test_a_value_that_is_not_finite_is_no_score(tmp_path: Path) -> None:
