@@ -1,10 +1,10 @@
-"""Measures the choices of the product's router among real models, beside everything else that could choose them.
+"""Measures the product's own router on real models, beside everything else that could choose among them.
 
 `--train FILE` holds lines `{"messages": [...], "quality": {teacher: score}}`, plain or gzipped. With `--test FILE` each
 seed trains on all of it and is measured on those. Without, it is shuffled and cut into as many parts as there are
-seeds; each part is held out once, and the last table is of all prompts together. α is 0: quality alone is routed for,
-normalised within the prompt for whoever learns, as in a run, and raw in the tables.
-Everything that is chosen is chosen on the training prompts. A prompt that stands in the file twice counts once.
+seeds; each part is held out once, and the last table covers all prompts. α is 0: the router learns from quality alone,
+normalised within the prompt as in a run; the tables show it raw.
+Every choice is made on the training prompts. A prompt that stands in the file twice counts once.
 """
 
 import argparse

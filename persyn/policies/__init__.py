@@ -1,1 +1,1 @@
-"""The policies: rules that give each prompt its teacher."""
+"""The policies that choose the teacher of each prompt."""

@@ -1,1 +1,1 @@
-"""The worth of an answer to a student: its quality, its learnability, and the two combined."""
+"""The worth of an answer to a student: its quality, its learnability, and both combined."""

@@ -102,7 +102,7 @@ class Bin(NamedTuple):
 
 
 def calibration(coefficients: Floats, rewards: Floats, bins: int = 10) -> tuple[list[Bin], float | None]:
-    """Reliability of σ(zᵀπ) as a chance: bins of the favourite's chance from 0.5 to 1, and the expected error."""
+    """The reliability of σ(zᵀπ) as a chance: bins of the favourite's chance from 0.5 to 1, and the expected error."""
     first, second = np.triu_indices(rewards.shape[1], k=1)
     gap = rewards[:, first] - rewards[:, second]
     lead = coefficients[:, first] - coefficients[:, second]
