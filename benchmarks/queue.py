@@ -105,10 +105,10 @@ def _work(database_url: str, barrier: Barrier) -> None:
     for name in routed_run.teacher_queues():
         with engine.begin() as conn:
             lease_id = jobs.open_lease(conn, worker=f"bench:{os.getpid()}", host="here", queue=name)
-        reading = jobs.Reading()
+        cursor = jobs.ClaimCursor()
         while True:
             with engine.begin() as conn:
-                requests = generate.requests(conn, jobs.claim(conn, lease_id, name, IN_FLIGHT, reading=reading))
+                requests = generate.requests(conn, jobs.claim(conn, lease_id, name, IN_FLIGHT, cursor=cursor))
             if not requests:
                 break
             with engine.begin() as conn:

@@ -124,8 +124,8 @@ def _claims(engine: Engine) -> list[float]:
     queue = routed_run.teacher_queues()[0]
     with engine.begin() as conn:
         lease_id = jobs.open_lease(conn, worker="measuring", host="here", queue=queue)
-    reading = jobs.Reading()
-    claims = sorted(_milliseconds(lambda: _claim(engine, lease_id, queue, reading)) for _ in range(SAMPLES))
+    cursor = jobs.ClaimCursor()
+    claims = sorted(_milliseconds(lambda: _claim(engine, lease_id, queue, cursor)) for _ in range(SAMPLES))
     with engine.begin() as conn:
         jobs.close(conn, lease_id, "measured")
     return claims
@@ -137,9 +137,9 @@ def _milliseconds(work: Callable[[], object]) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def _claim(engine: Engine, lease_id: int, queue: str, reading: jobs.Reading) -> None:
+def _claim(engine: Engine, lease_id: int, queue: str, cursor: jobs.ClaimCursor) -> None:
     with engine.begin() as conn:
-        assert jobs.claim(conn, lease_id, queue, IN_FLIGHT, reading=reading)
+        assert jobs.claim(conn, lease_id, queue, IN_FLIGHT, cursor=cursor)
 
 
 def _work_off(site: routed_run.Site, count: int) -> dict[str, Any]:
@@ -189,11 +189,11 @@ def _work(database_url: str, queues: list[str], count: int, results: "SimpleQueu
     for place, name in enumerate(queues, start=1):
         with engine.begin() as conn:
             lease_id = jobs.open_lease(conn, worker=f"bench:{os.getpid()}", host="here", queue=name)
-        reading = jobs.Reading()
+        cursor = jobs.ClaimCursor()
         while len(claims) * IN_FLIGHT < count * place / len(queues):
             began = time.perf_counter()
             with engine.begin() as conn:
-                taken = jobs.claim(conn, lease_id, name, IN_FLIGHT, reading=reading)
+                taken = jobs.claim(conn, lease_id, name, IN_FLIGHT, cursor=cursor)
             claims.append((time.perf_counter() - began) * 1000)
             with engine.begin() as conn:
                 jobs.heartbeat(conn, lease_id)

@@ -72,7 +72,7 @@ class Drain:
         self.worker, self.lease, self.queue, self.teacher, self.target = worker, lease, queue, teacher, target
         self.counts_tokens = target.server is None or kinds.counts_tokens(target.server.kind)
         self.watch = ProgressWatch() if self.counts_tokens else ProgressWatch(stall_s=TIMEOUT_S)
-        self.reading = jobs.Reading()
+        self.cursor = jobs.ClaimCursor()
         self.answers = 0
         self.watched_at = time.monotonic()
         self.client = TeacherClient(
@@ -167,7 +167,7 @@ class Drain:
     def _claim(self, room: int) -> list[generate.GenerationRequest]:
         with self.worker.engine.begin() as conn:
             claims = jobs.claim(
-                conn, self.lease.id, self.queue, room, idle=not self.in_flight, reading=self.reading,
+                conn, self.lease.id, self.queue, room, idle=not self.in_flight, cursor=self.cursor,
                 teacher_id=self.teacher.id,
             )  # fmt: skip
             return generate.requests(conn, claims)

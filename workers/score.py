@@ -40,10 +40,10 @@ def drain_scores(worker: Worker, queue: str) -> None:
 
 
 def _batches(worker: Worker, lease: LeaseKeeper, queue: str, scorer_ids: Sequence[int]) -> Iterator[list[score.Item]]:
-    reading = jobs.Reading()
+    cursor = jobs.ClaimCursor()
     while not worker.leaving():
         with worker.engine.begin() as conn:
-            claims = jobs.claim(conn, lease.id, queue, BATCH, reading=reading, scorer_ids=scorer_ids)
+            claims = jobs.claim(conn, lease.id, queue, BATCH, cursor=cursor, scorer_ids=scorer_ids)
             items = score.items(conn, claims)
         if not items:
             return

@@ -58,12 +58,12 @@ def show_job(
 ) -> None:
     """Tell all that happened to a job: each attempt, whose lease it was, and each error."""
     with context.engine().connect() as conn:
-        story = operators.show(conn, job)
+        history = operators.show(conn, job)
     if as_json:
-        typer.echo(json.dumps(story.as_json(), default=str, indent=2))
+        typer.echo(json.dumps(history.as_json(), default=str, indent=2))
         return
-    terminal.console.print(_headline(story), highlight=False, markup=False)
-    for event in story.events:
+    terminal.console.print(_headline(history), highlight=False, markup=False)
+    for event in history.events:
         where = f"lease {event.lease_id}, {event.worker}" if event.lease_id is not None else ""
         error = f"{event.error_code}: " if event.error_code else ""
         line = f"{event.at:%F %T}  {event.event:<9}  attempt {event.attempt}  {where}"
@@ -72,10 +72,10 @@ def show_job(
             terminal.console.print(f"    {terminal.safe(error + (event.detail or ''))}", highlight=False)
 
 
-def _headline(story: operators.Story) -> str:
-    job = story.job
-    whom = f" by {story.teacher}" if story.teacher else ""
-    what = f"{job.kind} ({story.scorer})" if story.scorer else job.kind
+def _headline(history: operators.JobHistory) -> str:
+    job = history.job
+    whom = f" by {history.teacher}" if history.teacher else ""
+    what = f"{job.kind} ({history.scorer})" if history.scorer else job.kind
     error = f", error {job.error_code}" if job.error_code else ""
     prompt = f" prompt {job.prompt}" if job.prompt else ""
     return (

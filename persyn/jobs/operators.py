@@ -37,7 +37,7 @@ class JobRow(NamedTuple):
     finished_at: datetime | None
 
 
-class Happening(NamedTuple):
+class HistoryEvent(NamedTuple):
     """One event of a job, and whose lease it was under."""
 
     at: datetime
@@ -50,7 +50,7 @@ class Happening(NamedTuple):
     detail: str | None
 
 
-class Story(NamedTuple):
+class JobHistory(NamedTuple):
     """A job with all that happened to it."""
 
     job: JobRow
@@ -58,7 +58,7 @@ class Story(NamedTuple):
     scorer: str | None
     lease_id: int | None
     created_at: datetime
-    events: list[Happening]
+    events: list[HistoryEvent]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -78,14 +78,14 @@ def list_jobs(conn: Connection, wanted: Filter, limit: int) -> list[JobRow]:
     return [JobRow(*row) for row in _filtered(conn, statements.LIST_JOBS, wanted, limit=limit)]
 
 
-def show(conn: Connection, job_id: int) -> Story:
+def show(conn: Connection, job_id: int) -> JobHistory:
     """Raises NotFound."""
     found = list_jobs(conn, Filter(ids=[job_id]), 1)
     if not found:
         raise NotFound(f"There is no job {job_id}. `persyn jobs list` lists those that there are.")
-    events = [Happening(*row) for row in conn.execute(statements.JOB_EVENTS, {"id": job_id})]
+    events = [HistoryEvent(*row) for row in conn.execute(statements.JOB_EVENTS, {"id": job_id})]
     row = conn.execute(statements.SHOW_JOB, {"id": job_id}).one()
-    return Story(found[0], row.teacher, row.scorer, row.lease_id, row.created_at, events)
+    return JobHistory(found[0], row.teacher, row.scorer, row.lease_id, row.created_at, events)
 
 
 def count(conn: Connection, wanted: Filter) -> dict[JobState, int]:

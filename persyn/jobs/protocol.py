@@ -1,8 +1,8 @@
 """The job and lease protocol (docs/state_machine.md), and the only writer of `job.state`.
 
-Computed at least once, stored exactly once: whoever stores a result must still hold the lease it was computed under,
-and the check, the change of state, its event and the result share one transaction. No function here commits.
-All times are the database's.
+Computed at least once, stored exactly once: a worker that stores a result must still hold the lease that it computed
+the result under. The check, the change of state, its event and the result share one transaction. No function here
+commits. All times are the database's.
 """
 
 import time
@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from persyn import counters
 from persyn.errors import LeaseLost
 from persyn.jobs import statements
-from persyn.states import JobEvent, JobState
+from persyn.states import JobState
 from persyn.text import storable
 
 LEASE_TTL_S = 90
@@ -35,7 +35,7 @@ BACKOFF_CAP_S = 300
 # A server may ask for any wait, even one that no timestamp can hold.
 RETRY_AFTER_CAP_S = 3600
 DETAIL_LIMIT = 2000
-# `waiting` counts so far; nobody acts otherwise on more.
+# `waiting` counts so far; more would change nothing.
 WAITING_AT_MOST = 1000
 # For so long claims go on from where the last one ended, before one looks at everything again.
 LOOK_AGAIN_S = 10.0
@@ -59,7 +59,7 @@ class Claim(NamedTuple):
     lost_count: int
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """The last job of a claim: its lane, and where in it."""
 
     run_id: int
@@ -68,30 +68,31 @@ class Place(NamedTuple):
     job_id: int
 
 
-class Reading:
-    """Where one worker's claims of one queue have got to, so that the next need not begin at the lane's head.
+class ClaimCursor:
+    """The position of one worker's claims in one queue, so that the next claim need not begin at the lane's head.
 
-    What it makes a claim pass over (a job handed back, a lane that goes first) is found by the next one that looks at
-    everything: after LOOK_AGAIN_S, or as soon as the lane gives less than was asked for. It follows this host's clock,
-    on which nothing but that depends.
+    A claim may pass over a job that was handed back, or a lane that goes first. The next claim that looks at everything
+    finds it: after LOOK_AGAIN_S, or as soon as the lane gives less than was asked for. Only this follows the host's own
+    clock.
     """
 
     def __init__(self) -> None:
-        self._place: Place | None = None
+        self._position: Position | None = None
         self._looked_at = 0.0
 
-    def place(self) -> Place | None:
-        return self._place if time.monotonic() - self._looked_at < LOOK_AGAIN_S else None
+    def position(self) -> Position | None:
+        """The position to go on from; None where the next claim must look at everything."""
+        return self._position if time.monotonic() - self._looked_at < LOOK_AGAIN_S else None
 
-    def note(self, place: Place | None, *, looked: bool) -> None:
-        """`place` None: nothing is left beyond. `looked`: at everything."""
-        self._place = place
+    def note(self, position: Position | None, *, looked: bool) -> None:
+        """Remember a claim's end. `position` None: nothing is left beyond. `looked`: at everything."""
+        self._position = position
         if looked:
             self._looked_at = time.monotonic()
 
 
 class Failure(NamedTuple):
-    """Why a job gave no result. `retry_after_s` is a wait that the server asked for."""
+    """A job's failure as its row keeps it. `retry_after_s` is a wait that the server asked for."""
 
     job_id: int
     code: str
@@ -166,12 +167,12 @@ def _hold(conn: Connection, lease_id: int, statement: TextClause) -> None:
 
 
 def claim(
-    conn: Connection, lease_id: int, queue: str, limit: int, *, idle: bool = True, reading: Reading | None = None,
+    conn: Connection, lease_id: int, queue: str, limit: int, *, idle: bool = True, cursor: ClaimCursor | None = None,
     teacher_id: int | None = None, scorer_ids: Sequence[int] | None = None, deadline_s: float = LEASE_DEADLINE_S,
 ) -> list[Claim]:  # fmt: skip
     """Take up to `limit` jobs that are due, those of earlier stages first.
 
-    Within a stage the older run goes first, then what became due first; with a `reading` the order holds within
+    Within a stage the older run goes first, then what became due first; with a `cursor` the order holds within
     LOOK_AGAIN_S. A job that was lost too often is taken alone: only by a caller with nothing in flight (`idle`), when
     nothing else is due; nothing joins it until it is finished. Claiming is progress, so it moves the lease's deadline.
     The commit does not wait for the disk (hold_to_claim.sql says why). Raises LeaseLost.
@@ -181,21 +182,21 @@ def claim(
         "lease_id": lease_id, "queue": queue, "teacher_id": teacher_id,
         "scorer_ids": None if scorer_ids is None else list(scorer_ids), "deadline": deadline_s,
     }  # fmt: skip
-    rows = _take(conn, {**values, "limit": limit}, reading or Reading())
+    rows = _take(conn, {**values, "limit": limit}, cursor or ClaimCursor())
     if not rows and idle:
         rows = conn.execute(statements.CLAIM_SUSPECT, values).all()
     return [Claim(*row[: len(Claim._fields)]) for row in rows]
 
 
-def _take(conn: Connection, values: dict[str, Any], reading: Reading) -> Sequence[Row[Any]]:
-    limit, place = values["limit"], reading.place()
-    rows = [] if place is None else list(conn.execute(statements.CLAIM_ON, values | place._asdict()).all())
+def _take(conn: Connection, values: dict[str, Any], cursor: ClaimCursor) -> Sequence[Row[Any]]:
+    limit, position = values["limit"], cursor.position()
+    rows = [] if position is None else list(conn.execute(statements.CLAIM_ON, values | position._asdict()).all())
     looked = len(rows) < limit
     if looked:
         rows += conn.execute(statements.CLAIM, values | {"limit": limit - len(rows)}).all()
     last = rows[-1] if rows and len(rows) == limit else None
-    end = None if last is None else Place(last.run_id, last.stage, last.not_before, last.id)
-    reading.note(end, looked=looked)
+    end = None if last is None else Position(last.run_id, last.stage, last.not_before, last.id)
+    cursor.note(end, looked=looked)
     return rows
 
 
@@ -308,11 +309,6 @@ def fold_counts(conn: Connection) -> None:
     """Replace the counts' many small rows by their sums, once there are enough; one caller works at a time."""
     if _take_turn(conn, _FOLD_LOCK):
         conn.execute(statements.FOLD, {"at_most": _FOLD_ABOVE_ROWS})
-
-
-def history(conn: Connection, job_id: int) -> list[JobEvent]:
-    rows = conn.execute(text("SELECT event FROM audit.job_history WHERE job_id = :id ORDER BY id"), {"id": job_id})
-    return [JobEvent(row.event) for row in rows]
 
 
 def cancel(conn: Connection, job_ids: Sequence[int]) -> int:

@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from celery import Celery
 
 DRAIN = "persyn.drain"
-SCORE_QUALITY = "score.quality"
-SCORE_LEARNABILITY = "score.learnability"
+TEACHER = "teacher."  # and the teacher's name
+SCORE = "score."  # and the kind of score
+SCORE_QUALITY = f"{SCORE}quality"
+SCORE_LEARNABILITY = f"{SCORE}learnability"
 ROUTER = "router"
-_TEACHER = "teacher."
 
 # A queue never holds more wake-ups than this: each one drains until nothing is left, so more would find nothing.
 WAKE_UPS_AT_MOST = 8
@@ -21,12 +22,12 @@ _JOBS_PER_WAKE_UP = 64
 
 
 def teacher_queue(name: str) -> str:
-    return _TEACHER + name
+    return TEACHER + name
 
 
 def teacher_of(queue: str) -> str | None:
     """The teacher's name if this is a teacher's queue."""
-    return queue.removeprefix(_TEACHER) if queue.startswith(_TEACHER) else None
+    return queue.removeprefix(TEACHER) if queue.startswith(TEACHER) else None
 
 
 def application(broker_url: str) -> "Celery":

@@ -3,6 +3,7 @@
 from sqlalchemy import Connection, text
 
 from persyn import jobs
+from persyn.jobs.wake_ups import TEACHER
 from persyn.states import Stage
 
 # The order is a hash of the run's seed and the prompt's text, so that the order of import does not change the sample.
@@ -22,7 +23,7 @@ ON CONFLICT DO NOTHING
 """)
 
 _ANSWERS = """
-SELECT c.run_id, 'generate' AS kind, 'teacher.' || t.name AS queue, CAST(:stage AS int) AS stage,
+SELECT c.run_id, 'generate' AS kind, CAST(:queues AS text) || t.name AS queue, CAST(:stage AS int) AS stage,
        c.prompt_id, t.id AS teacher_id, CAST(NULL AS bigint) AS generation_id, CAST(NULL AS bigint) AS scorer_id
 FROM calibration_prompt c
 JOIN run_teacher rt ON rt.run_id = c.run_id
@@ -45,4 +46,4 @@ def select(conn: Connection, run_id: int, *, prompt_set_id: int, size: int, vali
 
 def enqueue(conn: Connection, run_id: int) -> int:
     """A job for each teacher's answer that does not exist yet; returns how many are new."""
-    return jobs.enqueue(conn, _ANSWERS, {"run_id": run_id, "stage": int(Stage.CALIBRATE)})
+    return jobs.enqueue(conn, _ANSWERS, {"run_id": run_id, "stage": int(Stage.CALIBRATE), "queues": TEACHER})

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from persyn import jobs
+from persyn.jobs.wake_ups import TEACHER
 from persyn.states import Stage
 
 _ROUTED = """
-SELECT d.run_id, 'generate' AS kind, 'teacher.' || t.name AS queue, CAST(:stage AS int) AS stage,
+SELECT d.run_id, 'generate' AS kind, CAST(:queues AS text) || t.name AS queue, CAST(:stage AS int) AS stage,
        d.prompt_id, d.teacher_id, CAST(NULL AS bigint) AS generation_id, CAST(NULL AS bigint) AS scorer_id
 FROM routing_decision d
 JOIN run r ON r.id = d.run_id AND r.policy = d.policy
@@ -58,7 +59,9 @@ class NewGeneration(NamedTuple):
 
 def enqueue(conn: Connection, run_id: int) -> int:
     """A job for each routed prompt whose teacher has not answered it yet; returns how many are new."""
-    return jobs.enqueue(conn, _ROUTED, {"run_id": run_id, "stage": int(Stage.GENERATE)}, all_new=True)
+    return jobs.enqueue(
+        conn, _ROUTED, {"run_id": run_id, "stage": int(Stage.GENERATE), "queues": TEACHER}, all_new=True
+    )
 
 
 def requests(conn: Connection, claims: Sequence[jobs.Claim]) -> list[GenerationRequest]:

@@ -7,13 +7,14 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from persyn import jobs
+from persyn.jobs.wake_ups import SCORE
 from persyn.states import Stage
 
 # Every (generation, scorer) of the run without a score. A prompt's answers stand side by side, and an answer's measures
 # of learnability: the student reads the prompt once for them all. Nothing computes an imported score. The first half is
 # the calibration set, every teacher's answer; the second the answers that the decisions name.
 _CALIBRATION = """
-SELECT r.id AS run_id, 'score' AS kind, 'score.' || s.kind AS queue, CAST(:stage AS int) AS stage,
+SELECT r.id AS run_id, 'score' AS kind, CAST(:queues AS text) || s.kind AS queue, CAST(:stage AS int) AS stage,
        CAST(NULL AS bigint) AS prompt_id, CAST(NULL AS bigint) AS teacher_id, g.id AS generation_id, s.id AS scorer_id
 FROM run r
 JOIN calibration_prompt c ON c.run_id = r.id
@@ -26,7 +27,7 @@ ORDER BY s.kind, CASE s.kind WHEN 'quality' THEN s.id END, g.prompt_id, g.id, s.
 """
 
 _ROUTED = """
-SELECT r.id AS run_id, 'score' AS kind, 'score.' || s.kind AS queue, CAST(:stage AS int) AS stage,
+SELECT r.id AS run_id, 'score' AS kind, CAST(:queues AS text) || s.kind AS queue, CAST(:stage AS int) AS stage,
        CAST(NULL AS bigint) AS prompt_id, CAST(NULL AS bigint) AS teacher_id, g.id AS generation_id, s.id AS scorer_id
 FROM run r
 JOIN routing_decision d ON d.run_id = r.id AND d.policy = r.policy
@@ -75,12 +76,12 @@ class Unscored(NamedTuple):
 
 def enqueue_calibration(conn: Connection, run_id: int) -> int:
     """A job for each score that a calibration answer lacks; returns how many are new."""
-    return jobs.enqueue(conn, _CALIBRATION, {"run_id": run_id, "stage": int(Stage.SCORE)})
+    return jobs.enqueue(conn, _CALIBRATION, {"run_id": run_id, "stage": int(Stage.SCORE), "queues": SCORE})
 
 
 def enqueue_routed(conn: Connection, run_id: int) -> int:
     """A job for each score that a routed answer lacks; returns how many are new."""
-    return jobs.enqueue(conn, _ROUTED, {"run_id": run_id, "stage": int(Stage.SCORE_ROUTED)})
+    return jobs.enqueue(conn, _ROUTED, {"run_id": run_id, "stage": int(Stage.SCORE_ROUTED), "queues": SCORE})
 
 
 def items(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Item]:

@@ -156,7 +156,10 @@ class World:
 
     def history(self, job_id: int) -> list[JobEvent]:
         with self.engine.connect() as conn:
-            return jobs.history(conn, job_id)
+            rows = conn.execute(
+                text("SELECT event FROM audit.job_history WHERE job_id = :id ORDER BY id"), {"id": job_id}
+            )
+            return [JobEvent(row.event) for row in rows]
 
     def scalar(self, statement: str, **values: Any) -> Any:
         with self.engine.connect() as conn:

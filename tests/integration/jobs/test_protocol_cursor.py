@@ -17,15 +17,15 @@ NEVER = float("inf")
 
 
 @pytest.fixture
-def reading(monkeypatch: pytest.MonkeyPatch) -> jobs.Reading:
+def cursor(monkeypatch: pytest.MonkeyPatch) -> jobs.ClaimCursor:
     """One that looks at everything again only when its lane is read to the end."""
     monkeypatch.setattr(protocol, "LOOK_AGAIN_S", NEVER)
-    return jobs.Reading()
+    return jobs.ClaimCursor()
 
 
-def claim(world: "World", lease_id: int, limit: int, reading: jobs.Reading) -> list[int]:
+def claim(world: "World", lease_id: int, limit: int, cursor: jobs.ClaimCursor) -> list[int]:
     with world.engine.begin() as conn:
-        return [claim.id for claim in jobs.claim(conn, lease_id, world.queue, limit, reading=reading)]
+        return [claim.id for claim in jobs.claim(conn, lease_id, world.queue, limit, cursor=cursor)]
 
 
 def opened(world: "World") -> int:
@@ -65,48 +65,48 @@ def test_what_is_done_costs_no_later_claim_anything_even_while_vacuum_can_remove
         assert from_its_place < 10 < 100 < pages_read(world, statements.CLAIM)
 
 
-def test_claims_that_go_on_take_each_job_once_and_in_order(world: "World", reading: jobs.Reading) -> None:
+def test_claims_that_go_on_take_each_job_once_and_in_order(world: "World", cursor: jobs.ClaimCursor) -> None:
     ids, lease_id = world.fill(6), opened(world)
-    taken = [claim(world, lease_id, 2, reading) for _ in range(4)]
+    taken = [claim(world, lease_id, 2, cursor) for _ in range(4)]
     assert taken == [ids[:2], ids[2:4], ids[4:], []]
     assert world.violations() == {}
 
 
 def test_a_job_handed_back_behind_the_place_is_taken_once_the_lane_is_read_to_its_end(
-    world: "World", reading: jobs.Reading
+    world: "World", cursor: jobs.ClaimCursor
 ) -> None:
     ids, first, lease_id = world.fill(6), opened(world), opened(world)
-    claim(world, first, 1, jobs.Reading())
-    assert claim(world, lease_id, 2, reading) == ids[1:3]
+    claim(world, first, 1, jobs.ClaimCursor())
+    assert claim(world, lease_id, 2, cursor) == ids[1:3]
     with world.engine.begin() as conn:
         jobs.close(conn, first, "shutting down")
-    assert claim(world, lease_id, 2, reading) == ids[3:5]
-    assert claim(world, lease_id, 2, reading) == [ids[5], ids[0]]
+    assert claim(world, lease_id, 2, cursor) == ids[3:5]
+    assert claim(world, lease_id, 2, cursor) == [ids[5], ids[0]]
 
 
 def test_a_lane_that_goes_first_is_seen_as_soon_as_everything_is_looked_at_again(
-    world: "World", reading: jobs.Reading, monkeypatch: pytest.MonkeyPatch
+    world: "World", cursor: jobs.ClaimCursor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids, lease_id = world.fill(6), opened(world)
-    assert claim(world, lease_id, 2, reading) == ids[:2]
+    assert claim(world, lease_id, 2, cursor) == ids[:2]
     with world.engine.begin() as conn:
         conn.execute(text("UPDATE job SET stage = 10 WHERE id = :id"), {"id": ids[5]})
-    assert claim(world, lease_id, 1, reading) == [ids[2]]
+    assert claim(world, lease_id, 1, cursor) == [ids[2]]
     monkeypatch.setattr(protocol, "LOOK_AGAIN_S", AT_ONCE)
-    assert claim(world, lease_id, 1, reading) == [ids[5]]
+    assert claim(world, lease_id, 1, cursor) == [ids[5]]
 
 
-def test_a_pause_holds_for_a_claim_that_goes_on(world: "World", reading: jobs.Reading) -> None:
+def test_a_pause_holds_for_a_claim_that_goes_on(world: "World", cursor: jobs.ClaimCursor) -> None:
     ids, lease_id = world.fill(6), opened(world)
-    assert claim(world, lease_id, 2, reading) == ids[:2]
+    assert claim(world, lease_id, 2, cursor) == ids[:2]
     with world.engine.begin() as conn:
         pauses.pause_run(conn, world.run_id, reason="too dear", by="test")
-    assert claim(world, lease_id, 2, reading) == []
+    assert claim(world, lease_id, 2, cursor) == []
 
 
-def test_nothing_joins_a_suspect_on_a_claim_that_goes_on(world: "World", reading: jobs.Reading) -> None:
+def test_nothing_joins_a_suspect_on_a_claim_that_goes_on(world: "World", cursor: jobs.ClaimCursor) -> None:
     ids, lease_id = world.fill(6), opened(world)
-    assert claim(world, lease_id, 2, reading) == ids[:2]
+    assert claim(world, lease_id, 2, cursor) == ids[:2]
     with world.engine.begin() as conn:
         conn.execute(text("UPDATE job SET lost_count = 2 WHERE id = :id"), {"id": ids[0]})
-    assert claim(world, lease_id, 2, reading) == []
+    assert claim(world, lease_id, 2, cursor) == []
