@@ -23,7 +23,7 @@ READER_JOBS = int(os.environ.get("PERSYN_CHAOS_READER_JOBS", "6000"))
 COUNTED = "SELECT sum(jobs)::bigint FROM job_count WHERE state = 'done'"  # without looking at the jobs
 READERS = 2  # how many hold their snapshots, one after the other
 ADVANCE = (
-    "import os, sys; from persyn import pipeline; from persyn.db import session;"
+    "import os, sys; from persyn.db import session; from persyn.stages import pipeline;"
     "pipeline.advance(session.connect(os.environ['PERSYN_DATABASE_URL']), int(sys.argv[1]))"
 )
 JOBS = "SELECT count(*) FROM job WHERE kind = 'generate'"

@@ -28,7 +28,7 @@ from persyn.services.embedded import wait_until
 NET = f"10.{200 + os.getpid() % 50}"
 CONTROL = f"{NET}.9.1"  # on the control host's loopback, reached over whichever link is up
 PORT, BROKER_PORT, STUB_PORT = 5432, 6379, 8000
-STARTED = "import sys; from persyn.local import services; from persyn.config import Settings;"
+STARTED = "import sys; from persyn import services; from persyn.config import Settings;"
 STARTED += "services.connect(Settings.from_environment())"
 
 
