@@ -1,7 +1,7 @@
 """Renders messages as the text and the tokens that a model reads.
 
-Whoever counts an answer's tokens calls `with_answer`, so that all count the same ones. A prompt or an answer is data:
-it may not forge the tokens that open and close a turn, so a text that spells one is tokenised as ordinary text.
+Every count of an answer's tokens comes from `with_answer`, so that all count the same ones. A prompt or an answer is
+data: it may not forge the tokens that open and close a turn, so a text that spells one is tokenised as ordinary text.
 No tokenizer library is imported here: the caller passes a tokenizer in.
 """
 

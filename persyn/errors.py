@@ -4,7 +4,7 @@
     ├── ConfigError, NotFound, InputError      the user's input: exit status 2
     ├── ServiceError, SchemaError              Postgres, the broker, the schema
     ├── MissingExtra, ModelError, ServerError  what a model needs here
-    ├── LeaseLost                              the work is somebody else's now
+    ├── LeaseLost                              the work is another worker's now
     ├── EndpointPaused                         an endpoint is not to be asked for a while
     └── JobFailed                              one job gives no result
         ├── RequestFailed                      because a request to an endpoint failed

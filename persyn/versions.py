@@ -66,11 +66,11 @@ def keep(conn: Connection, table: str, version: Teacher | Student) -> int:
         ),
         {column: values.get(column) for column in columns.split(", ")},
     )
-    found = conn.execute(
+    row_id = conn.execute(
         text(f"SELECT id FROM {table} WHERE name = :name AND config_sha256 = :sha256"),
         {"name": version.name, "sha256": values["config_sha256"]},
     )
-    return int(found.scalar_one())
+    return int(row_id.scalar_one())
 
 
 def keep_scorer(conn: Connection, kind: str, scorer: QualityScorer | LearnabilityScorer, student_id: int | None) -> int:
@@ -100,10 +100,10 @@ def keep_scorer(conn: Connection, kind: str, scorer: QualityScorer | Learnabilit
             "config": scorer.model_dump(mode="json", exclude={"weight"}),
         },
     )
-    found = conn.execute(
+    row_id = conn.execute(
         text("SELECT id FROM scorer WHERE kind = :kind AND config_sha256 = :sha256"), {"kind": kind, "sha256": sha256}
     )
-    return int(found.scalar_one())
+    return int(row_id.scalar_one())
 
 
 def load_teacher(conn: Connection, teacher_id: int) -> TeacherVersion:

@@ -67,7 +67,7 @@ def pause(
     queue: Queue = None,
     run: RunKey = None,
     length: Annotated[str | None, typer.Option("--for", metavar="10m", help="Resume by itself after this.")] = None,
-    reason: Annotated[str, typer.Option(help="Why, for whoever looks next.")] = "",
+    reason: Annotated[str, typer.Option(help="Why, for the next person who looks.")] = "",
 ) -> None:
     """Hold back a teacher's queue, any queue, or a run. What is in flight finishes."""
     wait = None if length is None else seconds(length)
@@ -118,7 +118,9 @@ def print_pauses(held: list[pauses.Pause]) -> None:
         what = pause.queue if pause.queue is not None else f"run {pause.run}"
         until = f", until {pause.until_at:%F %T %Z}" if pause.until_at else ""
         why = f": {pause.reason}" if pause.reason else ""
-        line = f"{what} is paused by {pause.paused_by or 'somebody'} since {pause.paused_at:%F %T %Z}{until}{why}"
+        line = (
+            f"{what} is paused by {pause.paused_by or 'an unknown person'} since {pause.paused_at:%F %T %Z}{until}{why}"
+        )
         terminal.console.print(f"[yellow]{terminal.safe(line)}[/yellow]", highlight=False)
 
 

@@ -132,12 +132,12 @@ class Run(Base):
     code_version: Mapped[str] = mapped_column(Text)
     library_versions: Mapped[Json]
     target_stage: Mapped[int] = mapped_column(Integer)  # how far the pipeline may take it by itself
-    finished_at: Mapped[Moment | None]  # set once nothing is left to do; whoever adds work clears it
+    finished_at: Mapped[Moment | None]  # set once nothing is left to do; new work clears it
     created_at: Mapped[CreatedAt]
     paused_at: Mapped[Moment | None]  # its jobs are not claimed while this is set
     pause_reason: Mapped[str | None] = mapped_column(Text)
     paused_by: Mapped[str | None] = mapped_column(Text)
-    # Counted once its routing is done, so that nobody counts millions of rows again to show how far it is.
+    # Counted once its routing is done, so that showing its progress need not count millions of rows again.
     prompt_count: Mapped[int | None] = mapped_column(BigInteger)
     decided_count: Mapped[int | None] = mapped_column(BigInteger)
 
@@ -281,7 +281,7 @@ class JobCount(Base):
 
 
 class QueuePause(Base):
-    """A queue that is held back, until somebody resumes it or `until_at` passes."""
+    """A queue that is held back, until a person resumes it or `until_at` passes."""
 
     __tablename__ = "queue_pause"
     queue: Mapped[str] = mapped_column(Text, primary_key=True)

@@ -35,8 +35,8 @@ class View(NamedTuple):
 def all_views() -> list[View]:
     """Each after those that it reads."""
     folder = files("persyn.db").joinpath("audit")
-    found = [entry for entry in folder.iterdir() if entry.name.endswith(".sql")]
-    bodies = {entry.name.removesuffix(".sql"): entry.read_text(encoding="utf-8") for entry in sorted(found, key=str)}
+    entries = [entry for entry in folder.iterdir() if entry.name.endswith(".sql")]
+    bodies = {entry.name.removesuffix(".sql"): entry.read_text(encoding="utf-8") for entry in sorted(entries, key=str)}
     reads = {name: sorted(set(re.findall(r"\baudit\.(\w+)", body))) for name, body in bodies.items()}
     return [View(name, bodies[name]) for name in TopologicalSorter(reads).static_order()]
 
@@ -71,7 +71,7 @@ def _create(connection: Connection) -> set[str]:
 
 
 def are_current(connection: Connection) -> bool:
-    """Whether this version's files made the views; what somebody changed by hand since then, `differences` finds."""
+    """Whether this version's files made the views. `differences` finds what was changed by hand since then."""
     return _comment(connection) == _expected_comment(all_views())
 
 

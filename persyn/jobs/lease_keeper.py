@@ -1,4 +1,4 @@
-"""A worker's hold on its jobs: one lease a drain, renewed from a thread with a connection of its own."""
+"""Keeps a worker's hold on its jobs: one lease a drain, renewed from a thread with a connection of its own."""
 
 import logging
 import threading
@@ -22,7 +22,7 @@ STALL_S = 180.0
 class LeaseKeeper:
     """Opens a lease, renews it while its worker moves (`beat`), and hands back what is unfinished at the end.
 
-    Once `lost` is set, everything computed under the lease must be dropped: the jobs are somebody else's.
+    Once `lost` is set, everything computed under the lease must be dropped: the jobs are another worker's.
     """
 
     def __init__(self, engine: Engine, *, worker: str, host: str, queue: str) -> None:

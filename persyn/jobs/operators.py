@@ -80,12 +80,12 @@ def list_jobs(conn: Connection, wanted: Filter, limit: int) -> list[JobRow]:
 
 def show(conn: Connection, job_id: int) -> JobHistory:
     """Raises NotFound."""
-    found = list_jobs(conn, Filter(ids=[job_id]), 1)
-    if not found:
+    rows = list_jobs(conn, Filter(ids=[job_id]), 1)
+    if not rows:
         raise NotFound(f"There is no job {job_id}. `persyn jobs list` lists those that there are.")
     events = [HistoryEvent(*row) for row in conn.execute(statements.JOB_EVENTS, {"id": job_id})]
     row = conn.execute(statements.SHOW_JOB, {"id": job_id}).one()
-    return JobHistory(found[0], row.teacher, row.scorer, row.lease_id, row.created_at, events)
+    return JobHistory(rows[0], row.teacher, row.scorer, row.lease_id, row.created_at, events)
 
 
 def count(conn: Connection, wanted: Filter) -> dict[JobState, int]:

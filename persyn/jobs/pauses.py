@@ -1,6 +1,6 @@
-"""Holding work back: a paused queue or run gets no new claims and no wake-ups, until somebody resumes it.
+"""Holds work back: a paused queue or run gets no new claims and no wake-ups until it is resumed.
 
-What is leased already finishes. A pause with an end lifts itself: nobody has to be there to clear it away.
+Leased jobs finish. A pause with an end lifts itself, so that no person has to be there to clear it away.
 No function here commits. All times are the database's.
 """
 

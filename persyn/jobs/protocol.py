@@ -135,6 +135,7 @@ def open_lease(
     conn: Connection, *, worker: str, host: str, queue: str,
     ttl_s: float = LEASE_TTL_S, deadline_s: float = LEASE_DEADLINE_S,
 ) -> int:  # fmt: skip
+    """A new lease that runs out after `ttl_s` without a heartbeat, or `deadline_s` after its last claim; its id."""
     values = {"worker": worker, "host": host, "queue": queue, "ttl": ttl_s, "deadline": deadline_s}
     return int(conn.execute(statements.OPEN_LEASE, values).scalar_one())
 
@@ -260,7 +261,7 @@ def close(conn: Connection, lease_id: int, detail: str) -> int:
 def reap(conn: Connection) -> int:
     """Revoke leases that ran out or passed their deadline, then release their jobs; returns how many jobs.
 
-    Each counts a loss. The sixth ends a job as `lease_ran_out`: whether it was to blame, nobody saw.
+    Each counts a loss. The sixth ends a job as `lease_ran_out`, since nothing shows whether the job was to blame.
     One reaper works at a time; the others find nothing to do. A lease that is held is left to the next round.
     """
     if not _take_turn(conn, _REAPER_LOCK):

@@ -80,8 +80,8 @@ def private_folder(folder: Path, owner: Account) -> None:
     Raises ServiceError where someone else made it first, which matters in /tmp.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (owner.uid, os.geteuid()):
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (owner.uid, os.geteuid()):
         raise ServiceError(f"{folder} belongs to someone else. Remove it, or set PERSYN_HOME.")
     if os.geteuid() == 0:
         os.chown(folder, owner.uid, owner.gid)
@@ -96,7 +96,7 @@ def unprivileged_account() -> Account:
     """The current user; for root, which Postgres refuses to run as, a system user that is made where it is missing."""
     if os.geteuid() != 0:
         return current_account()
-    # Of two `useradd` at once one may take the other's user back, after somebody was told of it.
+    # Of two `useradd` at once one may take the other's user back, after a process was told of it.
     with open("/etc/passwd") as users:  # FileLock would open it for writing
         lock_descriptor(users.fileno())
         return _find_account() or _create_account()
@@ -115,7 +115,7 @@ def _create_account() -> Account:
     if useradd:
         command = [useradd, "--system", "--no-create-home", "--user-group", "--shell", "/usr/sbin/nologin", ACCOUNT]
         subprocess.run(command, capture_output=True, check=False)
-    account = _find_account()  # also after a failure: somebody else may have made it meanwhile
+    account = _find_account()  # also after a failure: another process may have made it meanwhile
     if account is None:
         raise ServiceError(
             f"Postgres does not run as root and the system user {ACCOUNT} could not be made. Make it, "
@@ -132,9 +132,9 @@ def open_path(path: Path, account: Account) -> None:
     if account.uid == os.geteuid():
         return
     for parent in path.resolve().parents:
-        found = parent.stat()
-        if found.st_uid != account.uid and not found.st_mode & stat.S_IXOTH:
-            parent.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
+        status = parent.stat()
+        if status.st_uid != account.uid and not status.st_mode & stat.S_IXOTH:
+            parent.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
 
 
 def run(command: list[str | Path], account: Account, folder: Path, stdin: str = "") -> None:

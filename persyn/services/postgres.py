@@ -87,8 +87,8 @@ def running(home: Path) -> bool:
 def pid(home: Path) -> int | None:
     """The living server's process id, whether or not it answers."""
     lines = _pid_file(home)
-    found = int(lines[0]) if lines and lines[0].isdigit() else 0
-    return found if found and works_in(found, data_folder(home)) else None
+    pid = int(lines[0]) if lines and lines[0].isdigit() else 0
+    return pid if pid and works_in(pid, data_folder(home)) else None
 
 
 def _pid_file(home: Path) -> list[str]:

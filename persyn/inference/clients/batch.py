@@ -94,7 +94,7 @@ async def ask_all(
     """Each item with its result, or with the exception that `ask` raised.
 
     Once `stopping` says so, what has not come in is left out. `on_tick` is called about once a second; an exception
-    that it raises drops everything. A refusal for want of room pauses nobody else here: its item gets the wait.
+    that it raises drops everything. A long refusal for want of room pauses no queue: its item gets the wait.
     """
     requests = PacedRequests(pace.endpoint.concurrency, pace, judged_by=frozenset({"rate_limited"}))
     results: list[tuple[Item, T | Exception]] = []

@@ -1,4 +1,4 @@
--- Replace the rows of job_count by their sums, once there are more than `at_most`. Whoever reads the sums sees the rows
+-- Replace the rows of job_count by their sums, once there are more than `at_most`. A reader of the sums sees the rows
 -- before or after this, never half of it.
 -- Called by protocol.fold_counts.
 -- Index: none; it reads all of job_count, which is small.

@@ -65,9 +65,9 @@ class Student:
             shared = _common_start(rows) if self._reuses_prefixes else 0
             if shared < SHARED_AT_LEAST:
                 shared = 0
-            found = self._from_shared(rows, shared, ranks) if shared else self._from_rows(rows, ranks)
+            places = self._from_shared(rows, shared, ranks) if shared else self._from_rows(rows, ranks)
             directions = tap.directions(rows, shared)
-        return [TokenStats(*stats, direction) for stats, direction in zip(found, directions, strict=True)]
+        return [TokenStats(*stats, direction) for stats, direction in zip(places, directions, strict=True)]
 
     def special(self, ids: Sequence[int]) -> Tensor:
         """(n,): which of the tokens are the tokenizer's own."""
@@ -169,13 +169,13 @@ class Student:
             return False
 
     def _up_projection(self) -> Any:
-        found = [module for name, module in self.model.named_modules() if name.endswith(".mlp.up_proj")]
-        if not found:
+        layers = [module for name, module in self.model.named_modules() if name.endswith(".mlp.up_proj")]
+        if not layers:
             raise ModelError(
                 f"The student {self._name} has no mlp.up_proj layer, whose activations the measure scas compares."
                 " Use another learnability scorer for it."
             )
-        return found[-1]
+        return layers[-1]
 
 
 def _common_start(rows: Sequence[Row]) -> int:

@@ -69,7 +69,7 @@ def main() -> None:
         signal.alarm(SECONDS)
         try:
             verdict = check(*json.loads(line))
-        except Exception as exc:  # whatever sympy makes of the text, it is no right answer
+        except Exception as exc:  # an answer that sympy cannot compare is no right answer
             verdict = {"value": 0.0, "detail": {"method": "error", "error": type(exc).__name__}}
         signal.alarm(0)
         print(json.dumps(verdict), flush=True)
