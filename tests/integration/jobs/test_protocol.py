@@ -359,6 +359,14 @@ def test_failures_that_hold_what_postgres_cannot_are_stored(world: "World") -> N
     assert world.scalar("SELECT detail FROM job_event WHERE event = 'died'") == "a�b�c"
 
 
+def test_a_failures_message_is_cut_to_what_one_reads(world: "World") -> None:
+    lease_id, (job_id,) = world.leased(1)
+    with world.engine.begin() as conn:
+        jobs.fail(conn, lease_id, [Failure(job_id, "odd", "x" * 9999, permanent=True)])
+    stored = world.scalar("SELECT detail FROM job_event WHERE event = 'died'")
+    assert stored == "x" * (protocol.DETAIL_LIMIT - 1) + "…"
+
+
 # Operators
 
 
