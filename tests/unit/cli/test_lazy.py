@@ -49,6 +49,7 @@ def test_a_call_loads_the_module_of_its_command_alone() -> None:
     assert modules.isdisjoint({entry.target.partition(":")[0] for entry in COMMANDS.values()} - {"persyn.cli.init"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["router", "train", "--help"], ["worker", "--help"], ["status", "--help"]])
 def test_commands_with_heavy_work_elsewhere_load_no_torch(arguments: list[str]) -> None:
     assert loaded_by(*arguments).isdisjoint({"torch", "transformers"})

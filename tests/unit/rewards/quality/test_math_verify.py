@@ -80,6 +80,7 @@ def test_an_answer_that_would_compute_forever_is_wrong_and_harms_no_other() -> N
     assert math_verify_score("72", "72").value == 1.0
 
 
+@pytest.mark.slow
 def test_a_comparison_ends_although_the_worker_was_killed_in_it() -> None:
     with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
