@@ -25,8 +25,8 @@ VALUES = {
     "job_ids": "ARRAY[1, 2]", "kind": "'route'", "lease_id": "1", "lease_ids": "ARRAY[1]", "limit": "8",
     "losses": "3", "max_attempts": "5", "messages": "ARRAY['no']", "not_before": "'2026-01-01'",
     "patience_ms": "'60000'", "permanent": "ARRAY[false]", "queue": "'generate.small'", "queues": "'teacher.'",
-    "reason": "NULL", "run_id": "1", "scorer_ids": "NULL", "stage": "50", "state": "'dead'", "teacher_id": "NULL", "ttl": "90",
-    "wait_cap": "3600", "waits": "ARRAY[0.5]", "worker": "'w'",
+    "reason": "NULL", "run_id": "1", "scorer_ids": "NULL", "stage": "50", "state": "'dead'", "teacher_id": "NULL",
+    "ttl": "90", "wait_cap": "3600", "waits": "ARRAY[0.5]", "worker": "'w'",
 }  # fmt: skip
 
 REVOKED_LEASES = text("""
