@@ -1,4 +1,4 @@
-"""What a job and a count of jobs called `priority` is the stage"""
+"""Rename the column `priority` of jobs and of their counts to `stage`, which is what it holds."""
 
 from alembic import op
 
