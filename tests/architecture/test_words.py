@@ -9,15 +9,15 @@ from tests.architecture.repository import CODE, modules
 
 # A section of the YAML, a row of the database, and the thing that both are about may share its name.
 SAME_THING = {
-    "Export": {"persyn/config/run.py", "persyn/db/models.py"},
-    "Prompt": {"persyn/db/models.py", "persyn/imports/prompt_records.py"},
+    "Export": {"persyn/config/run.py", "persyn/db/models/results.py"},
+    "Prompt": {"persyn/db/models/runs.py", "persyn/imports/prompt_records.py"},
     "RewardModel": {"persyn/config/scorers.py", "persyn/rewards/quality/reward_model.py"},
-    "Router": {"persyn/config/router.py", "persyn/db/models.py"},
-    "Run": {"persyn/db/models.py", "persyn/runs.py"},
+    "Router": {"persyn/config/router.py", "persyn/db/models/results.py"},
+    "Run": {"persyn/db/models/runs.py", "persyn/runs.py"},
     "Server": {"persyn/config/teachers.py", "persyn/inference/servers/server.py"},
-    "Student": {"persyn/config/teachers.py", "persyn/db/models.py", "persyn/rewards/learnability/student.py"},
-    "Teacher": {"persyn/config/teachers.py", "persyn/db/models.py"},
-    "Worker": {"persyn/db/models.py", "persyn/jobs/workers.py", "workers/worker.py"},
+    "Student": {"persyn/config/teachers.py", "persyn/db/models/runs.py", "persyn/rewards/learnability/student.py"},
+    "Teacher": {"persyn/config/teachers.py", "persyn/db/models/runs.py"},
+    "Worker": {"persyn/db/models/queue.py", "persyn/jobs/workers.py", "workers/worker.py"},
 }
 
 

@@ -215,3 +215,31 @@ def test_every_check_of_the_models_is_broken_above() -> None:
         if isinstance(constraint, CheckConstraint)
     }
     assert checks <= {case.split(" ")[0] for case in ILLEGAL}
+
+
+@pytest.mark.parametrize(
+    ("answer", "finish_reason", "reasoning", "flaw"),
+    [
+        ("The answer is 4.", "stop", None, None),
+        ("4", "unknown", "2 + 2 is 4", None),  # an imported answer whose end nobody noted
+        ("", "stop", None, "empty"),
+        (" \n\t", "stop", "  ", "empty"),
+        ("", "stop", "Let me think.", "unfinished_thought"),
+        ("", "length", "Let me think.", "unfinished_thought"),
+        ("The answer", "length", None, "cut"),
+        ("The answer", "MAX_TOKENS", None, "cut"),
+        ("The answer", "content_filter", None, "filtered"),
+        ("", "SAFETY", None, "filtered"),
+        ("I cannot help.", "refusal", None, "refused"),
+        ("", "tool_calls", None, "tool_call"),
+        ("The ans", "error", None, "failed"),
+    ],
+)
+def test_an_answer_says_what_is_wrong_with_it(
+    rows: Rows, answer: str, finish_reason: str, reasoning: str | None, flaw: str | None
+) -> None:
+    found = rows.conn.execute(
+        text("UPDATE generation SET text = :text, finish_reason = :end, reasoning = :reasoning RETURNING flaw"),
+        {"text": answer, "end": finish_reason, "reasoning": reasoning},
+    )
+    assert found.scalar_one() == flaw

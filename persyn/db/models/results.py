@@ -1,0 +1,157 @@
+"""The results of a run: answers, scores, routers, decisions and exports."""
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    Float,
+    Integer,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from persyn.db.models.base import Base, one_of
+from persyn.db.types import CreatedAt, Json, PrimaryKey, Sha256, references
+
+
+class GenerationImport(Base):
+    """A file of answers that others made; what came from it names it."""
+
+    __tablename__ = "generation_import"
+    id: Mapped[PrimaryKey]
+    run_id: Mapped[int] = references("run.id")
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[Sha256 | None]  # known once the file was read to its end
+    created_at: Mapped[CreatedAt]
+
+
+# The servers' words for the ends of an answer, of several vendors. Only a cut answer is one all the same.
+FLAW = r"""CASE
+WHEN lower(finish_reason) IN ('content_filter', 'safety', 'prohibited_content', 'blocklist', 'recitation')
+    THEN 'filtered'
+WHEN lower(finish_reason) = 'refusal' THEN 'refused'
+WHEN lower(finish_reason) IN ('tool_calls', 'tool_call', 'function_call', 'tool_use') THEN 'tool_call'
+WHEN lower(finish_reason) IN ('error', 'abort', 'cancelled') THEN 'failed'
+WHEN text !~ '\S' AND reasoning ~ '\S' THEN 'unfinished_thought'
+WHEN text !~ '\S' THEN 'empty'
+WHEN lower(finish_reason) IN ('length', 'max_tokens', 'model_length') THEN 'cut'
+END"""
+
+
+class Generation(Base):
+    """One teacher's answer to one prompt. A second run or student reuses it for free.
+
+    `flaw` says why the answer is none, or is cut; it is null for a whole answer. Postgres computes it from the answer
+    itself, so that every way into the table is judged alike.
+    """
+
+    __tablename__ = "generation"
+    __table_args__ = (
+        UniqueConstraint("prompt_id", "teacher_id", "sample_index"),
+        CheckConstraint(
+            """CASE origin
+            WHEN 'generated' THEN import_id IS NULL AND job_id IS NOT NULL AND lease_id IS NOT NULL
+            WHEN 'imported' THEN import_id IS NOT NULL AND job_id IS NULL AND lease_id IS NULL
+            ELSE false END""",
+            name="origin",
+        ),
+        CheckConstraint(
+            "origin <> 'generated' OR num_nulls(seed, latency_s) = 0",
+            name="generated_is_measured",
+        ),
+    )
+    id: Mapped[PrimaryKey]
+    prompt_id: Mapped[int] = references("prompt.id")
+    teacher_id: Mapped[int] = references("teacher.id")
+    sample_index: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    text: Mapped[str] = mapped_column(Text)
+    reasoning: Mapped[str | None] = mapped_column(Text)
+    finish_reason: Mapped[str] = mapped_column(Text)
+    prompt_tokens: Mapped[int | None] = mapped_column(Integer)  # these two: unknown where nobody counted
+    completion_tokens: Mapped[int | None] = mapped_column(Integer)
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    latency_s: Mapped[float | None] = mapped_column(Float)
+    server_version: Mapped[str | None] = mapped_column(Text)
+    job_id: Mapped[int | None] = references("job.id")
+    lease_id: Mapped[int | None] = references("lease.id")
+    origin: Mapped[str] = mapped_column(Text, server_default="generated")
+    import_id: Mapped[int | None] = references("generation_import.id")
+    created_at: Mapped[CreatedAt]
+    flaw: Mapped[str | None] = mapped_column(Text, Computed(FLAW, persisted=True))
+
+
+class Score(Base):
+    """A scorer's raw value for a generation; normalising happens when it is read."""
+
+    __tablename__ = "score"
+    __table_args__ = (
+        CheckConstraint("value <> 'NaN'::float8", name="value_is_a_number"),
+        CheckConstraint(
+            "(import_id IS NULL) = (job_id IS NOT NULL) AND (job_id IS NULL) = (lease_id IS NULL)", name="origin"
+        ),
+    )
+    generation_id: Mapped[int] = references("generation.id", primary_key=True)
+    scorer_id: Mapped[int] = references("scorer.id", primary_key=True)
+    value: Mapped[float] = mapped_column(DOUBLE_PRECISION)
+    detail: Mapped[Json] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
+    job_id: Mapped[int | None] = references("job.id")
+    lease_id: Mapped[int | None] = references("lease.id")
+    import_id: Mapped[int | None] = references("generation_import.id")
+    created_at: Mapped[CreatedAt]
+
+
+class Router(Base):
+    __tablename__ = "router"
+    __table_args__ = (UniqueConstraint("run_id"),)
+    id: Mapped[PrimaryKey]
+    run_id: Mapped[int] = references("run.id")
+    backbone: Mapped[str] = mapped_column(Text)
+    teacher_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))  # in coefficient order
+    alpha: Mapped[float] = mapped_column(DOUBLE_PRECISION)
+    normalisation: Mapped[str] = mapped_column(Text)
+    seed: Mapped[int] = mapped_column(BigInteger)
+    artifact_path: Mapped[str] = mapped_column(Text)
+    artifact_sha256: Mapped[Sha256]
+    metrics: Mapped[Json]
+    code_version: Mapped[str] = mapped_column(Text)
+    job_id: Mapped[int] = references("job.id")
+    lease_id: Mapped[int] = references("lease.id")
+    created_at: Mapped[CreatedAt]
+
+
+class RoutingDecision(Base):
+    """A prompt's teacher and the reasons for it; `router_id` is null where no router was asked."""
+
+    __tablename__ = "routing_decision"
+    __table_args__ = (
+        CheckConstraint(one_of("basis", ("router", "budget", "static", "random", "measured")), name="basis"),
+        CheckConstraint("(basis IN ('router', 'budget')) = (router_id IS NOT NULL)", name="router_named"),
+        UniqueConstraint("run_id", "policy", "prompt_id"),
+    )
+    id: Mapped[PrimaryKey]
+    run_id: Mapped[int] = references("run.id")
+    prompt_id: Mapped[int] = references("prompt.id")
+    policy: Mapped[str] = mapped_column(Text)
+    basis: Mapped[str] = mapped_column(Text)  # measured: a calibration prompt's best answer, already paid for
+    teacher_id: Mapped[int] = references("teacher.id")
+    router_id: Mapped[int | None] = references("router.id")
+    coefficients: Mapped[list[float] | None] = mapped_column(ARRAY(DOUBLE_PRECISION))  # the rewards where measured
+    neighbour_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))  # calibration prompts, nearest first
+    margin: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    lease_id: Mapped[int] = references("lease.id")
+    created_at: Mapped[CreatedAt]
+
+
+class Export(Base):
+    __tablename__ = "export"
+    id: Mapped[PrimaryKey]
+    run_id: Mapped[int] = references("run.id")
+    format: Mapped[str] = mapped_column(Text)
+    layout: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text)
+    sha256: Mapped[Sha256]
+    rows: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[CreatedAt]
