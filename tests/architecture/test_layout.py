@@ -37,6 +37,7 @@ TESTED_THROUGH = {
     "persyn/db/tables.py": "integration/db/test_migrate.py",
     "persyn/db/types.py": "integration/db/test_migrate.py",
     "persyn/errors.py": "integration/cli/test_fleet.py",
+    "persyn/exports/rows.py": "integration/exports/test_write.py",
     "persyn/inference/bundled.py": "integration/inference/test_models.py",
     "persyn/inference/loading.py": "unit/rewards/quality/test_reward_model.py",
     "persyn/inference/random_model.py": "integration/inference/servers/test_conformance.py",

@@ -1,0 +1,102 @@
+"""Decides which answers become rows, and counts those that do not."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from persyn.config import Export
+from persyn.exports import layouts
+from persyn.exports.layouts import Shape
+from persyn.exports.manifest import Split
+from persyn.exports.pairs import pairs
+from persyn.exports.rows import Answer
+from persyn.exports.splits import split_of
+from persyn.rewards.matrix import CalibrationScores
+
+
+class ExportedRow(NamedTuple):
+    """A row of the files."""
+
+    split: Split
+    values: dict[str, Any]
+    characters: int  # of its prompt and its answers
+
+
+class Tally:
+    """The counts of one pass, for the manifest and the card."""
+
+    def __init__(self) -> None:
+        self.by_split: Counter[Split] = Counter()
+        self.by_teacher: Counter[str] = Counter()
+        self.tokens_by_teacher: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
+        self.flawed: Counter[str] = Counter()
+        self.unchecked = 0
+        self.longest = 0
+        self.first: datetime | None = None
+        self.last: datetime | None = None
+
+    def add(self, answer: Answer, split: Split, characters: int) -> None:
+        self.by_split[split] += 1
+        self.by_teacher[answer.teacher] += 1
+        self.tokens_by_teacher[answer.teacher] += answer.completion_tokens or 0
+        self.flawed.update(answer.flaw_words)
+        self.unchecked += not answer.checked
+        self.longest = max(self.longest, characters)
+        self.first = min(self.first or answer.created_at, answer.created_at)
+        self.last = max(self.last or answer.created_at, answer.created_at)
+
+
+def training_rows(
+    answers: Iterable[Answer], export: Export, shape: Shape, seed: int, tally: Tally
+) -> Iterator[ExportedRow]:
+    """The rows of sound answers, and of flawed ones that the export keeps."""
+    for answer in answers:
+        reason = _reason_against(answer, export)
+        if reason is not None:
+            tally.left_out[reason] += 1
+            continue
+        split, size = split_of(answer.messages, export.validation, seed), _characters(answer)
+        tally.add(answer, split, size)
+        yield ExportedRow(split, layouts.row(answer, shape), size)
+
+
+def preference_rows(
+    answers: Iterable[Answer], export: Export, shape: Shape, seed: int, tally: Tally
+) -> Iterator[ExportedRow]:
+    """The rows of pairs; a calibration prompt whose rewards do not differ enough is left out as `no_pair`."""
+    for pair in pairs(answers, export.margin, export.keep):
+        if pair is None:
+            tally.left_out["no_pair"] += 1
+            continue
+        split = split_of(pair.chosen.messages, export.validation, seed)
+        size = _characters(pair.chosen) + _characters(pair.rejected)
+        tally.add(pair.chosen, split, size)
+        yield ExportedRow(split, layouts.preference_row(pair.chosen, pair.rejected, shape), size)
+
+
+def with_rewards(answers: Iterable[Answer], measured: CalibrationScores, teachers: list[str]) -> Iterator[Answer]:
+    """The answers with the combined rewards of those that were measured. teachers: in coefficient order."""
+    row_of = {prompt_id: row for row, prompt_id in enumerate(measured.prompt_ids)}
+    column_of = {name: column for column, name in enumerate(teachers)}
+    for answer in answers:
+        row = row_of.get(answer.prompt_id)
+        reward = np.nan if row is None else measured.reward[row, column_of[answer.teacher]]
+        yield answer if np.isnan(reward) else answer._replace(reward=float(reward))
+
+
+def _reason_against(answer: Answer, export: Export) -> str | None:
+    for flaw in answer.flaw_words:
+        if flaw not in export.keep:
+            return flaw
+    if export.layout == "verl" and not answer.reference_answer:
+        return "no_reference_answer"
+    return None
+
+
+def _characters(answer: Answer) -> int:
+    prompt = sum(len(message["content"]) for message in answer.messages)
+    return prompt + len(answer.reasoning) + len(answer.text)
