@@ -33,8 +33,8 @@ from persyn.rewards import matrix
 MANIFEST = "manifest.json"
 
 _RECORD = text("""
-INSERT INTO export (run_id, format, layout, path, sha256, rows)
-VALUES (:run_id, :format, :layout, :path, :sha256, :rows)
+INSERT INTO export (run_id, format, layout, path, sha256, rows, policy, keep)
+VALUES (:run_id, :format, :layout, :path, :sha256, :rows, :policy, :keep)
 """)
 
 
@@ -188,8 +188,8 @@ def _describe(split: Split, format: Format, finished: Finished) -> ExportedFile:
 def _record(connection: Connection, manifest: Manifest, folder: Path) -> None:
     for file in manifest.files:
         values = file.model_dump(include={"format", "sha256", "rows"})
-        place = {"run_id": manifest.run_id, "layout": manifest.layout, "path": str((folder / file.name).resolve())}
-        connection.execute(_RECORD, values | place)
+        values |= manifest.model_dump(include={"run_id", "layout", "policy", "keep"})
+        connection.execute(_RECORD, values | {"path": str((folder / file.name).resolve())})
 
 
 class _Previous(NamedTuple):
