@@ -61,7 +61,7 @@ def export(
 def _with(config: RunConfig, changes: dict[str, Any]) -> Export:
     """The run's export section with the options in place of its keys. Raises ConfigError."""
     raw = config.model_dump(mode="json")
-    return parse_run(raw | {"export": raw["export"] | changes}, source="persyn export").export
+    return parse_run(raw | {"export": raw["export"] | changes}, source="options").export
 
 
 def _policy(name: str | None) -> Policy | None:

@@ -21,7 +21,6 @@ TESTED_THROUGH = {
     "persyn/cli/api.py": "integration/test_packaging.py",
     "persyn/cli/context.py": "integration/cli/test_fleet.py",
     "persyn/cli/db.py": "integration/db/test_auditor.py",
-    "persyn/cli/export.py": "integration/cli/test_run.py",
     "persyn/cli/generations.py": "integration/imports/test_answers.py",
     "persyn/cli/jobs.py": "integration/cli/test_fleet.py",
     "persyn/cli/main.py": "integration/cli/test_fleet.py",
