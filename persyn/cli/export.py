@@ -1,5 +1,6 @@
 """`persyn export`: the training set as files."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -39,6 +40,10 @@ def export(
     margin: Annotated[
         float | None, typer.Option("--margin", help="preference: the least difference of two rewards.")
     ] = None,
+    decontaminate: Annotated[
+        list[Path] | None,
+        typer.Option("--decontaminate", metavar="FILE", help="Leave out rows that hold an item of this benchmark."),
+    ] = None,
     policy: Annotated[
         str | None, typer.Option("--policy", help="Take another policy's choices, as far as answers exist.")
     ] = None,
@@ -55,7 +60,7 @@ def export(
         "validation": validation, "margin": margin,
     }  # fmt: skip
     changes = {key: value for key, value in given.items() if value is not None}
-    write(engine, run_id, folder, _with(config, changes), _policy(policy))
+    write(engine, run_id, folder, _with(config, changes), _policy(policy), decontaminate or ())
 
 
 def _with(config: RunConfig, changes: dict[str, Any]) -> Export:
@@ -75,7 +80,7 @@ def _policy(name: str | None) -> Policy | None:
 
 def write(
     engine: "Engine", run_id: int, folder: Path | None = None, export: Export | None = None,
-    policy: Policy | None = None,
+    policy: Policy | None = None, benchmarks: Sequence[Path] = (),
 ) -> Path:  # fmt: skip
     """Write the export and say what is in it. Raises PersynError where there is nothing to export."""
     with engine.connect() as conn:
@@ -88,7 +93,7 @@ def write(
             f" `persyn status {config.name}` shows how far it is."
         )
     folder = folder or Settings.from_environment().home / "exports" / config.name
-    manifest = exports.export_run(engine, run_id, folder, export, policy)
+    manifest = exports.export_run(engine, run_id, folder, export, policy, benchmarks)
     terminal.console.print(f"{manifest.outcome()} are in {folder}", soft_wrap=True, highlight=False, markup=False)
     advice = [flaw for flaw in get_args(Flaw) if flaw in manifest.left_out]
     if advice:

@@ -30,6 +30,9 @@ _LOADERS = {
 }
 
 
+CONTAMINATION = "contamination.jsonl"
+
+
 class Origin(NamedTuple):
     """All that the documents tell of."""
 
@@ -43,16 +46,19 @@ def documents(manifest: Manifest, origin: Origin) -> Iterator[tuple[str, str]]:
     yield "README.md", _card(manifest, origin)
     yield "croissant.json", _json(_croissant(manifest, origin))
     yield "eu_summary.md", _eu_summary(manifest, origin)
+    if manifest.benchmarks:
+        yield CONTAMINATION, _contamination(origin.tally)
     if manifest.layout == "llamafactory":
         yield "dataset_info.json", _json(_llamafactory(manifest))
     if manifest.layout == "axolotl":
         yield "axolotl.yaml", yaml.safe_dump(_axolotl(manifest), sort_keys=False)
 
 
-def names(layout: str) -> list[str]:
+def names(layout: str, *, with_benchmarks: bool = False) -> list[str]:
     """The names that `documents` gives for a layout."""
     further = {"llamafactory": ["dataset_info.json"], "axolotl": ["axolotl.yaml"]}
-    return ["README.md", "croissant.json", "eu_summary.md", *further.get(layout, [])]
+    report = [CONTAMINATION] if with_benchmarks else []
+    return ["README.md", "croissant.json", "eu_summary.md", *report, *further.get(layout, [])]
 
 
 def _card(manifest: Manifest, origin: Origin) -> str:
@@ -193,6 +199,15 @@ database knows; the second is yours to fill in.
 
 To be filled in: each model's provider, licence and own summary of training content; the prompts' licence and origin.
 """
+
+
+def _contamination(tally: Tally) -> str:
+    """A line for each row that was left out: its prompt, the benchmark's item, and words that both have."""
+    lines = [
+        {"prompt_id": answer.prompt_id, "external_id": answer.external_id} | match._asdict()
+        for answer, match in tally.matches
+    ]
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
 def _llamafactory(manifest: Manifest) -> dict[str, Any]:

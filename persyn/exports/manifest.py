@@ -47,6 +47,7 @@ class Manifest(_Frozen):
     unchecked: int  # rows whose quality nobody measured
     flawed: dict[str, int]  # rows that were kept although something speaks against them, by flaw
     left_out: dict[str, int]  # prompts whose answer stayed behind, by flaw
+    benchmarks: dict[str, str]  # files whose items no row may hold, with their sha256
     missing: dict[str, int]  # prompts without an answer, by reason
     longest_row: int  # characters of its prompt and answer
     files: list[ExportedFile]

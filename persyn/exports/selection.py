@@ -9,6 +9,7 @@ import numpy as np
 
 from persyn.config import Export
 from persyn.exports import layouts
+from persyn.exports.contamination import Benchmarks, Match
 from persyn.exports.layouts import Shape
 from persyn.exports.manifest import Split
 from persyn.exports.pairs import pairs
@@ -25,6 +26,15 @@ class ExportedRow(NamedTuple):
     characters: int  # of its prompt and its answers
 
 
+class Rules(NamedTuple):
+    """The settings that decide over a row and its look."""
+
+    export: Export
+    shape: Shape
+    seed: int
+    benchmarks: Benchmarks | None = None  # whose items no row may hold
+
+
 class Tally:
     """The counts of one pass, for the manifest and the card."""
 
@@ -36,6 +46,7 @@ class Tally:
         self.flawed: Counter[str] = Counter()
         self.unchecked = 0
         self.longest = 0
+        self.matches: list[tuple[Answer, Match]] = []  # of contaminated rows
         self.first: datetime | None = None
         self.last: datetime | None = None
 
@@ -50,32 +61,29 @@ class Tally:
         self.last = max(self.last or answer.created_at, answer.created_at)
 
 
-def training_rows(
-    answers: Iterable[Answer], export: Export, shape: Shape, seed: int, tally: Tally
-) -> Iterator[ExportedRow]:
+def training_rows(answers: Iterable[Answer], rules: Rules, tally: Tally) -> Iterator[ExportedRow]:
     """The rows of sound answers, and of flawed ones that the export keeps."""
     for answer in answers:
-        reason = _reason_against(answer, export)
+        reason = _reason_against(answer, rules.export) or _contaminated([answer], rules, tally)
         if reason is not None:
             tally.left_out[reason] += 1
             continue
-        split, size = split_of(answer.messages, export.validation, seed), _characters(answer)
+        split, size = split_of(answer.messages, rules.export.validation, rules.seed), _characters(answer)
         tally.add(answer, split, size)
-        yield ExportedRow(split, layouts.row(answer, shape), size)
+        yield ExportedRow(split, layouts.row(answer, rules.shape), size)
 
 
-def preference_rows(
-    answers: Iterable[Answer], export: Export, shape: Shape, seed: int, tally: Tally
-) -> Iterator[ExportedRow]:
+def preference_rows(answers: Iterable[Answer], rules: Rules, tally: Tally) -> Iterator[ExportedRow]:
     """The rows of pairs; a calibration prompt whose rewards do not differ enough is left out as `no_pair`."""
-    for pair in pairs(answers, export.margin, export.keep):
-        if pair is None:
-            tally.left_out["no_pair"] += 1
+    for pair in pairs(answers, rules.export.margin, rules.export.keep):
+        reason = "no_pair" if pair is None else _contaminated(pair, rules, tally)
+        if pair is None or reason is not None:
+            tally.left_out[str(reason)] += 1
             continue
-        split = split_of(pair.chosen.messages, export.validation, seed)
+        split = split_of(pair.chosen.messages, rules.export.validation, rules.seed)
         size = _characters(pair.chosen) + _characters(pair.rejected)
         tally.add(pair.chosen, split, size)
-        yield ExportedRow(split, layouts.preference_row(pair.chosen, pair.rejected, shape), size)
+        yield ExportedRow(split, layouts.preference_row(pair.chosen, pair.rejected, rules.shape), size)
 
 
 def with_rewards(answers: Iterable[Answer], measured: CalibrationScores, teachers: list[str]) -> Iterator[Answer]:
@@ -94,6 +102,18 @@ def _reason_against(answer: Answer, export: Export) -> str | None:
             return flaw
     if export.layout == "verl" and not answer.reference_answer:
         return "no_reference_answer"
+    return None
+
+
+def _contaminated(answers: Iterable[Answer], rules: Rules, tally: Tally) -> str | None:
+    """The reason `contaminated` where one of a row's answers, or its prompt, is too like a benchmark's item."""
+    if rules.benchmarks is None:
+        return None
+    for answer in answers:
+        match = rules.benchmarks.match(answer)
+        if match is not None:
+            tally.matches.append((answer, match))
+            return "contaminated"
     return None
 
 

@@ -23,11 +23,12 @@ from persyn.config.export import BARE
 from persyn.errors import ConfigError, PersynError, ServiceError
 from persyn.exports import choices, documents, layouts, rows, selection
 from persyn.exports.choices import Choices
+from persyn.exports.contamination import Benchmarks
 from persyn.exports.files import Finished, Sink, open_sink
 from persyn.exports.layouts import Shape
 from persyn.exports.manifest import ExportedFile, Manifest, RouterVersion, Split
 from persyn.exports.rows import RunFacts
-from persyn.exports.selection import ExportedRow, Tally
+from persyn.exports.selection import ExportedRow, Rules, Tally
 from persyn.rewards import matrix
 
 MANIFEST = "manifest.json"
@@ -47,23 +48,26 @@ class _Plan(NamedTuple):
     export: Export
     choices: Choices
     shape: Shape
+    benchmarks: Sequence[Path]
 
 
 def export_run(
-    engine: Engine, run_id: int, folder: Path, export: Export | None = None, policy: Policy | None = None
-) -> Manifest:
+    engine: Engine, run_id: int, folder: Path, export: Export | None = None, policy: Policy | None = None,
+    benchmarks: Sequence[Path] = (),
+) -> Manifest:  # fmt: skip
     """Write the run's set into the folder, and note each file of rows in table `export`.
 
-    `export` None takes the run's own section, `policy` None its own policy. Raises NotFound; ConfigError where the
-    policy has no decisions here, or where a file of somebody else's stands in the way; ServiceError where Postgres goes
-    away; PersynError where the files cannot be written. Nothing in the folder has changed then.
+    `export` None takes the run's own section, `policy` None its own policy; no row may hold an item of the benchmarks.
+    Raises NotFound; ConfigError where the policy has no decisions here, or where a file of somebody else's stands in
+    the way; InputError where a benchmark cannot be read; ServiceError where Postgres goes away; PersynError where the
+    files cannot be written. Nothing in the folder has changed then.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
             unfinished = Path(temporary)
             with _snapshot(engine) as connection:
-                plan = _plan(connection, run_id, export, policy)
+                plan = _plan(connection, run_id, export, policy, benchmarks)
                 before = _previous(folder)
                 _refuse_to_overwrite(folder, plan, before)
                 manifest = _write(connection, plan, unfinished)
@@ -90,7 +94,9 @@ def _snapshot(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def _plan(connection: Connection, run_id: int, export: Export | None, policy: Policy | None) -> _Plan:
+def _plan(
+    connection: Connection, run_id: int, export: Export | None, policy: Policy | None, benchmarks: Sequence[Path]
+) -> _Plan:
     facts = rows.run_facts(connection, run_id)
     run = runs.load(connection, run_id)
     export, policy = export or run.config.export, policy or run.config.policy
@@ -106,7 +112,7 @@ def _plan(connection: Connection, run_id: int, export: Export | None, policy: Po
         columns.append("flaws")  # whoever keeps flawed answers must be able to tell them from the others
     ability = "math" if facts.is_mathematics else ""
     shape = Shape(export.layout, reasoning, tuple(columns), facts.prompt_set, ability)
-    return _Plan(facts, run, policy, export, chosen, shape)
+    return _Plan(facts, run, policy, export, chosen, shape, benchmarks)
 
 
 def _write(connection: Connection, plan: _Plan, folder: Path) -> Manifest:
@@ -134,7 +140,8 @@ def _rows(connection: Connection, plan: _Plan, tally: Tally) -> Iterator[Exporte
         measured = matrix.load(connection, plan.run.id, config)
         answers = selection.with_rewards(answers, measured, [teacher.name for teacher in config.teachers])
     make = selection.preference_rows if is_preference else selection.training_rows
-    return make(answers, plan.export, plan.shape, config.seed, tally)
+    benchmarks = Benchmarks(plan.benchmarks) if plan.benchmarks else None
+    return make(answers, Rules(plan.export, plan.shape, config.seed, benchmarks), tally)
 
 
 def _manifest(
@@ -164,10 +171,11 @@ def _manifest(
         unchecked=tally.unchecked,
         flawed=dict(sorted(tally.flawed.items())),
         left_out=dict(sorted(tally.left_out.items())),
+        benchmarks={path.name: _sha256(path) for path in plan.benchmarks},
         missing=missing,
         longest_row=tally.longest,
         files=files,
-        documents=documents.names(plan.export.layout),
+        documents=documents.names(plan.export.layout, with_benchmarks=bool(plan.benchmarks)),
     )
 
 
@@ -179,10 +187,13 @@ def _router(facts: RunFacts) -> RouterVersion | None:
 
 def _describe(split: Split, format: Format, finished: Finished) -> ExportedFile:
     path, count = finished
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     size = path.stat().st_size
-    return ExportedFile(format=format, split=split, name=path.name, rows=count, bytes=size, sha256=sha256)
+    return ExportedFile(format=format, split=split, name=path.name, rows=count, bytes=size, sha256=_sha256(path))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _record(connection: Connection, manifest: Manifest, folder: Path) -> None:
@@ -210,7 +221,7 @@ def _previous(folder: Path) -> _Previous:
 
 def _refuse_to_overwrite(folder: Path, plan: _Plan, before: _Previous) -> None:
     """Raises ConfigError where a document would replace a file that no export wrote."""
-    for name in documents.names(plan.export.layout):
+    for name in documents.names(plan.export.layout, with_benchmarks=bool(plan.benchmarks)):
         if name not in before.documents and (folder / name).exists():
             raise ConfigError(f"{folder / name}: this file is not an export's. Choose another folder, or move it away.")
 

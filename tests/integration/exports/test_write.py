@@ -260,6 +260,18 @@ def test_pairs_come_from_the_calibration_answers_without_any_routing(make_tables
     assert (manifest.rows, manifest.prompts, manifest.left_out, manifest.missing) == (1, 2, {"no_pair": 1}, {})
 
 
+def test_rows_that_hold_an_item_of_a_benchmark_stay_behind_with_a_report(make_tables: Any, tmp_path: Path) -> None:
+    tables = answered(make_tables, {}, {})
+    benchmark = tmp_path / "test.jsonl"
+    benchmark.write_text('{"question": "1 + 1"}\n')
+    manifest = export_run(tables.engine, tables.run_id, tmp_path / "out", benchmarks=[benchmark])
+    assert (manifest.rows, manifest.left_out, [*manifest.benchmarks]) == (1, {"contaminated": 1}, ["test.jsonl"])
+    (report,) = lines(tmp_path / "out" / "contamination.jsonl")
+    assert (report["external_id"], report["benchmark"], report["item"], report["words"]) == (
+        "1", "test.jsonl", 1, "^1 1$",
+    )  # fmt: skip
+
+
 def test_validation_rows_have_files_of_their_own(make_tables: Any, tmp_path: Path) -> None:
     tables = answered(make_tables, *[{}] * 12)
     export = Export(formats=["jsonl", "parquet"], validation=0.5)

@@ -34,8 +34,8 @@ def made(
         run="my-run", run_id=1, student="pupil", policy="persyn", config_sha256="c" * 64, router=None,
         run_code_version="1", export_code_version="1", layout=shape.layout, reasoning=shape.reasoning, keep=[],
         columns=list(shape.columns), prompts=3, rows=len(answers), rows_by_split={"train": len(answers)},
-        rows_by_teacher={"small": len(answers), "large": 0}, unchecked=0, flawed={}, left_out={"wrong": 1}, missing={},
-        longest_row=10, documents=documents.names(shape.layout),
+        rows_by_teacher={"small": len(answers), "large": 0}, unchecked=0, flawed={}, left_out={"wrong": 1},
+        benchmarks={}, missing={}, longest_row=10, documents=documents.names(shape.layout),
         files=[
             ExportedFile(format=format, split=split, name=name, rows=2, bytes=3, sha256="d" * 64)
             for format, split, name in files

@@ -10,7 +10,8 @@ WHOLE: dict[str, Any] = {
     "run": "r", "run_id": 1, "student": "s", "policy": "persyn", "config_sha256": "0" * 64, "router": None,
     "run_code_version": "0", "export_code_version": "0", "layout": "messages", "reasoning": "drop", "keep": [],
     "columns": [], "prompts": 2000, "rows": 2000, "rows_by_split": {"train": 2000}, "rows_by_teacher": {"a": 2000},
-    "unchecked": 0, "flawed": {}, "left_out": {}, "missing": {}, "longest_row": 9, "files": [], "documents": [],
+    "unchecked": 0, "flawed": {}, "left_out": {}, "benchmarks": {}, "missing": {}, "longest_row": 9,
+    "files": [], "documents": [],
 }  # fmt: skip
 
 
