@@ -69,6 +69,8 @@ WHERE r.id = :run_id AND g.id IS NULL
 GROUP BY reason ORDER BY reason
 """
 
+_PROMPTS = text("SELECT id, messages FROM prompt WHERE prompt_set_id = :prompt_set_id")
+
 _REASONING = r"""
 WITH choice AS ({choices})
 SELECT 1 FROM choice c JOIN generation g USING (prompt_id, teacher_id)
@@ -151,6 +153,13 @@ def answers(connection: Connection, run_id: int, choices: Choices) -> Iterator[A
     statement = text(_ANSWERS.format(choices=choices.sql))
     for row in connection.execute(statement, choices.values(run_id), execution_options=options):
         yield Answer(*row)
+
+
+def prompts(connection: Connection, prompt_set_id: int) -> Iterator[tuple[int, list[dict[str, str]]]]:
+    """The ids and messages of a set's prompts, through a cursor likewise."""
+    options = {"stream_results": True, "yield_per": FETCH_ROWS}
+    for row in connection.execute(_PROMPTS, {"prompt_set_id": prompt_set_id}, execution_options=options):
+        yield row.id, row.messages
 
 
 def missing(connection: Connection, run_id: int, choices: Choices) -> dict[str, int]:

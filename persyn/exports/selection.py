@@ -14,7 +14,7 @@ from persyn.exports.layouts import Shape
 from persyn.exports.manifest import Split
 from persyn.exports.pairs import pairs
 from persyn.exports.rows import Answer
-from persyn.exports.splits import split_of
+from persyn.exports.splits import Splits
 from persyn.rewards.matrix import CalibrationScores
 
 
@@ -31,7 +31,7 @@ class Rules(NamedTuple):
 
     export: Export
     shape: Shape
-    seed: int
+    splits: Splits
     benchmarks: Benchmarks | None = None  # whose items no row may hold
 
 
@@ -68,7 +68,7 @@ def training_rows(answers: Iterable[Answer], rules: Rules, tally: Tally) -> Iter
         if reason is not None:
             tally.left_out[reason] += 1
             continue
-        split, size = split_of(answer.messages, rules.export.validation, rules.seed), _characters(answer)
+        split, size = rules.splits.of(answer.prompt_id), _characters(answer)
         tally.add(answer, split, size)
         yield ExportedRow(split, layouts.row(answer, rules.shape), size)
 
@@ -80,7 +80,7 @@ def preference_rows(answers: Iterable[Answer], rules: Rules, tally: Tally) -> It
         if pair is None or reason is not None:
             tally.left_out[str(reason)] += 1
             continue
-        split = split_of(pair.chosen.messages, rules.export.validation, rules.seed)
+        split = rules.splits.of(pair.chosen.prompt_id)
         size = _characters(pair.chosen) + _characters(pair.rejected)
         tally.add(pair.chosen, split, size)
         yield ExportedRow(split, layouts.preference_row(pair.chosen, pair.rejected, rules.shape), size)

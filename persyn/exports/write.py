@@ -29,6 +29,7 @@ from persyn.exports.layouts import Shape
 from persyn.exports.manifest import ExportedFile, Manifest, RouterVersion, Split
 from persyn.exports.rows import RunFacts
 from persyn.exports.selection import ExportedRow, Rules, Tally
+from persyn.exports.splits import Splits
 from persyn.rewards import matrix
 
 MANIFEST = "manifest.json"
@@ -141,7 +142,15 @@ def _rows(connection: Connection, plan: _Plan, tally: Tally) -> Iterator[Exporte
         answers = selection.with_rewards(answers, measured, [teacher.name for teacher in config.teachers])
     make = selection.preference_rows if is_preference else selection.training_rows
     benchmarks = Benchmarks(plan.benchmarks) if plan.benchmarks else None
-    return make(answers, Rules(plan.export, plan.shape, config.seed, benchmarks), tally)
+    return make(answers, Rules(plan.export, plan.shape, _splits(connection, plan), benchmarks), tally)
+
+
+def _splits(connection: Connection, plan: _Plan) -> Splits:
+    splits = Splits(plan.export.validation, plan.run.config.seed)
+    if plan.export.validation:
+        for prompt_id, messages in rows.prompts(connection, plan.run.prompt_set_id):
+            splits.add(prompt_id, messages)
+    return splits
 
 
 def _manifest(

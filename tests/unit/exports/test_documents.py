@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from persyn.config import Format, Layout
+from persyn.config.export import BARE
 from persyn.exports import documents, layouts
 from persyn.exports.documents import Origin
 from persyn.exports.files import open_sink
@@ -42,6 +43,8 @@ def made(
         ],
     )  # fmt: skip
     texts = dict(documents.documents(manifest, Origin(FACTS, tally, layouts.schema(shape))))
+    if shape.layout == "preference":
+        return manifest, texts, [layouts.preference_row(answer, answers[0], shape) for answer in answers]
     return manifest, texts, [layouts.row(answer, shape) for answer in answers]
 
 
@@ -120,14 +123,14 @@ HARD: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("layout", ["prompt_completion", "messages", "llamafactory", "axolotl"])
+@pytest.mark.parametrize("layout", get_args(Layout))
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
 @pytest.mark.parametrize("through_card", [True, False])
 def test_datasets_loads_the_rows_as_they_are(
     make_answer: Any, tmp_path: Path, layout: Layout, format: Format, through_card: bool
 ) -> None:
     datasets = pytest.importorskip("datasets")
-    shape = Shape(layout, "field", ("quality",))
+    shape = Shape(layout, "drop") if layout in BARE else Shape(layout, "field", ("quality",))
     answers = [make_answer(**changes) for changes in HARD]
     _, texts, rows = made(answers, shape, (format, "train", f"train.{format}"))
     folder = tmp_path / "set"
