@@ -48,7 +48,10 @@ def export(
         str | None, typer.Option("--policy", help="Take another policy's choices, as far as answers exist.")
     ] = None,
 ) -> None:
-    """Write the set that the run has so far, and a manifest of it. Each option stands in for the run's own setting."""
+    """Write the set that the run has so far, and a manifest of it.
+
+    Each option stands in for the same key of the run's own section `export`.
+    """
     engine = context.engine()
     with engine.connect() as conn:
         run_id = runs.find(conn, run)
