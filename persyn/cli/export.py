@@ -1,41 +1,107 @@
 """`persyn export`: the training set as files."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from persyn import exports, reporting, runs
 from persyn.cli import context, terminal
 from persyn.cli.options import RunName
-from persyn.config import Settings
-from persyn.errors import PersynError
+from persyn.config import Column, Export, Flaw, Format, Layout, Policy, RunConfig, Settings, parse_run
+from persyn.errors import ConfigError, PersynError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
+def _one_of(kind: Any) -> str:
+    return ", ".join(get_args(kind))
+
+
 def export(
     run: RunName,
     folder: Annotated[Path | None, typer.Option("--out", help="The folder to write to.")] = None,
+    formats: Annotated[str | None, typer.Option("--format", help=f"Any of {_one_of(Format)}, with commas.")] = None,
+    layout: Annotated[str | None, typer.Option("--layout", help=f"One of {_one_of(Layout)}.")] = None,
+    keep: Annotated[
+        str | None, typer.Option("--keep", help=f"Flawed answers to keep: any of {_one_of(Flaw)}; or all.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help=f"Further columns: any of {_one_of(Column)}; or all.")
+    ] = None,
+    reasoning: Annotated[
+        str | None, typer.Option("--reasoning", help="field: beside the answer; think: inside it; drop.")
+    ] = None,
+    validation: Annotated[
+        float | None, typer.Option("--validation", help="The share of the prompts in files of their own.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option("--margin", help="preference: the least difference of two rewards.")
+    ] = None,
+    decontaminate: Annotated[
+        list[Path] | None,
+        typer.Option("--decontaminate", metavar="FILE", help="Leave out rows that hold an item of this benchmark."),
+    ] = None,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Take another policy's choices, as far as answers exist.")
+    ] = None,
 ) -> None:
-    """Write the set that the run has so far, and a manifest of it."""
+    """Write the set that the run has so far, and a manifest of it.
+
+    Each option stands in for the same key of the run's own section `export`.
+    """
     engine = context.engine()
     with engine.connect() as conn:
         run_id = runs.find(conn, run)
-    write(engine, run_id, folder)
+        config = runs.load(conn, run_id).config
+    if layout == "verl" and formats is None:
+        formats = "parquet"
+    given = {
+        "formats": formats, "layout": layout, "keep": keep, "columns": columns, "reasoning": reasoning,
+        "validation": validation, "margin": margin,
+    }  # fmt: skip
+    changes = {key: value for key, value in given.items() if value is not None}
+    write(engine, run_id, folder, _with(config, changes), _policy(policy), decontaminate or ())
 
 
-def write(engine: "Engine", run_id: int, folder: Path | None = None) -> Path:
-    """Write the export and say where it is. Raises PersynError where the run has no decisions to export."""
+def _with(config: RunConfig, changes: dict[str, Any]) -> Export:
+    """The run's export section with the options in place of its keys. Raises ConfigError."""
+    raw = config.model_dump(mode="json")
+    return parse_run(raw | {"export": raw["export"] | changes}, source="options").export
+
+
+def _policy(name: str | None) -> Policy | None:
+    for policy in get_args(Policy):
+        if name == policy:
+            return policy  # type: ignore[no-any-return]
+    if name is not None:
+        raise ConfigError(f"--policy: got {name!r}; choose one of {_one_of(Policy)}.")
+    return None
+
+
+def write(
+    engine: "Engine", run_id: int, folder: Path | None = None, export: Export | None = None,
+    policy: Policy | None = None, benchmarks: Sequence[Path] = (),
+) -> Path:  # fmt: skip
+    """Write the export and say what is in it. Raises PersynError where there is nothing to export."""
     with engine.connect() as conn:
         config = runs.load(conn, run_id).config
-        if reporting.status(conn, run_id).decided == 0:
-            raise PersynError(
-                f"Run {config.name} has routed no prompt yet, so there is nothing to export."
-                f" `persyn status {config.name}` shows how far it is."
-            )
+        decided = reporting.status(conn, run_id).decided
+    export = export or config.export
+    if decided == 0 and export.layout != "preference" and policy in (None, config.policy):
+        raise PersynError(
+            f"Run {config.name} has routed no prompt yet, so there is nothing to export."
+            f" `persyn status {config.name}` shows how far it is."
+        )
     folder = folder or Settings.from_environment().home / "exports" / config.name
-    exports.export_run(engine, run_id, folder, formats=config.export.formats, layout=config.export.layout)
-    terminal.console.print(f"The set is in {folder}", soft_wrap=True, highlight=False)
+    manifest = exports.export_run(engine, run_id, folder, export, policy, benchmarks)
+    terminal.console.print(f"{manifest.outcome()} are in {folder}", soft_wrap=True, highlight=False, markup=False)
+    advice = [flaw for flaw in get_args(Flaw) if flaw in manifest.left_out]
+    if advice:
+        words = f"`persyn export {config.name} --keep {','.join(advice)}` keeps what was left out."
+        terminal.console.print(words, soft_wrap=True, highlight=False, markup=False)
+    if manifest.rows == 0:
+        raise PersynError(f"No answer of run {config.name} can be exported: {manifest.outcome()}.")
     return folder

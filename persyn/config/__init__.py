@@ -4,9 +4,10 @@ Everything that changes results is in the YAML, is validated here and is stored 
 Addresses and secrets are in the environment and are stored nowhere.
 """
 
+from persyn.config.export import Column, Export, Flaw, Format, Layout, Reasoning
 from persyn.config.policies import Budget, Policy, PolicyOptions
 from persyn.config.router import Preferences, Router
-from persyn.config.run import Calibration, Export, RunConfig
+from persyn.config.run import Calibration, RunConfig
 from persyn.config.scorers import (
     Ifd,
     Imported,
@@ -28,8 +29,9 @@ from persyn.config.teachers import Endpoint, Message, Price, Sampling, Server, S
 from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
-    "Budget", "Calibration", "Endpoint", "Export", "Ifd", "Imported", "Judge", "LearnabilityScorer", "LogLik",
-    "MathVerify", "Message", "Name", "Policy", "PolicyOptions", "Preferences", "Price", "QualityScorer",
-    "RankSurprisal", "RewardModel", "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings",
-    "Student", "Teacher", "fingerprint", "load_run", "parse_run", "parse_scorer", "scorer_identity",
+    "Budget", "Calibration", "Column", "Endpoint", "Export", "Flaw", "Format", "Ifd", "Imported", "Judge", "Layout",
+    "LearnabilityScorer", "LogLik", "MathVerify", "Message", "Name", "Policy", "PolicyOptions", "Preferences", "Price",
+    "QualityScorer", "RankSurprisal", "Reasoning", "RewardModel", "Router", "RunConfig", "Sampling", "Scas", "Scorers",
+    "Server", "Settings", "Student", "Teacher", "fingerprint", "load_run", "parse_run", "parse_scorer",
+    "scorer_identity",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from persyn.config.export import Export
 from persyn.config.policies import READ_BY, Policy, PolicyOptions, check_budget
 from persyn.config.router import Preferences, Router
 from persyn.config.scorers import Scorers
@@ -14,11 +15,6 @@ from persyn.config.teachers import Student, Teacher
 class Calibration(Strict):
     size: int = Field(default=2500, ge=2)
     validation: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of it that the router never trains on")
-
-
-class Export(Strict):
-    formats: list[Literal["jsonl", "parquet"]] = Field(default=["jsonl"], min_length=1)
-    layout: Literal["messages", "prompt_completion"] = "messages"
 
 
 class RunConfig(Strict):
@@ -99,9 +95,10 @@ class RunConfig(Strict):
         return [position for position, other in enumerate(families) if other == family.casefold()]
 
     def identity(self) -> dict[str, object]:
-        """The values that make it the same run: all but the limits and prices of its endpoints."""
+        """The values that make it the same run: all but the export, and the limits and prices of its endpoints."""
 
-        return self.model_dump(mode="json") | {"teachers": [teacher.identity() for teacher in self.teachers]}
+        values = self.model_dump(mode="json", exclude={"export"})
+        return values | {"teachers": [teacher.identity() for teacher in self.teachers]}
 
     def sha256(self) -> str:
         return fingerprint(self.model_dump(mode="json"))

@@ -1,45 +1,57 @@
-"""Reads an export's rows from the tables: one for each prompt whose chosen teacher has answered.
+"""Reads an export's answers from the tables: one for each prompt whose chosen teacher has answered.
 
-The rows keep the prompts' order and carry no time, so that a second export gives the same bytes.
+The answers keep the prompts' order and carry no time of reading, so that a second export gives the same bytes. What
+speaks against an answer is said in one place, the view `audit.answer`.
 """
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
 from persyn.errors import NotFound
+from persyn.exports.choices import Choices
 
-Layout = Literal["messages", "prompt_completion"]
 FETCH_ROWS = 1000
 
 _FACTS = text("""
-SELECT r.id, r.name, r.config_sha256, r.policy, r.code_version, s.name AS student,
+SELECT r.id, r.name, r.config_sha256, r.policy, r.code_version, s.name AS student, ps.name AS prompt_set,
        router.id AS router_id, router.artifact_sha256 AS router_sha256,
-       ARRAY(SELECT t.name FROM run_teacher rt JOIN teacher t ON t.id = rt.teacher_id
-             WHERE rt.run_id = r.id ORDER BY rt.position) AS teachers
+       EXISTS (SELECT FROM run_scorer rs JOIN scorer ON scorer.id = rs.scorer_id
+               WHERE rs.run_id = r.id AND scorer.method = 'math_verify') AS is_mathematics
 FROM run r
 JOIN student s ON s.id = r.student_id
+JOIN prompt_set ps ON ps.id = r.prompt_set_id
 LEFT JOIN router ON router.run_id = r.id
 WHERE r.id = :run_id
 """)
 
-_ANSWERS = text("""
-SELECT p.id AS prompt_id, p.external_id, p.messages, t.name AS teacher, g.id AS generation_id, g.text AS answer
-FROM run r
-JOIN routing_decision d ON d.run_id = r.id AND d.policy = r.policy
-JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0
-JOIN prompt p ON p.id = d.prompt_id
-JOIN teacher t ON t.id = d.teacher_id
-WHERE r.id = :run_id
-ORDER BY p.position, p.id
+_TEACHERS = text("""
+SELECT t.name, t.family, t.model, t.revision
+FROM run_teacher rt JOIN teacher t ON t.id = rt.teacher_id
+WHERE rt.run_id = :run_id ORDER BY rt.position
 """)
 
-_MISSING = text("""
+_ANSWERS = """
+WITH choice AS ({choices})
+SELECT p.id, coalesce(p.external_id, ''), p.sha256, p.messages, coalesce(p.reference_answer, ''),
+       CASE WHEN p.meta = '{{}}' THEN '' ELSE CAST(p.meta AS text) END, t.name, t.family, coalesce(t.model, ''),
+       coalesce(t.revision, ''), a.generation_id, a.text, coalesce(a.reasoning, ''), a.finish_reason, a.prompt_tokens,
+       a.completion_tokens, a.quality, a.learnability, a.checked, a.flaws, a.created_at, c.basis
+FROM choice c
+JOIN audit.answer a ON a.run_id = :run_id AND a.prompt_id = c.prompt_id AND a.teacher_id = c.teacher_id
+JOIN prompt p ON p.id = c.prompt_id
+JOIN teacher t ON t.id = c.teacher_id
+ORDER BY p.position, p.id, t.id
+"""
+
+_MISSING = """
+WITH choice AS ({choices})
 SELECT CASE
-           WHEN d.id IS NULL AND c.prompt_id IS NOT NULL AND r.config ->> 'calibration_answers' = 'exclude'
+           WHEN c.prompt_id IS NULL AND k.prompt_id IS NOT NULL AND r.config ->> 'calibration_answers' = 'exclude'
                THEN 'calibration_excluded'
-           WHEN d.id IS NULL THEN 'not_routed'
+           WHEN c.prompt_id IS NULL THEN 'not_routed'
            WHEN j.state = 'dead' THEN j.error_code
            WHEN j.state = 'cancelled' THEN 'cancelled'
            WHEN j.id IS NULL THEN 'not_asked'
@@ -48,14 +60,29 @@ SELECT CASE
        count(*) AS prompts
 FROM run r
 JOIN prompt p ON p.prompt_set_id = r.prompt_set_id
-LEFT JOIN calibration_prompt c ON c.run_id = r.id AND c.prompt_id = p.id
-LEFT JOIN routing_decision d ON d.run_id = r.id AND d.policy = r.policy AND d.prompt_id = p.id
-LEFT JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0
-LEFT JOIN job j ON j.run_id = r.id AND j.kind = 'generate' AND j.prompt_id = d.prompt_id
-               AND j.teacher_id = d.teacher_id AND j.sample_index = 0
+LEFT JOIN calibration_prompt k ON k.run_id = r.id AND k.prompt_id = p.id
+LEFT JOIN choice c ON c.prompt_id = p.id
+LEFT JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = c.teacher_id AND g.sample_index = 0
+LEFT JOIN job j ON j.run_id = r.id AND j.kind = 'generate' AND j.prompt_id = c.prompt_id
+               AND j.teacher_id = c.teacher_id AND j.sample_index = 0
 WHERE r.id = :run_id AND g.id IS NULL
 GROUP BY reason ORDER BY reason
-""")
+"""
+
+_PROMPTS = text("SELECT id, messages FROM prompt WHERE prompt_set_id = :prompt_set_id")
+
+_REASONING = r"""
+WITH choice AS ({choices})
+SELECT 1 FROM choice c JOIN generation g USING (prompt_id, teacher_id)
+WHERE g.sample_index = 0 AND g.reasoning ~ '\S' LIMIT 1
+"""
+
+
+class TeacherFacts(NamedTuple):
+    name: str
+    family: str
+    model: str | None
+    revision: str | None
 
 
 class RunFacts(NamedTuple):
@@ -65,20 +92,47 @@ class RunFacts(NamedTuple):
     policy: str
     code_version: str
     student: str
+    prompt_set: str
     router_id: int | None
     router_sha256: str | None
-    teachers: list[str]  # in coefficient order
+    is_mathematics: bool  # whether answers are checked by math_verify
+    teachers: list[TeacherFacts]  # in coefficient order
 
 
-class RoutedAnswer(NamedTuple):
-    """A prompt with the answer of the teacher that the run's policy chose."""
+class Answer(NamedTuple):
+    """A prompt with one teacher's answer; each field that a user may ask for has its column's name."""
 
     prompt_id: int
-    external_id: str | None
+    external_id: str
+    prompt_sha256: str
     messages: list[dict[str, str]]
+    reference_answer: str
+    metadata: str  # JSON
     teacher: str
+    teacher_family: str
+    teacher_model: str
+    teacher_revision: str
     generation_id: int
-    answer: str
+    text: str
+    reasoning: str
+    finish_reason: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    quality: float | None
+    learnability: float | None
+    checked: bool  # whether a quality was measured
+    flaw_words: list[str]
+    created_at: datetime
+    basis: str
+    reward: float | None = None  # where it was measured
+
+    @property
+    def flaws(self) -> str:
+        return ",".join(self.flaw_words)
+
+    @property
+    def answered_at(self) -> str:
+        return self.created_at.astimezone(UTC).isoformat()
 
 
 def run_facts(connection: Connection, run_id: int) -> RunFacts:
@@ -86,32 +140,35 @@ def run_facts(connection: Connection, run_id: int) -> RunFacts:
     row = connection.execute(_FACTS, {"run_id": run_id}).first()
     if row is None:
         raise NotFound(f"There is no run {run_id}.")
-    return RunFacts(*row)
+    teachers = [TeacherFacts(*teacher) for teacher in connection.execute(_TEACHERS, {"run_id": run_id})]
+    return RunFacts(**row._mapping, teachers=teachers)
 
 
-def answers(connection: Connection, run_id: int) -> Iterator[RoutedAnswer]:
-    """The answers in the prompts' order, through a cursor on the server, so that memory stays flat."""
+def answers(connection: Connection, run_id: int, choices: Choices) -> Iterator[Answer]:
+    """The chosen teachers' answers in the prompts' order, flawed ones among them. An unknown text is empty.
+
+    They come through a cursor on the server, so that memory stays flat.
+    """
     options = {"stream_results": True, "yield_per": FETCH_ROWS}
-    for row in connection.execute(_ANSWERS, {"run_id": run_id}, execution_options=options):
-        yield RoutedAnswer(*row)
+    statement = text(_ANSWERS.format(choices=choices.sql))
+    for row in connection.execute(statement, choices.values(run_id), execution_options=options):
+        yield Answer(*row)
 
 
-def missing(connection: Connection, run_id: int) -> dict[str, int]:
-    """The number of the set's prompts without a row, by reason: a dead job's error code, or the prompt's state."""
-    return {row.reason: row.prompts for row in connection.execute(_MISSING, {"run_id": run_id})}
+def prompts(connection: Connection, prompt_set_id: int) -> Iterator[tuple[int, list[dict[str, str]]]]:
+    """The ids and messages of a set's prompts, through a cursor likewise."""
+    options = {"stream_results": True, "yield_per": FETCH_ROWS}
+    for row in connection.execute(_PROMPTS, {"prompt_set_id": prompt_set_id}, execution_options=options):
+        yield row.id, row.messages
 
 
-def training_row(answer: RoutedAnswer, layout: Layout) -> dict[str, Any]:
-    """A row for fine-tuning. `prompt_completion` is TRL's conversational prompt-completion form."""
+def missing(connection: Connection, run_id: int, choices: Choices) -> dict[str, int]:
+    """The number of the set's prompts without an answer, by reason: a dead job's error code, or the prompt's state."""
+    found = connection.execute(text(_MISSING.format(choices=choices.sql)), choices.values(run_id))
+    return {row.reason: row.prompts for row in found}
 
-    prompt = [{"role": message["role"], "content": message["content"]} for message in answer.messages]
-    completion = [{"role": "assistant", "content": answer.answer}]
-    conversation: dict[str, Any] = (
-        {"messages": prompt + completion} if layout == "messages" else {"prompt": prompt, "completion": completion}
-    )
-    return conversation | {
-        "prompt_id": answer.prompt_id,
-        "external_id": answer.external_id,
-        "teacher": answer.teacher,
-        "generation_id": answer.generation_id,
-    }
+
+def have_reasoning(connection: Connection, run_id: int, choices: Choices) -> bool:
+    """Whether one chosen answer at least has a reasoning."""
+    statement = text(_REASONING.format(choices=choices.sql))
+    return connection.execute(statement, choices.values(run_id)).first() is not None

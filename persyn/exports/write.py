@@ -1,89 +1,81 @@
-"""Exports a run: all files, and a manifest with their content, its origin and what is missing.
+"""Exports a run: its files, the documents beside them, and a manifest with their content, its origin and what stayed.
 
-The files are written in a hidden folder beside their places and moved there when all of them are complete, the manifest
-last. A crash or a full disk leaves the previous export as it was.
+All is written in a hidden folder beside its place and moved there once it is complete, the manifest last. A crash or a
+full disk leaves the previous export as it was.
 """
 
 import hashlib
+import json
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
 import persyn
-from persyn.errors import PersynError, ServiceError
-from persyn.exports import rows
-from persyn.exports.files import Format, open_sink
-from persyn.exports.rows import Layout
+from persyn import runs
+from persyn.config import Export, Format, Policy
+from persyn.config.export import BARE
+from persyn.errors import ConfigError, PersynError, ServiceError
+from persyn.exports import choices, documents, layouts, rows, selection
+from persyn.exports.choices import Choices
+from persyn.exports.contamination import Benchmarks
+from persyn.exports.files import Finished, Sink, open_sink
+from persyn.exports.layouts import Shape
+from persyn.exports.manifest import ExportedFile, Manifest, RouterVersion, Split
+from persyn.exports.rows import RunFacts
+from persyn.exports.selection import ExportedRow, Rules, Tally
+from persyn.exports.splits import Splits
+from persyn.rewards import matrix
 
 MANIFEST = "manifest.json"
-STEM = "train"
 
 _RECORD = text("""
-INSERT INTO export (run_id, format, layout, path, sha256, rows)
-VALUES (:run_id, :format, :layout, :path, :sha256, :rows)
+INSERT INTO export (run_id, format, layout, path, sha256, rows, policy, keep)
+VALUES (:run_id, :format, :layout, :path, :sha256, :rows, :policy, :keep)
 """)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+class _Plan(NamedTuple):
+    """The settings of one export, resolved: its answers, and the shape of its rows."""
 
-
-class ExportedFile(_Frozen):
-    format: Format
-    name: str
-    rows: int
-    bytes: int
-    sha256: str
-
-
-class RouterVersion(_Frozen):
-    id: int
-    sha256: str
-
-
-class Manifest(_Frozen):
-    run: str
-    run_id: int
-    student: str
-    policy: str
-    config_sha256: str
-    router: RouterVersion | None
-    run_code_version: str
-    export_code_version: str
-    layout: Layout
-    rows: int
-    rows_by_teacher: dict[str, int]
-    missing: dict[str, int]  # prompts of the set without a row, by reason
-    files: list[ExportedFile]
+    facts: RunFacts
+    run: runs.Run
+    policy: Policy
+    export: Export
+    choices: Choices
+    shape: Shape
+    benchmarks: Sequence[Path]
 
 
 def export_run(
-    engine: Engine, run_id: int, folder: Path, formats: Sequence[Format] = ("jsonl",), layout: Layout = "messages"
-) -> Manifest:
-    """Write `train.jsonl`, `train.parquet` or both, and `manifest.json`, into the folder; note each in table `export`.
+    engine: Engine, run_id: int, folder: Path, export: Export | None = None, policy: Policy | None = None,
+    benchmarks: Sequence[Path] = (),
+) -> Manifest:  # fmt: skip
+    """Write the run's set into the folder, and note each file of rows in table `export`.
 
-    Raises NotFound, ServiceError where Postgres goes away, and PersynError where the files cannot be written; nothing
-    in the folder has changed then.
+    `export` None takes the run's own section, `policy` None its own policy; no row may hold an item of the benchmarks.
+    Raises NotFound; ConfigError where the policy has no decisions here, or where a file of somebody else's stands in
+    the way; InputError where a benchmark cannot be read; ServiceError where Postgres goes away; PersynError where the
+    files cannot be written. Nothing in the folder has changed then.
     """
-    formats = list(dict.fromkeys(formats))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
             unfinished = Path(temporary)
             with _snapshot(engine) as connection:
-                manifest = _write(connection, run_id, unfinished, formats, layout)
+                plan = _plan(connection, run_id, export, policy, benchmarks)
+                before = _previous(folder)
+                _refuse_to_overwrite(folder, plan, before)
+                manifest = _write(connection, plan, unfinished)
             (unfinished / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
             with engine.begin() as connection:
                 _record(connection, manifest, folder)
-                for name in [*(file.name for file in manifest.files), MANIFEST]:
-                    os.replace(unfinished / name, folder / name)
+                _move(unfinished, folder, manifest, before)
     except OSError as exc:
         raise PersynError(
             f"{folder}: the export cannot be written: {exc.strerror or exc}. Make room or choose another folder, "
@@ -103,49 +95,151 @@ def _snapshot(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def _write(connection: Connection, run_id: int, folder: Path, formats: Sequence[Format], layout: Layout) -> Manifest:
+def _plan(
+    connection: Connection, run_id: int, export: Export | None, policy: Policy | None, benchmarks: Sequence[Path]
+) -> _Plan:
     facts = rows.run_facts(connection, run_id)
-    by_teacher = Counter(dict.fromkeys(facts.teachers, 0))
-    with ExitStack() as stack:
-        sinks = [stack.enter_context(open_sink(folder / f"{STEM}.{format}", format, layout)) for format in formats]
-        for answer in rows.answers(connection, run_id):
-            by_teacher[answer.teacher] += 1
-            row = rows.training_row(answer, layout)
+    run = runs.load(connection, run_id)
+    export, policy = export or run.config.export, policy or run.config.policy
+    if export.layout == "preference":
+        chosen = choices.every_measured_answer()
+    else:
+        chosen = choices.of_policy(connection, run, policy)
+    reasoning = export.reasoning or layouts.DEFAULT_REASONING[export.layout]
+    if reasoning != "drop" and not rows.have_reasoning(connection, run_id, chosen):
+        reasoning = "drop"
+    columns = list(export.columns)
+    if export.keep and export.layout not in BARE and "flaws" not in columns:
+        columns.append("flaws")  # whoever keeps flawed answers must be able to tell them from the others
+    ability = "math" if facts.is_mathematics else ""
+    shape = Shape(export.layout, reasoning, tuple(columns), facts.prompt_set, ability)
+    return _Plan(facts, run, policy, export, chosen, shape, benchmarks)
 
-            for sink in sinks:
-                sink.add(row)
-    total = by_teacher.total()
+
+def _write(connection: Connection, plan: _Plan, folder: Path) -> Manifest:
+    tally, schema = Tally(), layouts.schema(plan.shape)
+    splits: list[Split] = ["train", "validation"] if plan.export.validation else ["train"]
+    with ExitStack() as stack:
+        sinks: dict[tuple[Split, Format], Sink] = {}
+        for split in splits:
+            for format in plan.export.formats:
+                sinks[split, format] = stack.enter_context(open_sink(folder, split, format, schema))
+        for row in _rows(connection, plan, tally):
+            for format in plan.export.formats:
+                sinks[row.split, format].add(row.values, row.characters)
+        files = [_describe(*kind, finished) for kind, sink in sinks.items() for finished in sink.finish()]
+    manifest = _manifest(connection, plan, tally, splits, files)
+    for name, content in documents.documents(manifest, documents.Origin(plan.facts, tally, schema)):
+        (folder / name).write_text(content, encoding="utf-8")
+    return manifest
+
+
+def _rows(connection: Connection, plan: _Plan, tally: Tally) -> Iterator[ExportedRow]:
+    answers, config = rows.answers(connection, plan.run.id, plan.choices), plan.run.config
+    is_preference = plan.export.layout == "preference"
+    if is_preference or "reward" in plan.export.columns:
+        measured = matrix.load(connection, plan.run.id, config)
+        answers = selection.with_rewards(answers, measured, [teacher.name for teacher in config.teachers])
+    make = selection.preference_rows if is_preference else selection.training_rows
+    benchmarks = Benchmarks(plan.benchmarks) if plan.benchmarks else None
+    return make(answers, Rules(plan.export, plan.shape, _splits(connection, plan), benchmarks), tally)
+
+
+def _splits(connection: Connection, plan: _Plan) -> Splits:
+    splits = Splits(plan.export.validation, plan.run.config.seed)
+    if plan.export.validation:
+        for prompt_id, messages in rows.prompts(connection, plan.run.prompt_set_id):
+            splits.add(prompt_id, messages)
+    return splits
+
+
+def _manifest(
+    connection: Connection, plan: _Plan, tally: Tally, splits: Sequence[Split], files: list[ExportedFile]
+) -> Manifest:
+    facts = plan.facts
+    is_preference = plan.export.layout == "preference"
+    missing = {} if is_preference else rows.missing(connection, facts.id, plan.choices)
+    total = tally.by_split.total()
     return Manifest(
         run=facts.name,
         run_id=facts.id,
         student=facts.student,
-        policy=facts.policy,
+        policy=plan.policy,
         config_sha256=facts.config_sha256,
         router=_router(facts),
         run_code_version=facts.code_version,
         export_code_version=persyn.__version__,
-        layout=layout,
+        layout=plan.export.layout,
+        reasoning=plan.shape.reasoning,
+        keep=plan.export.keep,
+        columns=list(plan.shape.columns),
+        prompts=total + tally.left_out.total() + sum(missing.values()),
         rows=total,
-        rows_by_teacher=dict(by_teacher),
-        missing=rows.missing(connection, run_id),
-        files=[_describe(folder / f"{STEM}.{format}", format, total) for format in formats],
+        rows_by_split={split: tally.by_split[split] for split in splits},
+        rows_by_teacher={teacher.name: tally.by_teacher[teacher.name] for teacher in facts.teachers},
+        unchecked=tally.unchecked,
+        flawed=dict(sorted(tally.flawed.items())),
+        left_out=dict(sorted(tally.left_out.items())),
+        benchmarks={path.name: _sha256(path) for path in plan.benchmarks},
+        missing=missing,
+        longest_row=tally.longest,
+        files=files,
+        documents=documents.names(plan.export.layout, with_benchmarks=bool(plan.benchmarks)),
     )
 
 
-def _router(facts: rows.RunFacts) -> RouterVersion | None:
+def _router(facts: RunFacts) -> RouterVersion | None:
     if facts.router_id is None or facts.router_sha256 is None:
         return None
     return RouterVersion(id=facts.router_id, sha256=facts.router_sha256)
 
 
-def _describe(path: Path, format: Format, total: int) -> ExportedFile:
+def _describe(split: Split, format: Format, finished: Finished) -> ExportedFile:
+    path, count = finished
+    size = path.stat().st_size
+    return ExportedFile(format=format, split=split, name=path.name, rows=count, bytes=size, sha256=_sha256(path))
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return ExportedFile(format=format, name=path.name, rows=total, bytes=path.stat().st_size, sha256=sha256)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _record(connection: Connection, manifest: Manifest, folder: Path) -> None:
     for file in manifest.files:
         values = file.model_dump(include={"format", "sha256", "rows"})
-        place = {"run_id": manifest.run_id, "layout": manifest.layout, "path": str((folder / file.name).resolve())}
-        connection.execute(_RECORD, values | place)
+        values |= manifest.model_dump(include={"run_id", "layout", "policy", "keep"})
+        connection.execute(_RECORD, values | {"path": str((folder / file.name).resolve())})
+
+
+class _Previous(NamedTuple):
+    """The names in the manifest that stands in the folder already."""
+
+    files: list[str]
+    documents: list[str]
+
+
+def _previous(folder: Path) -> _Previous:
+    """Empty where there is no manifest, or none of ours."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        return _Previous([file["name"] for file in manifest["files"]], manifest.get("documents", []))
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
+        return _Previous([], [])
+
+
+def _refuse_to_overwrite(folder: Path, plan: _Plan, before: _Previous) -> None:
+    """Raises ConfigError where a document would replace a file that no export wrote."""
+    for name in documents.names(plan.export.layout, with_benchmarks=bool(plan.benchmarks)):
+        if name not in before.documents and (folder / name).exists():
+            raise ConfigError(f"{folder / name}: this file is not an export's. Choose another folder, or move it away.")
+
+
+def _move(unfinished: Path, folder: Path, manifest: Manifest, before: _Previous) -> None:
+    """The new files take their places; those of the previous export that have no successor go."""
+    names = [*(file.name for file in manifest.files), *manifest.documents, MANIFEST]
+    for name in names:
+        os.replace(unfinished / name, folder / name)
+    for name in {*before.files, *before.documents} - {*names}:
+        if Path(name).name == name:
+            (folder / name).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from tests.architecture.repository import CODE, modules
 
 # A section of the YAML, a row of the database, and the thing that both are about may share its name.
 SAME_THING = {
-    "Export": {"persyn/config/run.py", "persyn/db/models/results.py"},
+    "Export": {"persyn/config/export.py", "persyn/db/models/results.py"},
     "Prompt": {"persyn/db/models/runs.py", "persyn/imports/prompt_records.py"},
     "RewardModel": {"persyn/config/scorers.py", "persyn/rewards/quality/reward_model.py"},
     "Router": {"persyn/config/router.py", "persyn/db/models/results.py"},

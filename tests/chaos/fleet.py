@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import httpx
 import redis
@@ -28,7 +28,7 @@ from start import HEARTBEAT_S, IN_FLIGHT, LEASE_TTL_S, RECONCILE_S, STORE_AFTER_
 from verdict import FOLLOWED, Fault, Verdict, record
 
 from persyn import jobs, runs
-from persyn.config import RunConfig
+from persyn.config import Export, Flaw, RunConfig
 from persyn.db import session
 from persyn.exports.write import export_run
 from persyn.imports.prompts import import_prompts
@@ -317,7 +317,7 @@ class Fleet:
 
     def _dataset(self) -> tuple[int, int]:
         """Prompts that the exported dataset lacks, and those that it holds more than once."""
-        export_run(self.engine, self.run_id, self.folder / "dataset")
+        export_run(self.engine, self.run_id, self.folder / "dataset", Export(keep=list(get_args(Flaw))))
         lines = (self.folder / "dataset" / "train.jsonl").read_text().splitlines()
         rows = Counter(json.loads(line)["prompt_id"] for line in lines)
         return self.scalar("SELECT count(*) FROM prompt") - len(rows), sum(count > 1 for count in rows.values())

@@ -30,7 +30,7 @@ def test_an_export_onto_a_full_disk_says_so_and_works_when_there_is_room(fleet: 
     fleet.load(200)
     fleet.start()
     fleet.finish()
-    command = [sys.executable, "-m", "persyn", "export", "run", "--out", str(tiny_disk / "out")]
+    command = [sys.executable, "-m", "persyn", "export", "run", "--keep", "all", "--out", str(tiny_disk / "out")]
 
     def export() -> "subprocess.CompletedProcess[str]":
         return subprocess.run(command, capture_output=True, text=True, env=fleet.environment, timeout=120)

@@ -266,6 +266,7 @@ class Site:
             ],
             "calibration": {"size": calibration, "validation": 0.25},
             "router": {"backbone": self._model, "epochs": 2, "max_length": 64},
+            "export": {"keep": "all"},  # the stub's answers are wrong
         }  # fmt: skip
 
     def start_worker(self, *flags: str) -> "subprocess.Popen[bytes]":

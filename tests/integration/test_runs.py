@@ -106,3 +106,20 @@ def test_a_finished_run_that_aims_further_is_open_again_and_never_aims_back(engi
         runs.aim(conn, run_id, Stage.ROUTE)
         assert (runs.load(conn, run_id).target, runs.load(conn, run_id).finished) == (Stage.ROUTE, False)
         assert runs.open_run_ids(conn) == [run_id]
+
+
+def test_the_export_may_change_in_a_run_that_is_finished(engine: Engine) -> None:
+    add_prompts(engine, 4)
+    run_id = create(engine, config(export={"layout": "messages"}))
+    with engine.begin() as conn:
+        # A row as the version before wrote it, whose section had two keys.
+        conn.execute(
+            text("""UPDATE run SET finished_at = now(), config = jsonb_set(config, '{export}', CAST(:old AS jsonb))"""),
+            {"old": '{"formats": ["jsonl"], "layout": "messages"}'},
+        )
+    assert create(engine, config(export={"formats": ["parquet"], "keep": "all"})) == run_id
+    with engine.connect() as conn:
+        run = runs.load(conn, run_id)
+    assert (run.finished, run.config.export.formats, run.config.export.layout) == (
+        True, ["parquet"], "prompt_completion",
+    )  # fmt: skip

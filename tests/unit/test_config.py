@@ -3,14 +3,14 @@
 import math
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persyn.config import Router, Settings, fingerprint, load_run, parse_run
+from persyn.config import Flaw, Router, Settings, fingerprint, load_run, parse_run
 from persyn.errors import ConfigError
 
 SMALL: dict[str, Any] = {
@@ -91,6 +91,10 @@ def test_the_smallest_run_takes_the_papers_values() -> None:
         ("policy", "budgeted", "policy_options.budget: the policy budgeted needs a limit for at least one teacher."),
         ("policy", "family_strong", "student.family: the policy family_strong needs a teacher of the student's own"),
         ("export.formats", [], "export.formats: got []; list should have at least 1 item"),
+        ("export.keep", "wrnog", "export.keep[0]: got 'wrnog'; input should be 'wrong', 'cut'"),
+        ("export.columns", ["quality", 3], "export.columns[1]: got 3; input should be 'quality'"),
+        ("export.layout", "alpaca", "export.layout: got 'alpaca'; input should be 'prompt_completion'"),
+        ("export.layout", "verl", "export: formats: verl reads Parquet; name parquet"),
         ("calibration.validation", 1.0, "calibration.validation: got 1.0; input should be less than 1."),
     ],
 )
@@ -292,3 +296,11 @@ def test_a_number_of_training_processes_that_is_none_is_refused(monkeypatch: pyt
     monkeypatch.setenv("PERSYN_TRAIN_PROCESSES", given)
     with pytest.raises(ConfigError, match=r"PERSYN_TRAIN_PROCESSES is .*: expected a whole number from 1"):
         Settings.from_environment()
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("wrong, cut", ["wrong", "cut"]), (["cut", "cut"], ["cut"]), ([], []), ("", []), ("all", get_args(Flaw))],
+)
+def test_a_list_of_the_export_may_be_one_text(given: Any, kept: Any) -> None:
+    assert parse_run(changed("export.keep", given), source="run.yaml").export.keep == list(kept)

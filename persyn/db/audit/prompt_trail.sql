@@ -64,11 +64,11 @@ JOIN run_teacher rt ON rt.run_id = r.id AND rt.teacher_id = g.teacher_id
 JOIN prompt p ON p.id = g.prompt_id AND p.prompt_set_id = r.prompt_set_id
 JOIN teacher t ON t.id = g.teacher_id
 UNION ALL
-SELECT x.run_id, d.prompt_id, x.created_at, 6, 'exported', t.name,
-       jsonb_build_object('format', x.format, 'path', x.path, 'sha256', x.sha256)
+SELECT x.run_id, d.prompt_id, x.created_at, 6, CASE WHEN a.flaws <@ x.keep THEN 'exported' ELSE 'left out' END,
+       a.teacher,
+       jsonb_build_object('format', x.format, 'layout', x.layout, 'path', x.path, 'sha256', x.sha256, 'flaws', a.flaws)
 FROM export x
-JOIN run r ON r.id = x.run_id
-JOIN routing_decision d ON d.run_id = r.id AND d.policy = r.policy
-JOIN teacher t ON t.id = d.teacher_id
-JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0
-                 AND g.created_at <= x.created_at
+JOIN routing_decision d ON d.run_id = x.run_id AND d.policy = x.policy
+JOIN audit.answer a ON a.run_id = x.run_id AND a.prompt_id = d.prompt_id AND a.teacher_id = d.teacher_id
+                   AND a.created_at <= x.created_at
+WHERE x.layout <> 'preference'

@@ -146,6 +146,8 @@ class RoutingDecision(Base):
 
 
 class Export(Base):
+    """A file of rows that was written, once for each file and call."""
+
     __tablename__ = "export"
     id: Mapped[PrimaryKey]
     run_id: Mapped[int] = references("run.id")
@@ -154,4 +156,6 @@ class Export(Base):
     path: Mapped[str] = mapped_column(Text)
     sha256: Mapped[Sha256]
     rows: Mapped[int] = mapped_column(BigInteger)
+    policy: Mapped[str] = mapped_column(Text)  # whose choices it took
+    keep: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'::text[]"))  # flaws that it let pass
     created_at: Mapped[CreatedAt]

@@ -40,9 +40,10 @@ def one(conn: Connection, statement: str) -> object:
 
 
 def seen_in(engine: Engine) -> dict[str, int]:
-    """How many rows each view shows."""
+    """How many rows each view shows that the database has."""
     with engine.connect() as conn:
-        return {view.name: int(str(one(conn, f"SELECT count(*) FROM audit.{view.name}"))) for view in views.all_views()}
+        names = conn.execute(text("SELECT viewname FROM pg_views WHERE schemaname = 'audit'")).scalars().all()
+        return {name: int(str(one(conn, f"SELECT count(*) FROM audit.{name}"))) for name in names}
 
 
 def violations(conn: Connection) -> list[str]:
@@ -54,8 +55,10 @@ def test_an_upgraded_database_is_this_versions_and_whole(old: Engine) -> None:
     migrate.upgrade_if_needed(old)
     migrate.require_current(old)
     assert migrate.differences(old) == []
-    assert seen_in(old) == before
-    assert min(before.values()) > 0
+    after = seen_in(old)
+    assert after.keys() == {view.name for view in views.all_views()}
+    assert before.items() <= after.items()
+    assert min(after.values()) > 0
     with old.connect() as conn:
         assert violations(conn) == []
         assert {count.stage for count in jobs.counts(conn)} == set(Stage)

@@ -158,8 +158,8 @@ def test_the_trail_of_a_prompt_tells_what_happened_in_its_order(world: "World") 
         story = Story(world, conn)
         story.decide(basis="router", router=story.router())
         story.sql(
-            "INSERT INTO export (run_id, format, layout, path, sha256, rows)"
-            " VALUES (:run, 'jsonl', 'messages', 'p', repeat('0', 64), 1)",
+            "INSERT INTO export (run_id, format, layout, path, sha256, rows, policy)"
+            " VALUES (:run, 'jsonl', 'messages', 'p', repeat('0', 64), 1, 'persyn')",
             run=world.run_id,
         )
         rows = story.sql(
@@ -172,6 +172,24 @@ def test_the_trail_of_a_prompt_tells_what_happened_in_its_order(world: "World") 
     assert [row.teacher for row in rows] == [None, *["small"] * 6]
     assert rows[5].detail["coefficients"] == {"small": 1.0, "large": 0.0}
     assert rows[4].detail["reused"] is False
+
+
+def test_the_trail_tells_an_answer_that_an_export_left_out(world: "World") -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        story.decide(basis="router", router=story.router())
+        story.sql("UPDATE generation SET finish_reason = 'length' WHERE job_id = :id", id=story.answered)
+        for layout, policy, keep in (
+            ("messages", "persyn", "{}"), ("messages", "persyn", "{cut}"), ("messages", "strong", "{cut}"),
+            ("preference", "persyn", "{cut}"),
+        ):  # fmt: skip
+            story.sql(
+                "INSERT INTO export (run_id, format, layout, path, sha256, rows, policy, keep)"
+                " VALUES (:run, 'jsonl', :layout, 'p', repeat('0', 64), 1, :policy, CAST(:keep AS text[]))",
+                run=world.run_id, layout=layout, policy=policy, keep=keep,
+            )  # fmt: skip
+        told = story.sql("SELECT what, detail FROM audit.prompt_trail WHERE step = 6 ORDER BY at").all()
+    assert [(row.what, row.detail["flaws"]) for row in told] == [("left out", ["cut"]), ("exported", ["cut"])]
 
 
 def test_a_decision_names_its_runner_up_and_the_calibration_prompts_near_to_it(world: "World") -> None:
