@@ -44,8 +44,9 @@ class RunConfig(Strict):
     @classmethod
     def _papers_pairs_count_alike(cls, given: Any) -> Any:
         router = given.get("router") if isinstance(given, dict) else None
-        if isinstance(router, dict) and router.get("preset") == "paper":
-            return {**given, "preferences": {"weight": "none", **(given.get("preferences") or {})}}
+        preferences = given.get("preferences") or {} if isinstance(given, dict) else None
+        if isinstance(router, dict) and router.get("preset") == "paper" and isinstance(preferences, dict):
+            return {**given, "preferences": {"weight": "none", **preferences}}
         return given
 
     @model_validator(mode="after")
