@@ -4,6 +4,6 @@
 """
 
 from persyn.preflight.rehearsal import check, has_begun
-from persyn.preflight.report import Finding, Need, Report, StageEstimate
+from persyn.preflight.report import Finding, Report, StageEstimate, WorkerNeed
 
-__all__ = ["Finding", "Need", "Report", "StageEstimate", "check", "has_begun"]
+__all__ = ["Finding", "Report", "StageEstimate", "WorkerNeed", "check", "has_begun"]

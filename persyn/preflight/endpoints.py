@@ -5,6 +5,7 @@ every parameter are taken, and whether the reply can be read.
 """
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from persyn.errors import ConfigError, RequestFailed
 from persyn.inference.clients.chat_completions import TeacherClient
 from persyn.inference.clients.endpoint import LOOPBACK, read_key
 from persyn.inference.clients.pooling import PoolingClient
-from persyn.preflight.report import Finding, Need
+from persyn.preflight.report import Finding, WorkerNeed
 from persyn.rewards.quality.judge import JudgeClient
 
 QUESTION = [{"role": "user", "content": "What is two plus two?"}]
@@ -28,7 +29,10 @@ _LIST_TIMEOUT_S = 10.0
 _LENGTHS = ("max_model_len", "context_length", "context_window", "max_context_length")
 
 
-class Reply(NamedTuple):
+Ask = Callable[[Endpoint, str | None], Awaitable[Any]]  # the endpoint and its key
+
+
+class EndpointReply(NamedTuple):
     """One endpoint's reply to one request. `seconds` and `tokens` are None where it is no teacher's answer."""
 
     owner: str
@@ -49,14 +53,16 @@ class _Question(NamedTuple):
     endpoint: Endpoint
     model: str
     worker: str
-    ask: Callable[[str | None], Awaitable[Any]]  # with the key
+    ask: Ask
     max_tokens: int | None = None
 
 
-def needs(config: RunConfig) -> list[Need]:
+def needs(config: RunConfig) -> list[WorkerNeed]:
     """The keys that each kind of worker needs in its environment."""
     named = [(question.worker, question.endpoint.api_key_env) for question in _questions(config)]
-    return [Need(worker, f"{name} in its environment") for worker, name in dict.fromkeys(named) if name is not None]
+    return [
+        WorkerNeed(worker, f"{name} in its environment") for worker, name in dict.fromkeys(named) if name is not None
+    ]
 
 
 def keys(config: RunConfig, *, elsewhere: bool) -> list[Finding]:
@@ -64,23 +70,28 @@ def keys(config: RunConfig, *, elsewhere: bool) -> list[Finding]:
     found = []
     for question in _questions(config):
         try:
-            read_key(question.endpoint, question.owner)
-        except ConfigError:
-            about = f"{question.about}.endpoint.api_key_env"
-            told = (
-                f"the environment variable {question.endpoint.api_key_env} is not set on this host, so"
-                f" {question.endpoint.url} was not asked. `persyn worker {question.worker}` needs it: set it there."
-            )
-            found.append(Finding(not elsewhere, about, told))
+            _access(question)
+        except ConfigError as exc:
+            found.append(Finding(not elsewhere, f"{question.about}.endpoint.api_key_env", _no_key(question, exc)))
     return found
 
 
-def ask_all(config: RunConfig) -> list[Reply]:
+def _no_key(question: _Question, exc: ConfigError) -> str:
+    name = question.endpoint.api_key_env
+    if name is None or os.environ.get(name, "").strip():
+        return str(exc).removeprefix(f"{question.owner}: ")
+    return (
+        f"the environment variable {name} is not set on this host, so {question.endpoint.url} was not asked."
+        f" `persyn worker {question.worker}` needs it: set it there."
+    )
+
+
+def ask_all(config: RunConfig) -> list[EndpointReply]:
     """Each endpoint's reply to one request, all asked at once; without those whose key is not set here."""
     return asyncio.run(_ask_all(_questions(config)))
 
 
-async def _ask_all(questions: list[_Question]) -> list[Reply]:
+async def _ask_all(questions: list[_Question]) -> list[EndpointReply]:
     return [reply for reply in await asyncio.gather(*map(_ask, questions)) if reply is not None]
 
 
@@ -97,15 +108,14 @@ def _questions(config: RunConfig) -> list[_Question]:
     for scorer in config.scorers.quality:
         if isinstance(scorer, Judge | RewardModel) and scorer.endpoint is not None:
             about, owner = "scorers.quality", f"{scorer.kind} {scorer.model}"
-            ask = _judge(scorer) if isinstance(scorer, Judge) else _reward(scorer, scorer.endpoint)
+            ask = _judge(scorer) if isinstance(scorer, Judge) else _reward(scorer)
             asked.append(_Question(about, owner, scorer.endpoint, scorer.model, "--scorers", ask))
     return asked
 
 
-def _teacher(teacher: Teacher) -> Callable[[str | None], Awaitable[Any]]:
-    async def ask(key: str | None) -> Any:
-        url = teacher.endpoint.url if teacher.endpoint is not None else ""
-        client = TeacherClient(url, teacher.needed_model(), api_key=key, timeout_s=TIMEOUT_S)
+def _teacher(teacher: Teacher) -> Ask:
+    async def ask(endpoint: Endpoint, key: str | None) -> Any:
+        client = TeacherClient(endpoint.url, teacher.needed_model(), api_key=key, timeout_s=TIMEOUT_S)
         messages = conversation(QUESTION, system_prompt=teacher.system_prompt, examples=_dicts(teacher))
         sampling = teacher.sampling
         try:
@@ -121,9 +131,9 @@ def _dicts(teacher: Teacher) -> list[dict[str, str]]:
     return [message.model_dump() for message in teacher.examples]
 
 
-def _judge(judge: Judge) -> Callable[[str | None], Awaitable[Any]]:
-    async def ask(key: str | None) -> Any:
-        client = JudgeClient(judge, api_key=key)
+def _judge(judge: Judge) -> Ask:
+    async def ask(endpoint: Endpoint, key: str | None) -> Any:
+        client = JudgeClient(judge.model_copy(update={"endpoint": endpoint}), api_key=key)
         try:
             return await client.judge(QUESTION, ANSWER, None)
         finally:
@@ -132,8 +142,8 @@ def _judge(judge: Judge) -> Callable[[str | None], Awaitable[Any]]:
     return ask
 
 
-def _reward(model: RewardModel, endpoint: Endpoint) -> Callable[[str | None], Awaitable[Any]]:
-    async def ask(key: str | None) -> Any:
+def _reward(model: RewardModel) -> Ask:
+    async def ask(endpoint: Endpoint, key: str | None) -> Any:
         client = PoolingClient(endpoint.url, model.model, api_key=key, timeout_s=TIMEOUT_S)
         try:
             return await client.score([1, 2, 3])  # any vocabulary has these; no tokenizer need be loaded
@@ -143,23 +153,28 @@ def _reward(model: RewardModel, endpoint: Endpoint) -> Callable[[str | None], Aw
     return ask
 
 
-async def _ask(question: _Question) -> Reply | None:
+def _access(question: _Question) -> tuple[Endpoint, str | None]:
+    """The endpoint as this host's environment has it, and its key. Raises ConfigError where that is not set."""
+    return question.endpoint, read_key(question.endpoint, question.owner)
+
+
+async def _ask(question: _Question) -> EndpointReply | None:
     try:
-        key = read_key(question.endpoint, question.owner)
+        endpoint, key = _access(question)
     except ConfigError:
         return None
-    served = await _served(question.endpoint, key)
+    served = await _served(endpoint, key)
     try:
         async with asyncio.timeout(2 * TIMEOUT_S):
-            answer = await question.ask(key)
+            answer = await question.ask(endpoint, key)
     except RequestFailed as exc:
-        return Reply(question.owner, [_refusal(question, exc, served)])
+        return EndpointReply(question.owner, [_refusal(question, exc, served)])
     except TimeoutError:
         told = f"{question.endpoint.url} gave no answer within {2 * TIMEOUT_S:.0f} s."
-        return Reply(question.owner, [Finding(True, f"{question.about}.endpoint", told)])
+        return EndpointReply(question.owner, [Finding(True, f"{question.about}.endpoint", told)])
     findings = _too_long(question, served)
     seconds, tokens = getattr(answer, "latency_s", None), getattr(answer, "completion_tokens", None)
-    return Reply(question.owner, findings, seconds, tokens)
+    return EndpointReply(question.owner, findings, seconds, tokens)
 
 
 def _refusal(question: _Question, exc: RequestFailed, served: dict[str, int | None]) -> Finding:

@@ -12,7 +12,7 @@ from persyn.config import RewardModel, RunConfig
 from persyn.errors import ConfigError, MissingExtra, ModelError, ServiceError
 from persyn.inference import model_files
 from persyn.inference.servers import kinds
-from persyn.preflight.report import Finding, Need
+from persyn.preflight.report import Finding, WorkerNeed
 
 _IMPORT_TIMEOUT_S = 180.0
 
@@ -24,9 +24,9 @@ class _Model(NamedTuple):
     worker: str
 
 
-def needs(config: RunConfig) -> list[Need]:
+def needs(config: RunConfig) -> list[WorkerNeed]:
     """The models that each kind of worker loads."""
-    return [Need(model.worker, f"the model {model.ref}") for model in dict.fromkeys(_models(config))]
+    return [WorkerNeed(model.worker, f"the model {model.ref}") for model in dict.fromkeys(_models(config))]
 
 
 def check(config: RunConfig, *, with_worker: bool, elsewhere: bool) -> list[Finding]:

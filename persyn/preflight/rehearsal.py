@@ -103,7 +103,7 @@ def _worth_knowing(config: RunConfig, known: estimate.Sizes) -> Iterator[Finding
             yield Finding(False, f"teachers[{number}].model", told)
 
 
-def _probes(config: RunConfig, replies: list[endpoints.Reply]) -> dict[str, estimate.Probe]:
+def _probes(config: RunConfig, replies: list[endpoints.EndpointReply]) -> dict[str, estimate.Probe]:
     by_owner = {reply.owner: reply for reply in replies if reply.seconds is not None}
     named = {teacher.name: by_owner.get(f"teacher {teacher.name}") for teacher in config.teachers}
     return {name: estimate.Probe(reply.seconds or 0.0, reply.tokens or 0) for name, reply in named.items() if reply}

@@ -11,7 +11,7 @@ class Finding(NamedTuple):
     told: str
 
 
-class Need(NamedTuple):
+class WorkerNeed(NamedTuple):
     """One thing that a kind of worker needs on its host: a key in its environment, a model, a package."""
 
     worker: str  # the option that makes it one, such as --teachers slow
@@ -37,7 +37,7 @@ class Report(NamedTuple):
     calibration: int
     teachers: int
     findings: list[Finding]
-    needs: list[Need]
+    needs: list[WorkerNeed]
     answered: list[str]  # who was asked and answered
     stages: list[StageEstimate]
     cost_at_most: float | None  # if every answer were as long as it may be

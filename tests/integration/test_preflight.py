@@ -130,6 +130,15 @@ def test_a_key_that_is_not_set_is_told_with_the_worker_that_needs_it(desk: Desk)
     assert desk.scripted.asked == []
 
 
+def test_a_key_that_no_server_can_be_sent_is_told_without_its_text(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "“typographic-quotes”")
+    desk.other(endpoint={"url": desk.scripted.url, "api_key_env": "SOME_KEY"})
+    about, told = desk.wrong()
+    assert about == "teachers[1].endpoint.api_key_env"
+    assert "SOME_KEY holds characters that no key can have" in told
+    assert "typographic" not in told
+
+
 def test_a_key_that_is_missing_here_is_no_mistake_where_a_worker_runs_elsewhere(desk: Desk) -> None:
     desk.other(endpoint={"url": desk.scripted.url, "api_key_env": "NO_SUCH_KEY"})
     with desk.engine.begin() as conn:
