@@ -19,6 +19,8 @@ from persyn.config.strict import NAME
 
 Path = tuple[str | int, ...]
 _SHOWN = 60
+# A validator of a section may name the key that it is about.
+_OF_A_KEY = re.compile(r"Value error, ([a-z_]+(?:\.[a-z_]+)*): ")
 
 
 class _Mistake(NamedTuple):
@@ -59,11 +61,11 @@ def _located(error: ErrorDetails, raw: Any, root: yaml.Node | None) -> _Mistake:
     path = _in_file(error["loc"], raw)
     if error["type"].startswith("union_tag"):
         path = (*path, "kind")
-    named = re.match(r"Value error, ([a-z_]+(?:\.[a-z_]+)*): ", error["msg"])
-    where = path or (tuple(named[1].split(".")) if named else ())
-    node, key = _find(root, where)
+    if error["type"] == "value_error" and (named := _OF_A_KEY.match(error["msg"])) is not None:
+        path = (*path, *named[1].split("."))
+    node, key = _find(root, path)
     at = key if error["type"] == "extra_forbidden" and key is not None else node
-    return _Mistake(error, path, node, at.start_mark if at is not None and where else None)
+    return _Mistake(error, path, node, at.start_mark if at is not None and path else None)
 
 
 def _in_file(loc: Path, raw: Any) -> Path:
@@ -114,7 +116,7 @@ def _written(one: _Mistake) -> str:
 
 def _told(one: _Mistake) -> str:
     error, value = one.error, one.error["input"]
-    message = re.sub(r"^Value error, ", "", error["msg"])
+    message = _OF_A_KEY.sub("", error["msg"]).removeprefix("Value error, ")
     match one.kind:
         case "missing":
             return "missing. Add this key."

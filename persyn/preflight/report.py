@@ -74,7 +74,7 @@ class Report(NamedTuple):
             return f"{self.run} cannot start: {count} {'thing is' if count == 1 else 'things are'} wrong."
         full = (self.prompts or 0) * self.teachers
         told = f"{self.run} can start: {self.answers:,} answers to ask for, where all teachers on all prompts would be"
-        told += f" {full:,}; about {self.tokens:,} tokens"
+        told += f" {full:,}; about {float(f'{self.tokens:.2g}'):,.0f} tokens"
         told += f", {duration(self.hours)} with one worker" if self.hours is not None else ""
         told += f", {money(self.cost)} in the currency of the prices" if self.cost is not None else ""
         return f"{told}."

@@ -160,7 +160,7 @@ def test_a_refused_key_stands_in_no_sentence(desk: Desk, monkeypatch: pytest.Mon
 
 def test_a_reply_that_cannot_be_read_is_wrong(desk: Desk) -> None:
     desk.scripted.reply = lambda asked: (200, b"<html>", {})
-    assert "the answer is not JSON" in desk.wrong()[1]
+    assert "JSON" in desk.wrong()[1]
 
 
 def test_an_endpoint_that_takes_no_more_requests_now_is_there(desk: Desk) -> None:
@@ -238,7 +238,8 @@ def test_answers_that_are_there_are_not_counted_again_and_give_the_means(desk: D
         calibrate.select(conn, run_id, prompt_set_id=set_id, size=4, validation=0.2, seed=config.seed)
         calibrate.enqueue(conn, run_id)
         lease_id = jobs.open_lease(conn, worker="w", host="h", queue="teacher.other", ttl_s=60)
-        requests = generate.requests(conn, jobs.claim(conn, lease_id, "teacher.other", 10))
+        claims = jobs.claim(conn, lease_id, "teacher.other", 10)
+        requests = [generate.GenerationRequest(claim, [], 0) for claim in claims]
         answers = [generate.NewGeneration(request, "x", None, "stop", 100, 50, 36.0, None) for request in requests]
         assert generate.store(conn, lease_id, answers) == 4
     first, _, later, _ = desk.check().stages

@@ -121,7 +121,15 @@ def test_broken_yaml_is_told_in_plain_words(tmp_path: Path, old: str, new: str, 
         ("quick-model", "yes", "got yes, which YAML reads as true or false; input should be a valid string. Put it in"),
         ("name: night", "name: my night", "name: got 'my night'; a name has 1 to 63 letters, digits and . _ -"),
         ("name: night", "name: my night", "Choose another, such as my-night."),
-        ('"http://127.0.0.1:9001/v1"', "127.0.0.1:9001/v1", "http:// or https:// is missing. Put it before the"),
+        ('"http://127.0.0.1:9001/v1"', "127.0.0.1:9001/v1", "teachers[0].endpoint.url: "),
+        (
+            "alpha: 0.4", "policy_options: {beta: 1}",
+            "line 15, column 24: policy_options.beta: the policy persyn does not read it. Remove it, or set policy",
+        ),
+        (
+            "alpha: 0.4", "scorers: {quality: {kind: math_verify, weight: 0}}",
+            "line 15, column 20: scorers.quality: at least one scorer needs a weight above 0.",
+        ),
         ("alpha: 0.4", "export: jsonl", "export: got 'jsonl'; expected a section of keys, such as formats"),
     ],
 )  # fmt: skip
