@@ -5,10 +5,11 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from persyn import runs
 from persyn.config import MathVerify, RunConfig, Settings
+from persyn.config.mistakes import closest
 from persyn.errors import NotFound, PersynError
 from persyn.jobs import workers
 from persyn.preflight import endpoints, estimate, models
@@ -61,8 +62,15 @@ def _tables(engine: Engine, config: RunConfig) -> tuple[list[Finding], estimate.
             known = estimate.sizes(conn, run_id, config)
     except PersynError as exc:
         about, colon, told = str(exc).partition(": ")
-        return [Finding(True, about if colon else "name", told if colon else str(exc))], None
+        guess = _set_that_was_meant(engine, config) if isinstance(exc, NotFound) else ""
+        return [Finding(True, about if colon else "name", (told if colon else str(exc)) + guess)], None
     return list(_worth_knowing(config, known)), known
+
+
+def _set_that_was_meant(engine: Engine, config: RunConfig) -> str:
+    with engine.connect() as conn:
+        meant = closest(config.prompts, conn.execute(text("SELECT name FROM prompt_set ORDER BY name")).scalars())
+    return f" Did you mean the set {meant}?" if meant else ""
 
 
 @contextmanager

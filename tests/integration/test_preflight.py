@@ -206,6 +206,7 @@ def test_a_set_that_does_not_exist_is_told_with_how_to_make_it(desk: Desk) -> No
     report = desk.check()
     assert [finding.about for finding in report.wrong] == ["prompts"]
     assert "persyn prompts import" in report.wrong[0].told
+    assert report.wrong[0].told.endswith("Did you mean the set sums?")
     assert (report.prompts, report.stages) == (None, [])
 
 

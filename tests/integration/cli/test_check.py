@@ -1,6 +1,11 @@
 """`persyn check`, and the same look before a new run: what is printed, how it ends, and that it can be left out."""
 
+import contextlib
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +79,25 @@ def test_a_run_with_a_worker_starts_without_a_question_where_nobody_sits(new: An
     assert again.returncode == 0, again.stderr
     assert "can start" not in again.stderr
     assert sum(new.times_asked().values()) == asked
+
+
+def test_at_a_terminal_the_answer_no_makes_no_run(new: Any) -> None:
+    person, terminal = pty.openpty()
+    command = [sys.executable, "-m", "persyn", "run", str(new.config_file)]
+    process = subprocess.Popen(
+        command, stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, env=new.environment | {"COLUMNS": "120"}
+    )
+    os.close(terminal)
+    os.write(person, b"n\n")
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux ends a terminal that way
+        while part := os.read(person, 4096):
+            shown += part
+    os.close(person)
+    process.communicate(timeout=120)
+    assert b"Start this run?" in shown
+    assert process.returncode == 0
+    assert new.scalar("SELECT count(*) FROM run") == 0
 
 
 def test_no_check_looks_at_nothing_unless_the_run_is_a_dry_one(engine: Engine) -> None:
