@@ -57,7 +57,8 @@ def _on_the_hub(ref: str, revision: str | None) -> set[str]:
         raise ModelError(f"{ref}: the hub has no revision {revision!r} of it.") from exc
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as exc:
         raise ModelError(
-            f"{ref}: the hub has no model of this name, or it is private. Correct the name, or set HF_TOKEN."
+            f"{ref}: there is no such folder, and the hub has no model of this name, or it is private."
+            " Correct the name, or set HF_TOKEN."
         ) from exc
     except Exception as exc:  # whatever its HTTP library raises, which changes with its version
         raise ServiceError(f"{ref}: it is not in this host's cache, and the hub cannot be asked: {exc}.") from exc

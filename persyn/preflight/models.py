@@ -6,15 +6,17 @@ Judged by their files, and by the packages of this host where a worker shall run
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from persyn.config import RewardModel, RunConfig
-from persyn.errors import ConfigError, MissingExtra, ModelError, ServiceError
+from persyn.errors import ConfigError, MissingExtra, ModelError, PersynError, ServiceError
 from persyn.inference import model_files
 from persyn.inference.servers import kinds
 from persyn.preflight.report import Finding, WorkerNeed
 
 _IMPORT_TIMEOUT_S = 180.0
+_AT_ONCE = 8
 
 
 class _Model(NamedTuple):
@@ -53,19 +55,27 @@ def _models(config: RunConfig) -> Iterator[_Model]:
 
 
 def _files(config: RunConfig, *, strict: bool, with_worker: bool) -> Iterator[Finding]:
-    told: set[tuple[str, str | None]] = set()
+    first: dict[tuple[str, str | None], _Model] = {}
     for model in _models(config):
-        if (model.ref, model.revision) in told:
-            continue
-        told.add((model.ref, model.revision))
-        try:
-            model_files.require(model.ref, model.revision)
-        except ConfigError as exc:
-            yield Finding(True, model.about, str(exc))
-        except ModelError as exc:
-            yield Finding(strict, model.about, str(exc))
-        except (MissingExtra, ServiceError) as exc:  # another host may have the package or reach the hub
-            yield Finding(with_worker, model.about, str(exc))
+        first.setdefault((model.ref, model.revision), model)
+    models = list(first.values())
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # a hub that is out of reach lets each wait for its time limit
+        for model, lack in zip(models, pool.map(_lack, models), strict=True):
+            match lack:
+                case ConfigError():
+                    yield Finding(True, model.about, str(lack))
+                case ModelError():
+                    yield Finding(strict, model.about, str(lack))
+                case MissingExtra() | ServiceError():  # another host may have the package or reach the hub
+                    yield Finding(with_worker, model.about, str(lack))
+
+
+def _lack(model: _Model) -> PersynError | None:
+    try:
+        model_files.require(model.ref, model.revision)
+    except PersynError as exc:
+        return exc
+    return None
 
 
 def _packages(config: RunConfig) -> list[Finding]:

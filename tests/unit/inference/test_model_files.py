@@ -88,7 +88,8 @@ def hub() -> Iterator[str]:
 
 @pytest.mark.slow  # the hub's address is read when its library is imported: a process each
 @pytest.mark.parametrize(
-    ("ref", "told"), [("ours/whole", ""), ("ours/hole", "ModelError: ours/hole: the hub has no model of this name")]
+    ("ref", "told"),
+    [("ours/whole", ""), ("ours/hole", "ModelError: ours/hole: there is no such folder, and the hub has no model")],
 )
 def test_the_hub_is_asked_for_the_list_of_files(tmp_path: Path, hub: str, ref: str, told: str) -> None:
     program = (
