@@ -16,7 +16,14 @@ COMMANDS = {
     "quickstart": Entry(
         "persyn.cli.quickstart:quickstart", "Run Route then Generate end to end on the bundled prompts and models."
     ),
-    "init": Entry("persyn.cli.init:init", "Write a commented run configuration to start from."),
+    "init": Entry(
+        "persyn.cli.init:init",
+        "Write a commented run configuration to start from, and beside it its JSON Schema for editors.",
+    ),
+    "check": Entry(
+        "persyn.cli.check:check",
+        "Check a run before anything is spent, and estimate what it would take: answers, tokens, hours, money.",
+    ),
     "run": Entry(
         "persyn.cli.run:run",
         "Take a run from its YAML to its export; kill it whenever you like, the next call goes on.",

@@ -8,8 +8,8 @@ import typer
 from rich.table import Table
 
 from persyn.cli import context, terminal
-from persyn.cli.options import Json, RunName
-from persyn.cli.run import WithWorker, step
+from persyn.cli.options import Json, RunName, WithWorker
+from persyn.cli.run import step
 from persyn.config import Settings
 from persyn.reporting import plots
 from persyn.states import Stage

@@ -11,24 +11,30 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from persyn import reporting, runs
-from persyn.cli import context, export, terminal, watch
-from persyn.cli.options import RunName
+from persyn.cli import check, context, export, terminal, watch
+from persyn.cli.options import RunName, WithWorker
 from persyn.config import Settings, load_run
 from persyn.states import Stage
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-WithWorker = Annotated[bool, typer.Option("--with-worker", help="Also run a worker for everything on this host.")]
+NoCheck = Annotated[bool, typer.Option("--no-check", help="Do not check a new run first.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Start without a question.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Stop after the check; nothing is made.")]
 
 
 def run(
     config: Annotated[Path, typer.Argument(help="The run's YAML; `persyn init` writes one.")],
     with_worker: WithWorker = False,
+    no_check: NoCheck = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Take a run from its YAML to its export; kill it whenever you like, the next call goes on."""
     parsed = load_run(config)
     engine = context.engine()
+    check.before(engine, parsed, with_worker=with_worker, no_check=no_check, yes=yes, dry_run=dry_run)
     with engine.begin() as conn:
         run_id = runs.create(conn, parsed)
     finish(engine, run_id, Stage.GENERATE, with_worker=with_worker)

@@ -26,12 +26,14 @@ class Preferences(Strict):
 
 class Router(Strict):
     preset: Literal["default", "paper"] = Field(default="default", description="the values of keys that are not given")
-    backbone: str = Field(default="bundled:all-minilm-l6-v2", min_length=1)
-    revision: str | None = None
-    pooling: Literal["mean", "last", "layers", "middle"] = "layers"
-    freeze_backbone: bool = True
+    backbone: str = Field(default="bundled:all-minilm-l6-v2", min_length=1, description="as a teacher's model")
+    revision: str | None = Field(default=None, description="a commit of the model's repository; none: the newest")
+    pooling: Literal["mean", "last", "layers", "middle"] = Field(
+        default="layers", description="a prompt's vector: over its tokens, of one layer or several"
+    )
+    freeze_backbone: bool = Field(default=True, description="train the head alone, in seconds")
     surface: bool = Field(default=True, description="a frozen backbone's head also sees how a prompt is written")
-    max_length: int = Field(default=512, ge=8)
+    max_length: int = Field(default=512, ge=8, description="tokens of the prompt that the router sees")
     head: Literal["cross_validated", "plain"] = Field(
         default="cross_validated", description="for a frozen backbone: shrunk as held-out reward says, or not at all"
     )
@@ -39,16 +41,16 @@ class Router(Strict):
     held_out: float = Field(
         default=0.1, gt=0.0, lt=1.0, description="share of the training prompts that stops training in time"
     )
-    epochs: int = Field(default=30, ge=1)
+    epochs: int = Field(default=30, ge=1, description="passes over the training prompts, at most")
     patience: int = Field(default=5, ge=1, description="epochs without a better held-out loss before it stops")
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1, description="prompts in a batch")
     accumulation: int = Field(default=1, ge=1, description="batches that make one step")
-    learning_rate: float = Field(default=1e-3, gt=0.0)
-    weight_decay: float = Field(default=0.01, ge=0.0)
+    learning_rate: float = Field(default=1e-3, gt=0.0, description="of the optimiser")
+    weight_decay: float = Field(default=0.01, ge=0.0, description="of the optimiser")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="float32, and bfloat16 on a GPU that trains the backbone"
     )
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = Field(default=False, description="less memory, a third more time")
     checkpoint_steps: int = Field(default=200, ge=1, description="steps between two states that training resumes from")
 
     @property

@@ -13,35 +13,38 @@ from persyn.config.teachers import Student, Teacher
 
 
 class Calibration(Strict):
-    size: int = Field(default=2500, ge=2)
+    size: int = Field(default=2500, ge=2, description="prompts that every teacher answers")
     validation: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of it that the router never trains on")
 
 
 class RunConfig(Strict):
     """One run: prompt set × student × teacher pool × everything that changes results."""
 
-    name: Name
+    name: Name = Field(description="names the run in every command")
     prompts: Name = Field(description="the prompt set's name")
-    student: Student
-    teachers: list[Teacher] = Field(min_length=2, max_length=64)
-    scorers: Scorers = Scorers()
-    alpha: Share = 0.4
-    normalisation: Literal["minmax", "zscore", "rank"] = "minmax"
+    student: Student = Field(description="the model that will be trained on the answers")
+    teachers: list[Teacher] = Field(min_length=2, max_length=64, description="in the order of the coefficients")
+    scorers: Scorers = Field(default=Scorers(), description="how an answer is judged")
+    alpha: Share = Field(default=0.4, description="weight of learnability in the combined reward")
+    normalisation: Literal["minmax", "zscore", "rank"] = Field(default="minmax", description="within a prompt")
     calibration: Calibration = Calibration()
     preferences: Preferences = Preferences()
     router: Router = Router()
-    policy: Policy = "persyn"
+    policy: Policy = Field(default="persyn", description="persyn, budgeted (both by the router), or a baseline")
     policy_options: PolicyOptions = PolicyOptions()
-    calibration_answers: Literal["best", "routed", "exclude"] = "best"
+    calibration_answers: Literal["best", "routed", "exclude"] = Field(
+        default="best", description="for calibration prompts: the best by measured reward, the routed one, or none"
+    )
     export: Export = Export()
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31, description="of the sample, the router and the random policy")
 
     @model_validator(mode="before")
     @classmethod
     def _papers_pairs_count_alike(cls, given: Any) -> Any:
         router = given.get("router") if isinstance(given, dict) else None
-        if isinstance(router, dict) and router.get("preset") == "paper":
-            return {**given, "preferences": {"weight": "none", **(given.get("preferences") or {})}}
+        preferences = given.get("preferences") or {} if isinstance(given, dict) else None
+        if isinstance(router, dict) and router.get("preset") == "paper" and isinstance(preferences, dict):
+            return {**given, "preferences": {"weight": "none", **preferences}}
         return given
 
     @model_validator(mode="after")

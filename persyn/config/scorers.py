@@ -94,10 +94,13 @@ def _as_list(value: Any) -> Any:
 
 
 class Scorers(Strict):
-    quality: Annotated[list[QualityScorer], BeforeValidator(_as_list)] = Field(default=[MathVerify()], min_length=1)
-    learnability: Annotated[list[LearnabilityScorer], BeforeValidator(_as_list)] = Field(
-        default=[LogLik()], min_length=1
-    )
+    quality: Annotated[
+        list[QualityScorer], BeforeValidator(_as_list, json_schema_input_type=QualityScorer | list[QualityScorer])
+    ] = Field(default=[MathVerify()], min_length=1, description="how good an answer is; one scorer, or a list")
+    learnability: Annotated[
+        list[LearnabilityScorer],
+        BeforeValidator(_as_list, json_schema_input_type=LearnabilityScorer | list[LearnabilityScorer]),
+    ] = Field(default=[LogLik()], min_length=1, description="how easily the student learns it; one scorer, or a list")
     score: Literal["calibration", "all"] = Field(
         default="all", description="whether the answers to routed prompts are scored too"
     )

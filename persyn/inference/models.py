@@ -41,21 +41,31 @@ def model_path(ref: str, revision: str | None, home: Path) -> str:
     Raises ConfigError for an unknown bundled name or a revision of something that has none, MissingExtra where a
     package is not installed, ModelError where a folder does not exist or the conversion fails.
     """
+    found = located(ref, revision)
+    if found is None:
+        return ref
+    if found.suffix == ".gguf" and ref.startswith(PREFIX):
+        return str(_converted(found, home / "models" / ref.removeprefix(PREFIX)))
+    return str(found)
+
+
+def located(ref: str, revision: str | None) -> Path | None:
+    """The folder of a model, or the GGUF file of a bundled one; None for a name on the hub. Raises as `model_path`."""
     local = Path(ref).expanduser()
     if not ref.startswith(PREFIX) and not local.is_dir():
         if ref.startswith((".", "/", "~")):
             raise ModelError(f"{ref}: no such folder. Give a folder with a model, a hub name or bundled:NAME.")
-        return ref
+        return None
     if revision is not None:
         raise ConfigError(f"{ref}: it has no revisions, but the revision {revision!r} was given. Remove `revision`.")
     if not ref.startswith(PREFIX):
-        return str(local.resolve())
+        return local.resolve()
     name = ref.removeprefix(PREFIX)
     if name not in BUNDLED:
         raise ConfigError(f"{ref}: no bundled model of this name. There are: {', '.join(sorted(BUNDLED))}.")
     bundled = BUNDLED[name]
     folder = _package_folder(bundled)
-    return str(folder / "model" if bundled.gguf is None else _converted(folder / bundled.gguf, home / "models" / name))
+    return folder / "model" if bundled.gguf is None else folder / bundled.gguf
 
 
 def has_accelerator() -> bool:

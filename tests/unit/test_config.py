@@ -48,19 +48,19 @@ def test_the_smallest_run_takes_the_papers_values() -> None:
         ("alpha", "much", "alpha: got 'much'; input should be a valid number"),
         ("alpha", math.nan, "alpha: got nan; input should be"),
         ("seed", -1, "seed: got -1; input should be greater than or equal to 0."),
-        ("name", "my run", "name: got 'my run'; string should match pattern"),
+        ("name", "my run", "name: got 'my run'; a name has 1 to 63 letters, digits and . _ - and begins with"),
         ("name", 7, "name: got 7; input should be a valid string."),
-        ("policy", "best", "policy: got 'best'; input should be 'persyn', 'strong', 'family_strong', 'mix', 'car',"),
+        ("policy", "best", "policy: got 'best'; choose one of persyn, strong, family_strong, mix, car,"),
         ("teachers.1.params_b", 0, "teachers[1].params_b: got 0; input should be greater than 0."),
         ("teachers.1.params_b", math.inf, "teachers[1].params_b: got inf; input should be a finite number."),
         ("router.learning_rate", math.inf, "router.learning_rate: got inf; input should be a finite number."),
         ("teachers.0.sampling", {"temperature": 3}, "teachers[0].sampling.temperature: got 3; input should be less"),
-        ("teachers.0.endpoint", {"url": "gpu-1:8000"}, "teachers[0].endpoint.url: got 'gpu-1:8000'; string should"),
-        ("teachers.0.modell", "x", "teachers[0].modell: unknown key. Remove it or correct its spelling."),
-        ("beta", 1, "beta: unknown key. Remove it or correct its spelling."),
+        ("teachers.0.endpoint", {"url": "gpu-1:8000"}, "teachers[0].endpoint.url: got 'gpu-1:8000'; http:// or"),
+        ("teachers.0.modell", "x", "teachers[0].modell: unknown key; did you mean model?"),
+        ("beta", 1, "beta: unknown key here. It belongs to policy_options."),
         ("student", {"name": "pupil"}, "student.model: missing. Add this key."),
-        ("student", "pupil", "student: got 'pupil'; input should be a valid"),
-        ("teachers", SMALL["teachers"][:1], "teachers: got [{'name': 'terse'"),
+        ("student", "pupil", "student: got 'pupil'; expected a section of keys, such as name, model,"),
+        ("teachers", SMALL["teachers"][:1], "teachers: got a list of 1; at least 2 must be given."),
         ("teachers", [SMALL["teachers"][0]] * 2, "teacher names must differ; given twice: terse."),
         (
             "teachers.0.examples",
@@ -90,11 +90,11 @@ def test_the_smallest_run_takes_the_papers_values() -> None:
         ("policy_options.beta", -1, "policy_options.beta: got -1; input should be greater than or equal to 0."),
         ("policy", "budgeted", "policy_options.budget: the policy budgeted needs a limit for at least one teacher."),
         ("policy", "family_strong", "student.family: the policy family_strong needs a teacher of the student's own"),
-        ("export.formats", [], "export.formats: got []; list should have at least 1 item"),
-        ("export.keep", "wrnog", "export.keep[0]: got 'wrnog'; input should be 'wrong', 'cut'"),
+        ("export.formats", [], "export.formats: got a list of 0; at least 1 must be given."),
+        ("export.keep", "wrnog", "export.keep[0]: got 'wrnog'; did you mean wrong? Otherwise choose one of wrong, cut"),
         ("export.columns", ["quality", 3], "export.columns[1]: got 3; input should be 'quality'"),
-        ("export.layout", "alpaca", "export.layout: got 'alpaca'; input should be 'prompt_completion'"),
-        ("export.layout", "verl", "export: formats: verl reads Parquet; name parquet"),
+        ("export.layout", "alpaca", "export.layout: got 'alpaca'; choose one of prompt_completion"),
+        ("export.layout", "verl", "export.formats: verl reads Parquet; name parquet"),
         ("calibration.validation", 1.0, "calibration.validation: got 1.0; input should be less than 1."),
     ],
 )
@@ -103,6 +103,11 @@ def test_a_mistake_names_the_key_the_value_and_what_was_expected(path: str, valu
         parse_run(changed(path, value), source="run.yaml")
     assert str(refused.value).startswith(f"run.yaml: {message}")
     assert "\n" not in str(refused.value)
+
+
+def test_the_papers_preset_does_not_hide_a_mistake_in_the_preferences() -> None:
+    with pytest.raises(ConfigError, match=r"^run\.yaml: preferences: got 'x'; expected a section of keys"):
+        parse_run(SMALL | {"router": {"preset": "paper"}, "preferences": "x"}, source="run.yaml")
 
 
 def test_a_missing_key_is_named() -> None:
@@ -153,12 +158,12 @@ def test_a_file_is_read_as_its_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"name: [1", "not valid YAML: "),
-        (b"a: b: c", "not valid YAML: "),
-        (b"name: \xff", "cannot be read: "),
+        (b"name: [1", "line 1, column 9: the bracket [ that opens in line 1, column 7 is never closed. Add ]"),
+        (b"a: b: c", "line 1, column 5: quotes are missing: the value of a holds a colon. Put it in quotes"),
+        (b"a: 1\nname: \xff", "line 2: a character is not UTF-8. Save the file as UTF-8."),
         (b"", "expected a mapping"),
-        (b"alpha: 0.1\nalpha: 0.2", "not valid YAML: key 'alpha' is given twice"),
-        (b"student: {model: a, model: b}", "not valid YAML: key 'model' is given twice"),
+        (b"alpha: 0.1\nalpha: 0.2", "line 2, column 1: key 'alpha' is given twice; the first stands in line 1."),
+        (b"student: {model: a, model: b}", "line 1, column 21: key 'model' is given twice; the first stands in"),
     ],
 )
 def test_a_broken_file_is_told_with_its_path_on_one_line(tmp_path: Path, content: bytes, message: str) -> None:

@@ -1,5 +1,6 @@
 """The template must be a valid run, show every key with its true default, and never overwrite a file unasked."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import BaseModel
+from typer.testing import CliRunner
 
 from persyn.cli.init import write_template
+from persyn.cli.main import app
 from persyn.config import Endpoint, RunConfig, Scorers, Server, Student, Teacher, load_run
 from persyn.errors import ConfigError
 
@@ -84,3 +87,20 @@ def test_the_quickstart_is_a_valid_run_of_three_teachers_on_one_model() -> None:
     assert [teacher.name for teacher in config.teachers] == ["direct", "step-by-step", "few-shot"]
     first = config.teachers[0]
     assert all((teacher.model, teacher.server) == (first.model, first.server) for teacher in config.teachers)
+
+
+def test_the_schema_lies_beside_the_file_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    done = CliRunner().invoke(app, ["init", str(path)])
+    assert done.exit_code == 0, done.output
+    first = path.read_text().splitlines()[0]
+    named = first.removeprefix("# yaml-language-server: $schema=")
+    assert json.loads((tmp_path / named).read_text())["title"] == "A run of PerSyn"
+    assert load_run(path).name == "my-run"
+
+
+def test_the_schema_alone_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["init", "--schema"])
+    assert "teachers" in json.loads(done.output)["properties"]
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,65 @@
+"""Tells by its files whether a model could be loaded: config, tokenizer and weights. Nothing is loaded for it.
+
+A folder is listed; of a name on the hub the cache is asked first, then the hub's list of files.
+"""
+
+import importlib.util
+import json
+from pathlib import Path
+
+from persyn.errors import ModelError, ServiceError
+from persyn.inference import models
+
+HUB_TIMEOUT_S = 10.0
+_WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
+_TOKENIZERS = {"tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "tekken.json"}
+
+
+def require(ref: str, revision: str | None) -> None:
+    """Raises what `models.model_path` raises, ModelError where files are missing, ServiceError without the hub."""
+    folder = models.located(ref, revision)
+    if folder is not None and folder.suffix == ".gguf" and not folder.is_dir():
+        return  # one file that holds all three
+    names = _on_the_hub(ref, revision) if folder is None else _in(folder)
+    if "adapter_config.json" in names and "config.json" not in names:
+        raise ModelError(f"{ref}: this is an adapter without its model. Merge it into the model, and give that folder.")
+    parts = {
+        "config.json": "config.json" in names,
+        "a tokenizer": bool(names & _TOKENIZERS) or any(name.endswith(".model") for name in names),
+        "weights": any(name.endswith(_WEIGHTS) for name in names),
+    }
+    missing = [part for part, there in parts.items() if not there]
+    if missing:
+        raise ModelError(f"{ref}: it lacks {' and '.join(missing)}. Give a folder or a hub name with a whole model.")
+
+
+def _in(folder: Path) -> set[str]:
+    config = folder / "config.json"
+    if config.is_file():
+        try:
+            json.loads(config.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as exc:
+            raise ModelError(f"{config}: it cannot be read as JSON: {exc}.") from exc
+    return {path.name for path in folder.iterdir()}
+
+
+def _on_the_hub(ref: str, revision: str | None) -> set[str]:
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise ServiceError(f"{ref}: this host cannot ask the hub, because huggingface_hub is not installed.")
+    from huggingface_hub import HfApi, errors, try_to_load_from_cache  # an extra, and slow
+
+    try:
+        cached = try_to_load_from_cache(ref, "config.json", revision=revision)
+        if isinstance(cached, str):
+            return {path.name for path in Path(cached).parent.iterdir()}
+        files = HfApi().model_info(ref, revision=revision, timeout=HUB_TIMEOUT_S).siblings or []
+    except errors.RevisionNotFoundError as exc:
+        raise ModelError(f"{ref}: the hub has no revision {revision!r} of it.") from exc
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as exc:
+        raise ModelError(
+            f"{ref}: there is no such folder, and the hub has no model of this name, or it is private."
+            " Correct the name, or set HF_TOKEN."
+        ) from exc
+    except Exception as exc:  # whatever its HTTP library raises, which changes with its version
+        raise ServiceError(f"{ref}: it is not in this host's cache, and the hub cannot be asked: {exc}.") from exc
+    return {file.rfilename.rpartition("/")[2] for file in files}
