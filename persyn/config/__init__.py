@@ -4,6 +4,7 @@ Everything that changes results is in the YAML, is validated here and is stored 
 Addresses and secrets are in the environment and are stored nowhere.
 """
 
+from persyn.config.endpoints import VARIABLE, Endpoint, Price, address_problem
 from persyn.config.policies import Budget, Policy, PolicyOptions
 from persyn.config.router import Preferences, Router
 from persyn.config.run import Calibration, Export, RunConfig
@@ -23,13 +24,14 @@ from persyn.config.scorers import (
     scorer_identity,
 )
 from persyn.config.settings import Settings
-from persyn.config.strict import Name, fingerprint
-from persyn.config.teachers import Endpoint, Message, Price, Sampling, Server, Student, Teacher
+from persyn.config.strict import Name, differences, fingerprint
+from persyn.config.teachers import Message, Sampling, Server, Student, Teacher
 from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
-    "Budget", "Calibration", "Endpoint", "Export", "Ifd", "Imported", "Judge", "LearnabilityScorer", "LogLik",
-    "MathVerify", "Message", "Name", "Policy", "PolicyOptions", "Preferences", "Price", "QualityScorer",
+    "VARIABLE", "Budget", "Calibration", "Endpoint", "Export", "Ifd", "Imported", "Judge", "LearnabilityScorer",
+    "LogLik", "MathVerify", "Message", "Name", "Policy", "PolicyOptions", "Preferences", "Price", "QualityScorer",
     "RankSurprisal", "RewardModel", "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings",
-    "Student", "Teacher", "fingerprint", "load_run", "parse_run", "parse_scorer", "scorer_identity",
+    "Student", "Teacher", "address_problem", "differences", "fingerprint", "load_run", "parse_run", "parse_scorer",
+    "scorer_identity",
 ]  # fmt: skip

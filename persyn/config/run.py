@@ -98,10 +98,13 @@ class RunConfig(Strict):
         families = [teacher.family.casefold() for teacher in self.teachers]
         return [position for position, other in enumerate(families) if other == family.casefold()]
 
-    def identity(self) -> dict[str, object]:
-        """The values that make it the same run: all but the limits and prices of its endpoints."""
-
-        return self.model_dump(mode="json") | {"teachers": [teacher.identity() for teacher in self.teachers]}
+    def identity(self) -> dict[str, Any]:
+        """The values that make it the same run: all but where its endpoints are, what they allow and what they cost."""
+        config = self.model_dump(mode="json")
+        for asked in (*config["teachers"], *config["scorers"]["quality"]):
+            if asked.get("endpoint") is not None:
+                asked["endpoint"] = {}
+        return config
 
     def sha256(self) -> str:
         return fingerprint(self.model_dump(mode="json"))

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from persyn.config.endpoints import FROM_FILE
 from persyn.config.run import RunConfig
 from persyn.errors import ConfigError
 
@@ -44,7 +45,7 @@ def parse_run(raw: Any, *, source: str) -> RunConfig:
     if not isinstance(raw, dict):
         raise ConfigError(f"{source}: expected a mapping of keys such as name, prompts and teachers.")
     try:
-        return RunConfig.model_validate(raw)
+        return RunConfig.model_validate(raw, context=FROM_FILE)
     except ValidationError as exc:
         raise ConfigError("\n".join(f"{source}: {_mistake(error)}" for error in exc.errors())) from exc
 
