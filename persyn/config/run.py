@@ -97,11 +97,13 @@ class RunConfig(Strict):
         families = [teacher.family.casefold() for teacher in self.teachers]
         return [position for position, other in enumerate(families) if other == family.casefold()]
 
-    def identity(self) -> dict[str, object]:
-        """The values that make it the same run: all but the export, and the limits and prices of its endpoints."""
-
-        values = self.model_dump(mode="json", exclude={"export"})
-        return values | {"teachers": [teacher.identity() for teacher in self.teachers]}
+    def identity(self) -> dict[str, Any]:
+        """The values that make it the same run: all but its export, and where its endpoints are and what they cost."""
+        config = self.model_dump(mode="json", exclude={"export"})
+        for asked in (*config["teachers"], *config["scorers"]["quality"]):
+            if asked.get("endpoint") is not None:
+                asked["endpoint"] = {}
+        return config
 
     def sha256(self) -> str:
         return fingerprint(self.model_dump(mode="json"))

@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
+from persyn.config.endpoints import Endpoint
 from persyn.config.strict import Dtype, Strict
-from persyn.config.teachers import Endpoint
+from persyn.config.teachers import Sampling
 
 
 class _Scorer(Strict):
@@ -38,6 +39,7 @@ class Judge(_Scorer):
     model: str = Field(min_length=1)
     endpoint: Endpoint
     rubric: str | None = None
+    sampling: Sampling = Field(default=Sampling(), description="a judge that thinks needs a larger max_tokens")
 
 
 class Imported(_Scorer):
@@ -127,7 +129,9 @@ def parse_scorer(kind: str, config: dict[str, Any]) -> QualityScorer | Learnabil
 
 
 def scorer_identity(scorer: Strict) -> dict[str, Any]:
-    """The values that identify a scorer in another run: all but its weight and its endpoint's prices and limits."""
-    config = scorer.model_dump(mode="json", exclude={"weight"})
-    endpoint = getattr(scorer, "endpoint", None)
-    return config if endpoint is None else config | {"endpoint": endpoint.identity()}
+    """The values that change a score: not its weight, nor where and how fast its endpoint is asked."""
+    config = scorer.model_dump(mode="json", exclude={"weight", "endpoint", "sampling"})
+    if isinstance(scorer, Judge):
+        config["sampling"] = scorer.sampling.identity()  # a verdict that was cut is no score
+    served = getattr(scorer, "endpoint", None) is not None
+    return config | ({"served": True} if served else {})

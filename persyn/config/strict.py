@@ -20,3 +20,15 @@ def fingerprint(value: Any) -> str:
     """The hex sha256 of a JSON value in canonical form (sorted keys, no white space, UTF-8)."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def differences(before: Any, after: Any, path: str = "") -> list[str]:
+    """The key paths at which two JSON values differ, such as `teachers[0].sampling.temperature`."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = [*before, *(key for key in after if key not in before)]
+        pairs = [(f"{path}.{key}".lstrip("."), before.get(key), after.get(key)) for key in keys]
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = [(f"{path}[{place}]", *pair) for place, pair in enumerate(zip(before, after, strict=True))]
+    else:
+        return [] if before == after else [path]
+    return [found for where, old, new in pairs for found in differences(old, new, where)]

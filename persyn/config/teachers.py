@@ -1,9 +1,10 @@
 """The teachers, how they are asked and served, and the student."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
+from persyn.config.endpoints import Endpoint
 from persyn.config.strict import Dtype, Name, Strict
 from persyn.errors import ConfigError
 
@@ -14,32 +15,80 @@ class Message(Strict):
 
 
 class Sampling(Strict):
-    temperature: float = Field(default=0.0, ge=0.0, le=2.0)
-    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    max_tokens: int = Field(default=1024, ge=1)
+    """The parameters of a request. A null one is not sent."""
+
+    temperature: float | None = Field(default=0.0, ge=0.0, le=2.0)
+    top_p: float | None = Field(default=1.0, gt=0.0, le=1.0)
+    max_tokens: int = Field(default=1024, ge=1, le=10_000_000, description="a larger one keeps whole answers")
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=10_000_000, description="max_tokens by that name")
     stop: list[str] = Field(default=[])
+    top_k: int | None = Field(default=None, ge=-1)
+    min_p: float | None = Field(default=None, ge=0.0, le=1.0)
+    presence_penalty: float | None = Field(default=None, ge=-2.0, le=2.0)
+    frequency_penalty: float | None = Field(default=None, ge=-2.0, le=2.0)
+    repetition_penalty: float | None = Field(default=None, gt=0.0)
+    seed: int | Literal["prompt"] | None = Field(
+        default="prompt", description="prompt: one of each prompt's own, so that asking again gives the same answer"
+    )
+    reasoning_effort: str | None = None
+    chat_template_kwargs: dict[str, JsonValue] | None = None
+    response_format: dict[str, JsonValue] | None = None
+    extra_body: dict[str, JsonValue] | None = Field(
+        default=None, description="further keys of the request, as they are"
+    )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_limit_and_one_answer(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        several = [name for name in ("n", "samples", "best_of") if name in given]
+        if any(given[name] != 1 for name in several):
+            raise ValueError(
+                f"{several[0]}: a teacher gives one answer to a prompt. For several, list it several times under"
+                " different names, each with a sampling.seed of its own"
+            )
+        given = {name: value for name, value in given.items() if name not in several}
+        limit = given.get("max_completion_tokens")
+        if limit is not None and given.get("max_tokens", limit) != limit:
+            raise ValueError("max_tokens and max_completion_tokens are two names of one limit; give one of them")
+        return given if limit is None else given | {"max_tokens": limit}
 
-class Price(Strict):
-    """An endpoint's prices, in one currency of your choice; the audit view `cost` multiplies them by the tokens."""
+    @model_validator(mode="after")
+    def _sendable(self) -> "Sampling":
+        own = {"model", "messages", "stream", "n", "max_completion_tokens", *self.model_dump(exclude_none=True)}
+        taken = sorted(own & (self.extra_body or {}).keys())
+        if taken:
+            raise ValueError(f"extra_body.{taken[0]}: give it as a key of its own, or leave it out")
+        return self
 
-    input: float = Field(ge=0.0, description="per million prompt tokens")
-    output: float = Field(ge=0.0, description="per million completion tokens")
+    @property
+    def draws(self) -> bool:
+        """Whether an answer may be drawn at random; a server's own default may be so too."""
+        return self.temperature is None or self.temperature > 0
 
+    def request(self, seed: int, *, limit_name: str | None = None) -> dict[str, Any]:
+        """The keys of a request. `seed`: the prompt's own; `limit_name`: what the server calls max_tokens."""
+        given = self.model_dump(
+            exclude_none=True, exclude={"max_tokens", "max_completion_tokens", "seed", "extra_body"}
+        )
+        if self.temperature is None and self.top_p == 1.0:
+            del given["top_p"]  # a model that takes no temperature takes none of this either
+        if not self.stop:
+            del given["stop"]
+        name = "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
+        given[limit_name or name] = self.max_tokens
+        if self.seed is not None and self.draws:  # greedy decoding draws nothing; some servers are slower with a seed
+            given["seed"] = self.seed_of(seed)
+        return given | (self.extra_body or {})
 
-class Endpoint(Strict):
-    """A server that PerSyn does not start; its API key stays in the environment."""
-
-    url: str = Field(pattern=r"^https?://")
-    api_key_env: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    concurrency: int = Field(default=64, ge=1, le=512, description="the most requests in flight from one worker")
-    requests_per_minute: float | None = Field(default=None, gt=0.0, description="by one worker")
-    tokens_per_minute: float | None = Field(default=None, gt=0.0, description="read and written, by one worker")
-    price: Price | None = None
+    def seed_of(self, prompts_own: int) -> int:
+        """The seed of an answer to a prompt whose own seed is given."""
+        return self.seed if isinstance(self.seed, int) else prompts_own
 
     def identity(self) -> dict[str, object]:
-        """The values without prices and limits, which do not change an answer."""
-        return self.model_dump(mode="json", include={"url", "api_key_env"})
+        """The values that change a whole answer: all but the limit of tokens."""
+        return self.model_dump(mode="json", exclude_none=True, exclude={"max_tokens", "max_completion_tokens"})
 
 
 class Server(Strict):
@@ -51,6 +100,30 @@ class Server(Strict):
     dtype: Dtype = "auto"
     max_model_len: int | None = Field(default=None, ge=16)
     args: list[str] = Field(default=[], description="further arguments for the server")
+
+    def identity(self) -> dict[str, object]:
+        """The values that may change an answer: all but what only makes the server faster or smaller."""
+        return self.model_dump(mode="json", exclude={"args", "max_model_len"}) | {"args": _telling(self.args)}
+
+
+# Options of vLLM's server that change no answer. What is not known here may change one.
+_HARMLESS = frozenset({
+    "--gpu-memory-utilization", "--max-num-seqs", "--max-num-batched-tokens", "--swap-space", "--tensor-parallel-size",
+    "--enable-prefix-caching", "--no-enable-prefix-caching", "--enable-chunked-prefill", "--no-enable-chunked-prefill",
+    "--port", "--host", "--api-key", "--disable-log-requests", "--disable-log-stats", "--uvicorn-log-level",
+})  # fmt: skip
+
+
+def _telling(args: list[str]) -> list[str]:
+    """The arguments without those that change no answer, and without their values."""
+    told: list[str] = []
+    skipping = False
+    for arg in args:
+        if arg.startswith("--"):
+            skipping = arg.split("=", 1)[0] in _HARMLESS
+        if not skipping:
+            told.append(arg)
+    return told
 
 
 class Teacher(Strict):
@@ -84,10 +157,17 @@ class Teacher(Strict):
         return self.model
 
     def identity(self) -> dict[str, object]:
-        """The values that make it the same teacher in another run."""
+        """The values that change its answers, and so make it the same teacher in another run.
 
-        config = self.model_dump(mode="json")
-        return config | {"endpoint": self.endpoint and self.endpoint.identity()}
+        Labels, prices, the endpoint's address and what makes a server faster are none of them.
+        """
+        return self.but_for_the_limit() | {"max_tokens": self.sampling.max_tokens}
+
+    def but_for_the_limit(self) -> dict[str, object]:
+        """The identity without the limit of tokens: teachers that share it give the same whole answers."""
+        asked = self.model_dump(mode="json", include={"name", "model", "revision", "system_prompt", "examples"})
+        server = None if self.endpoint is not None else self.server.identity()
+        return asked | {"sampling": self.sampling.identity(), "server": server}
 
 
 class Student(Strict):
@@ -98,4 +178,5 @@ class Student(Strict):
     max_length: int = Field(default=2048, ge=16, description="tokens of prompt and answer that are scored")
 
     def identity(self) -> dict[str, object]:
-        return self.model_dump(mode="json")
+        """The values that change a score."""
+        return self.model_dump(mode="json", exclude={"family"})

@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from persyn.config import mistakes, syntax
+from persyn.config.endpoints import FROM_FILE
 from persyn.config.run import RunConfig
 from persyn.config.secrecy import looks_secret
 from persyn.errors import ConfigError
@@ -77,7 +78,7 @@ def _validated(raw: Any, source: str, root: yaml.Node | None) -> RunConfig:
     if not isinstance(raw, dict):
         raise ConfigError(f"{source}: expected a mapping of keys such as name, prompts and teachers.")
     try:
-        return RunConfig.model_validate(raw)
+        return RunConfig.model_validate(raw, context=FROM_FILE)
     except ValidationError as exc:
         # Not from the error itself: it quotes every value, and one may be a secret.
         told = mistakes.sentences(exc.errors(), raw, root)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from persyn import thoughts
 from persyn.imports.prompt_records import ANSWERS, Columns, canonical, storable_problem
 
 _COUNTS = ("prompt_tokens", "completion_tokens")
@@ -88,11 +89,12 @@ def _answer(teacher: str, response: Any, pool: Pool) -> ImportedAnswer | str:
     wrong += [key for key in _COUNTS if not _is_count(given.get(key))]
     if wrong:
         return f"{wrong[0]} is not a {'text' if wrong[0] in _TEXTS else 'count of tokens'}"
+    split = thoughts.split(given["text"], given.get("reasoning"))
     problem = _wrong_quality(given.get("quality"), pool)
     return problem or ImportedAnswer(
         teacher_id=pool.teachers[teacher],
-        text=given["text"],
-        reasoning=given.get("reasoning"),
+        text=split.text,
+        reasoning=split.reasoning,
         finish_reason=given.get("finish_reason") or "unknown",
         prompt_tokens=given.get("prompt_tokens"),
         completion_tokens=given.get("completion_tokens"),

@@ -15,8 +15,9 @@ from persyn.chat import conversation
 from persyn.config import Endpoint, Judge, RewardModel, RunConfig, Teacher
 from persyn.config.mistakes import closest
 from persyn.errors import ConfigError, RequestFailed
+from persyn.inference.clients.access import reachable, read_key
 from persyn.inference.clients.chat_completions import TeacherClient
-from persyn.inference.clients.endpoint import LOOPBACK, read_key
+from persyn.inference.clients.endpoint import LOOPBACK
 from persyn.inference.clients.pooling import PoolingClient
 from persyn.preflight.report import Finding, WorkerNeed
 from persyn.rewards.quality.judge import JudgeClient
@@ -115,7 +116,9 @@ def _questions(config: RunConfig) -> list[_Question]:
 
 def _teacher(teacher: Teacher) -> Ask:
     async def ask(endpoint: Endpoint, key: str | None) -> Any:
-        client = TeacherClient(endpoint.url, teacher.needed_model(), api_key=key, timeout_s=TIMEOUT_S)
+        client = TeacherClient(
+            endpoint.url, teacher.needed_model(), api_key=key, headers=endpoint.headers, timeout_s=TIMEOUT_S
+        )
         messages = conversation(QUESTION, system_prompt=teacher.system_prompt, examples=_dicts(teacher))
         sampling = teacher.sampling
         try:
@@ -144,7 +147,7 @@ def _judge(judge: Judge) -> Ask:
 
 def _reward(model: RewardModel) -> Ask:
     async def ask(endpoint: Endpoint, key: str | None) -> Any:
-        client = PoolingClient(endpoint.url, model.model, api_key=key, timeout_s=TIMEOUT_S)
+        client = PoolingClient(endpoint.url, model.model, api_key=key, headers=endpoint.headers, timeout_s=TIMEOUT_S)
         try:
             return await client.score([1, 2, 3])  # any vocabulary has these; no tokenizer need be loaded
         finally:
@@ -155,7 +158,7 @@ def _reward(model: RewardModel) -> Ask:
 
 def _access(question: _Question) -> tuple[Endpoint, str | None]:
     """The endpoint as this host's environment has it, and its key. Raises ConfigError where that is not set."""
-    return question.endpoint, read_key(question.endpoint, question.owner)
+    return reachable(question.endpoint, question.owner), read_key(question.endpoint, question.owner)
 
 
 async def _ask(question: _Question) -> EndpointReply | None:
@@ -212,7 +215,7 @@ def _too_long(question: _Question, served: dict[str, int | None]) -> list[Findin
 
 async def _served(endpoint: Endpoint, key: str | None) -> dict[str, int | None]:
     """The models that the endpoint lists, with their context where it tells; none where it lists nothing readable."""
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    headers = endpoint.headers | ({"Authorization": f"Bearer {key}"} if key else {})
     url = httpx.URL(f"{endpoint.url.rstrip('/')}/models")
     try:
         async with httpx.AsyncClient(trust_env=url.host not in LOOPBACK, timeout=_LIST_TIMEOUT_S) as client:

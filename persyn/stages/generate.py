@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from persyn import jobs
+from persyn.config import Sampling
 from persyn.jobs.wake_ups import TEACHER
 from persyn.states import Stage
 
@@ -37,7 +38,7 @@ ON CONFLICT (prompt_id, teacher_id, sample_index) DO NOTHING
 
 
 class GenerationRequest(NamedTuple):
-    """One request to a teacher. The seed depends on the prompt alone, so that an answer asked for again is the same."""
+    """One request to a teacher. Its seed is the prompt's or the sampling's own, so that asking again asks the same."""
 
     claim: jobs.Claim
     messages: list[dict[str, str]]
@@ -51,8 +52,8 @@ class NewGeneration(NamedTuple):
     text: str
     reasoning: str | None
     finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
     latency_s: float
     server_version: str | None
 
@@ -64,18 +65,21 @@ def enqueue(conn: Connection, run_id: int) -> int:
     )
 
 
-def requests(conn: Connection, claims: Sequence[jobs.Claim]) -> list[GenerationRequest]:
+def requests(
+    conn: Connection, claims: Sequence[jobs.Claim], sampling: Sampling = Sampling()
+) -> list[GenerationRequest]:
     """The request of each claim, in their order."""
     rows = conn.execute(
         text("SELECT id, messages, sha256 FROM prompt WHERE id = ANY(:ids)"),
         {"ids": [claim.prompt_id for claim in claims]},
     ).all()
     prompts = {row.id: row for row in rows}
-    return [_request(claim, prompts[claim.prompt_id]) for claim in claims]
+    return [_request(claim, prompts[claim.prompt_id], sampling) for claim in claims]
 
 
-def _request(claim: jobs.Claim, prompt: Any) -> GenerationRequest:
-    return GenerationRequest(claim, prompt.messages, seed(prompt.sha256, claim.sample_index))
+def _request(claim: jobs.Claim, prompt: Any, sampling: Sampling) -> GenerationRequest:
+    own = seed(prompt.sha256, claim.sample_index)
+    return GenerationRequest(claim, prompt.messages, sampling.seed_of(own))
 
 
 def seed(sha256: str, sample_index: int = 0) -> int:

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, TypeVar
 from persyn.config import Endpoint, Judge, MathVerify, RewardModel
 from persyn.errors import ConfigError, JobFailed
 from persyn.inference import models
+from persyn.inference.clients.access import reachable, read_key
 from persyn.inference.clients.batch import PacedRequests, ask_all
-from persyn.inference.clients.endpoint import EndpointClient, read_key
+from persyn.inference.clients.endpoint import EndpointClient
 from persyn.inference.clients.pace import Pace
-from persyn.inference.clients.pooling import PoolingClient
+from persyn.inference.clients.pooling import TIMEOUT_S, PoolingClient
 from persyn.inference.warm_model import WarmModel
 from persyn.jobs.lease_keeper import LeaseKeeper
 from persyn.rewards.measurement import Measurement
@@ -92,7 +93,8 @@ def _reward_model(scorer: ScorerVersion, config: RewardModel, context: ScorerCon
 def _served_reward_model(config: RewardModel, endpoint: Endpoint, context: ScorerContext) -> ScoreBatch:
     from persyn.rewards.quality import reward_model  # noqa: PLC0415 - it loads torch
 
-    key = read_key(endpoint, "scorers.quality (reward_model)")
+    owner = "scorers.quality (reward_model)"
+    key, endpoint = read_key(endpoint, owner), reachable(endpoint, owner)
     path = models.model_path(config.model, config.revision, context.home)
     reader = reward_model.Reader(path, revision=config.revision, max_length=config.max_length)
 
@@ -103,20 +105,28 @@ def _served_reward_model(config: RewardModel, endpoint: Endpoint, context: Score
         value = await requests.ask(lambda: client.score(ids), lambda _: len(ids))
         return _measured(item, reward_model.reward(value, len(ids)))
 
-    return _by_endpoint(endpoint, lambda: PoolingClient(endpoint.url, config.model, api_key=key), ask, context)
+    def connect() -> PoolingClient:
+        return PoolingClient(
+            endpoint.url, config.model, api_key=key, headers=endpoint.headers,
+            timeout_s=endpoint.timeout_s or TIMEOUT_S,
+        )  # fmt: skip
+
+    return _by_endpoint(endpoint, connect, ask, context)
 
 
 def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
-    key = read_key(config.endpoint, "scorers.quality (judge)")
+    owner = "scorers.quality (judge)"
+    key, endpoint = read_key(config.endpoint, owner), reachable(config.endpoint, owner)
+    config = config.model_copy(update={"endpoint": endpoint})
 
     async def ask(client: JudgeClient, requests: PacedRequests, item: Item) -> Outcome:
         verdict = await requests.ask(
             lambda: client.judge(item.messages, item.answer, item.reference_answer),
-            lambda verdict: verdict.detail["prompt_tokens"] + verdict.detail["completion_tokens"],
+            lambda verdict: (verdict.detail["prompt_tokens"] or 0) + (verdict.detail["completion_tokens"] or 0),
         )
         return Scored(item, verdict.value, verdict.detail)
 
-    return _by_endpoint(config.endpoint, lambda: JudgeClient(config, api_key=key), ask, context)
+    return _by_endpoint(endpoint, lambda: JudgeClient(config, api_key=key), ask, context)
 
 
 def _by_endpoint(

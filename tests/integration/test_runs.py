@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from persyn import runs, versions
-from persyn.config import RunConfig, parse_run
+from persyn.config import Endpoint, Judge, RunConfig, parse_run
 from persyn.errors import ConfigError, NotFound
 from persyn.states import Stage
 
@@ -79,8 +79,105 @@ def test_what_an_endpoint_allows_and_costs_may_change_in_a_run(engine: Engine) -
         first = versions.load_teacher(conn, runs.load(conn, run_id).teacher_ids[0])
     assert first.config.endpoint is not None
     assert first.config.endpoint.requests_per_minute == 500
-    with pytest.raises(ConfigError, match="exists with another configuration"):
-        create(engine, config(teachers=with_endpoint(url="https://other.example.com/v1")))
+
+
+def first_endpoint(engine: Engine, run_id: int) -> Endpoint | None:
+    """The endpoint of the run's first teacher, as a worker reads it."""
+    with engine.connect() as conn:
+        return versions.load_teacher(conn, runs.load(conn, run_id).teacher_ids[0]).config.endpoint
+
+
+def test_an_endpoint_may_move_and_the_run_that_was_written_last_says_where_it_is(engine: Engine) -> None:
+    add_prompts(engine, 4)
+    old, new = (config(name=name, teachers=with_endpoint()) for name in ("old", "new"))
+    first = create(engine, old)
+    second = create(engine, new)
+    moved = with_endpoint(url="https://other.example.com/v1", api_key_env="OTHER_KEY")
+    assert create(engine, config(name="old", teachers=moved)) == first
+    found = first_endpoint(engine, second)
+    assert found is not None
+    assert (found.url, found.api_key_env) == ("https://other.example.com/v1", "OTHER_KEY")
+    with engine.connect() as conn:
+        assert runs.load(conn, first).teacher_ids == runs.load(conn, second).teacher_ids
+
+
+def test_a_judges_endpoint_may_move_as_well(engine: Engine) -> None:
+    add_prompts(engine, 4)
+
+    def judged(name: str, **endpoint: Any) -> RunConfig:
+        judge = {"kind": "judge", "model": "j", "endpoint": {"url": "http://one/v1"} | endpoint}
+        return config(name=name, scorers={"quality": judge})
+
+    run_id = create(engine, judged("r"))
+    assert create(engine, judged("r", url="http://two/v1", requests_per_minute=6)) == run_id
+    create(engine, judged("other", url="http://three/v1"))
+    with engine.connect() as conn:
+        [scorer_id] = conn.execute(text("SELECT id FROM scorer WHERE method = 'judge'")).scalars()
+        scorer = versions.load_scorer(conn, scorer_id).config
+    assert isinstance(scorer, Judge)
+    assert scorer.endpoint.url == "http://three/v1"
+
+
+def test_a_changed_run_is_refused_with_the_keys_that_differ(engine: Engine) -> None:
+    add_prompts(engine, 4)
+    create(engine, config())
+    teachers = [teacher.model_dump() for teacher in config().teachers]
+    teachers[1]["sampling"]["temperature"] = 0.5
+    with pytest.raises(ConfigError, match=r"configuration: teachers\[1\].sampling.temperature, alpha differ\."):
+        create(engine, config(alpha=0.5, teachers=teachers))
+
+
+def answer(engine: Engine, teacher: str, finish_reasons: list[str], *, limit: int) -> None:
+    """An answer of the teacher's newest version to each prompt in turn, ending so, with a score of its own."""
+    with engine.begin() as conn:
+        conn.execute(
+            text("""
+            WITH ends AS (SELECT * FROM unnest(CAST(:ends AS text[])) WITH ORDINALITY AS e (finish_reason, place)),
+            brought AS (INSERT INTO generation_import (run_id, path) SELECT max(id), 'f' FROM run RETURNING id),
+            new AS (
+                INSERT INTO generation (prompt_id, teacher_id, text, finish_reason, origin, import_id)
+                SELECT p.id, (SELECT max(id) FROM teacher WHERE name = :teacher), 'by ' || :limit, finish_reason,
+                       'imported', (SELECT id FROM brought)
+                FROM ends JOIN prompt p ON p.position = place
+                RETURNING id
+            )
+            INSERT INTO score (generation_id, scorer_id, value, import_id)
+            SELECT new.id, s.id, 1, brought.id FROM new, brought, scorer s WHERE s.kind = 'quality'
+            """),
+            {"ends": finish_reasons, "teacher": teacher, "limit": str(limit)},
+        )
+
+
+def limited(name: str, limit: int) -> RunConfig:
+    teachers = [teacher.model_dump() for teacher in config().teachers]
+    teachers[0]["sampling"]["max_tokens"] = limit
+    return config(name=name, teachers=teachers)
+
+
+def answers_of(engine: Engine, run_id: int) -> list[tuple[int, str, str, int]]:
+    """Position, text, end and number of scores of each answer of the run's first teacher."""
+    with engine.connect() as conn:
+        rows = conn.execute(
+            text("""
+            SELECT p.position, g.text, g.finish_reason, (SELECT count(*) FROM score s WHERE s.generation_id = g.id)
+            FROM generation g JOIN prompt p ON p.id = g.prompt_id WHERE g.teacher_id = :id ORDER BY p.position
+            """),
+            {"id": runs.load(conn, run_id).teacher_ids[0]},
+        )
+        return [tuple(row) for row in rows]
+
+
+def test_a_larger_limit_of_tokens_asks_again_only_for_what_was_cut(engine: Engine) -> None:
+    add_prompts(engine, 4)
+    first = create(engine, limited("short", 64))
+    answer(engine, "a", ["stop", "length", "content_filter", "error"], limit=64)
+    longer = create(engine, limited("long", 128))
+    kept = [(1, "by 64", "stop", 1), (3, "by 64", "content_filter", 1)]
+    assert answers_of(engine, longer) == kept
+    assert len(answers_of(engine, first)) == 4, "an earlier run keeps what it had"
+    # A smaller limit would not bring more of what a larger one cut.
+    shorter = create(engine, limited("shorter", 32))
+    assert answers_of(engine, shorter) == [*kept[:1], (2, "by 64", "length", 1), *kept[1:]]
 
 
 def test_runs_with_equal_teachers_share_their_versions_and_a_change_makes_a_new_one(engine: Engine) -> None:

@@ -55,7 +55,11 @@ def test_the_smallest_run_takes_the_papers_values() -> None:
         ("teachers.1.params_b", math.inf, "teachers[1].params_b: got inf; input should be a finite number."),
         ("router.learning_rate", math.inf, "router.learning_rate: got inf; input should be a finite number."),
         ("teachers.0.sampling", {"temperature": 3}, "teachers[0].sampling.temperature: got 3; input should be less"),
-        ("teachers.0.endpoint", {"url": "gpu-1:8000"}, "teachers[0].endpoint.url: got 'gpu-1:8000'; http:// or"),
+        (
+            "teachers.0.endpoint",
+            {"url": "gpu-1:8000"},
+            "teachers[0].endpoint.url: the address has no http:// or https:// before it.",
+        ),
         ("teachers.0.modell", "x", "teachers[0].modell: unknown key; did you mean model?"),
         ("beta", 1, "beta: unknown key here. It belongs to policy_options."),
         ("student", {"name": "pupil"}, "student.model: missing. Add this key."),

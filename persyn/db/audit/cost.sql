@@ -1,5 +1,7 @@
 -- What did a run's answers cost, teacher by teacher, how many were another run's work, how many imported?
--- cost: in the currency of the prices per million tokens that the run's configuration gives; null where it gives none.
+-- uncounted: answers whose tokens the server did not count; the sums of tokens are without them.
+-- cost: in the currency of the prices per million tokens that the run's configuration gives; null where it gives none,
+-- and where an answer is uncounted.
 SELECT r.id AS run_id,
        r.name AS run,
        t.name AS teacher,
@@ -9,11 +11,13 @@ SELECT r.id AS run_id,
        coalesce(sum(g.prompt_tokens) FILTER (WHERE j.run_id = r.id), 0) AS prompt_tokens,
        coalesce(sum(g.completion_tokens) FILTER (WHERE j.run_id = r.id), 0) AS completion_tokens,
        coalesce(sum(g.latency_s) FILTER (WHERE j.run_id = r.id), 0) AS request_seconds,
-       (coalesce(sum(g.prompt_tokens) FILTER (WHERE j.run_id = r.id), 0)
+       count(*) FILTER (WHERE j.run_id = r.id AND num_nulls(g.prompt_tokens, g.completion_tokens) > 0) AS uncounted,
+       CASE WHEN count(*) FILTER (WHERE j.run_id = r.id AND num_nulls(g.prompt_tokens, g.completion_tokens) > 0) = 0
+       THEN (coalesce(sum(g.prompt_tokens) FILTER (WHERE j.run_id = r.id), 0)
             * CAST(r.config #>> ARRAY['teachers', CAST(rt.position AS text), 'endpoint', 'price', 'input'] AS numeric)
         + coalesce(sum(g.completion_tokens) FILTER (WHERE j.run_id = r.id), 0)
             * CAST(r.config #>> ARRAY['teachers', CAST(rt.position AS text), 'endpoint', 'price', 'output'] AS numeric)
-       ) / 1000000 AS cost
+       ) / 1000000 END AS cost
 FROM run r
 JOIN run_teacher rt ON rt.run_id = r.id
 JOIN teacher t ON t.id = rt.teacher_id

@@ -109,6 +109,7 @@ class Run(Base):
     target_stage: Mapped[int] = mapped_column(Integer)  # how far the pipeline may take it by itself
     finished_at: Mapped[Moment | None]  # set once nothing is left to do; new work clears it
     created_at: Mapped[CreatedAt]
+    configured_at: Mapped[CreatedAt]  # when its configuration was last written: the latest tells where endpoints are
     paused_at: Mapped[Moment | None]  # its jobs are not claimed while this is set
     pause_reason: Mapped[str | None] = mapped_column(Text)
     paused_by: Mapped[str | None] = mapped_column(Text)

@@ -1,115 +1,122 @@
 """Asks for one answer to one conversation over the OpenAI protocol."""
 
 import json
+import re
 import time
-from typing import Annotated, Any, NamedTuple
-
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from persyn.config import Sampling
-from persyn.inference.clients.endpoint import EndpointClient
-from persyn.text import storable
+from persyn.errors import RequestFailed
+from persyn.inference.clients import replies
+from persyn.inference.clients.endpoint import EndpointClient, JsonResponse, shown
+from persyn.inference.clients.refusals import refusal
 
 TIMEOUT_S = 600.0
+# Of an answer: room for its frame, and for each token's longest spelling in JSON with what servers add to it.
+FRAME_BYTES = 1024 * 1024
+TOKEN_BYTES = 1024
+_FORMATS = re.compile(r"response_format|json_(schema|object)|structured|guided|grammar", re.IGNORECASE)
 
 
 class Completion(NamedTuple):
-    """One answer, and what it took."""
+    """One answer, and what it took; token counts are None where the server gives none."""
 
     text: str
     reasoning: str | None
     finish_reason: str
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
     latency_s: float
 
-
-Text = Annotated[str, BeforeValidator(lambda value: storable(value) if isinstance(value, str) else value)]
-
-
-class _Message(BaseModel):
-    content: Text | None = None
-    reasoning: Text | None = None
-    reasoning_content: Text | None = None  # the same under its older name
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: Text | None = None
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _Response(BaseModel):
-    choices: list[_Choice] = Field(min_length=1)
-    usage: _Usage | None = None
+    @property
+    def tokens(self) -> int:
+        """Read and written, as far as they are known."""
+        return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
 
 
 class TeacherClient(EndpointClient):
-    """A client of one teacher's chat completions."""
+    """A client of one model's chat completions."""
 
     def __init__(
         self, base_url: str, model: str, *, api_key: str | None = None, timeout_s: float = TIMEOUT_S,
-        for_transformers: bool = False,
+        headers: Mapping[str, str] | None = None, for_transformers: bool = False,
     ) -> None:  # fmt: skip
         """`base_url` ends in /v1 as a rule. `for_transformers`: `transformers serve` answers, which is told more."""
-        super().__init__(base_url, model, api_key=api_key, timeout_s=timeout_s)
+        super().__init__(base_url, model, api_key=api_key, timeout_s=timeout_s, headers=headers)
         self._for_transformers = for_transformers
+        self._limit_name: str | None = None  # the other name of max_tokens, once the server has asked for it
+        self._takes_formats = True
 
     async def generate(
         self, messages: list[dict[str, str]], sampling: Sampling, seed: int, response_format: Any | None = None
     ) -> Completion:
-        """One answer to one conversation. An empty text is an answer too.
+        """One answer to one conversation. An empty text, a refusal and a call of a tool are answers too.
 
+        `response_format` is a wish: a server that takes none is asked without. So is one that wants the limit of tokens
+        under its other name; the client remembers both.
         Raises RequestFailed as `post` does, and `garbage` (transient) for what is no chat completion.
         """
-        request = self._request(messages, sampling, seed)
-        if response_format is not None:
-            request["response_format"] = response_format
         began = time.monotonic()
-        body = await self.post("/chat/completions", request)
-        return self._read(body, time.monotonic() - began)
+        at_most = FRAME_BYTES + TOKEN_BYTES * sampling.max_tokens
+        while True:
+            request = self._request(messages, sampling, seed, response_format)
+            try:
+                answer = await self.post("/chat/completions", request, at_most=at_most)
+            except RequestFailed as exc:
+                if exc.code != "bad_request" or not self._learns(str(exc), request, wished=response_format is not None):
+                    raise _advised(exc, request) from exc.__cause__
+            else:
+                return self._completion(answer, time.monotonic() - began)
 
-    def _request(self, messages: list[dict[str, str]], sampling: Sampling, seed: int) -> dict[str, Any]:
-        request: dict[str, Any] = {
-            "model": self.model,
-            "messages": messages,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
-        }
-        if sampling.stop:
-            request["stop"] = sampling.stop
-        if sampling.temperature > 0:  # greedy decoding draws nothing, and some servers are slower with a seed
-            request["seed"] = seed
+    def _request(
+        self, messages: list[dict[str, str]], sampling: Sampling, seed: int, response_format: Any | None
+    ) -> dict[str, Any]:
+        request: dict[str, Any] = {"model": self.model, "messages": messages}
+        request |= sampling.request(seed, limit_name=self._limit_name)
+        if response_format is not None and self._takes_formats:
+            request.setdefault("response_format", response_format)
         if self._for_transformers:
             # It never samples unless it is told so in this form, and then fills gaps from the model author's defaults.
-            drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p} if sampling.temperature > 0 else {}
-            config = {"do_sample": sampling.temperature > 0, "top_k": 0, "repetition_penalty": 1.0} | drawn
+            drawn = {key: request[key] for key in ("temperature", "top_p", "top_k") if key in request}
+            drawn = drawn if sampling.draws else {}
+            config = {"do_sample": sampling.draws, "top_k": 0, "repetition_penalty": 1.0} | drawn
             request["generation_config"] = json.dumps(config)
             if not drawn:
-                del request["temperature"], request["top_p"]
+                request = {key: value for key, value in request.items() if key not in ("temperature", "top_p")}
         return request
 
-    def _read(self, body: bytes, latency_s: float) -> Completion:
-        try:
-            response = _Response.model_validate(json.loads(body))
-        except ValidationError as exc:
-            wrong = exc.errors()[0]
-            where = ".".join(str(part) for part in wrong["loc"])
-            raise self.failed("garbage", f"not a chat completion: {where}: {wrong['msg']}: {body[:200]!r}") from exc
-        except (ValueError, RecursionError) as exc:
-            raise self.failed("garbage", f"the answer is not JSON: {body[:200]!r}") from exc
-        message = response.choices[0].message
-        usage = response.usage or _Usage()
-        return Completion(
-            text=message.content or "",
-            reasoning=message.reasoning or message.reasoning_content,
-            finish_reason=response.choices[0].finish_reason or "unknown",
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            latency_s=latency_s,
-        )
+    def _learns(self, refusal: str, request: Mapping[str, Any], *, wished: bool) -> bool:
+        """Whether the refusal says what the server wants instead, so that it may be asked again."""
+        limits = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+        name = next(name for name in limits if name in request)
+        if self._limit_name is None and name in refusal and limits[name] in refusal:
+            self._limit_name = limits[name]
+            return True
+        if wished and self._takes_formats and _FORMATS.search(refusal):
+            self._takes_formats = False
+            return True
+        return False
+
+    def _completion(self, answer: JsonResponse, latency_s: float) -> Completion:
+        status, body = answer
+        choice = replies.first_choice(body)
+        refused = refusal(status, {"error": choice.get("error")}, b"")
+        if refused is not None:
+            raise self.refused(refused, status)
+        reply = replies.read(body)
+        if reply is None:
+            raise self.failed("garbage", f"HTTP {status}: not a chat completion: {shown(json.dumps(body).encode())}")
+        if reply.finish_reason.lower() in replies.FAILED:
+            what = f"HTTP {status}: the answer ended with finish_reason {reply.finish_reason}"
+            raise self.failed("server_error", what)
+        return Completion(*reply, latency_s)
+
+
+def _advised(refused: RequestFailed, request: Mapping[str, Any]) -> RequestFailed:
+    """The refusal; where it is of a parameter that need not be sent, with how to leave that out."""
+    for name in ("temperature", "top_p", "seed"):
+        if refused.code == "bad_request" and name in request and name in str(refused):
+            message = f"{refused} (`{name}: null` in the teacher's sampling leaves it out.)"
+            return RequestFailed(refused.code, message, permanent=True)
+    return refused

@@ -21,7 +21,7 @@ PATIENCE_S = 30.0
 DOWN_AFTER = 8
 # A refused key or model needs a person, who may mend it at the endpoint: so it is tried again, but seldom.
 REFUSED_S = 300.0
-_NEEDS_A_PERSON = ("refused_auth", "model_not_found")
+_NEEDS_A_PERSON = ("refused_auth", "model_not_found", "out_of_credit")
 _MAY_BE_DOWN = ("connection", "server_error", "timeout", "garbage")
 ENDPOINTS_FAULT = frozenset((*_NEEDS_A_PERSON, *_MAY_BE_DOWN, "rate_limited"))
 _PROBE_TIMEOUT_S = 10.0

@@ -30,7 +30,9 @@ from persyn import __version__
 from persyn.config import fingerprint
 
 FailureKind = Literal[
-    "400", "401", "404", "429", "500", "503",  # plain HTTP errors; 429 and 503 carry Retry-After
+    "400", "401", "402", "403", "404", "429", "500", "503",  # plain HTTP errors; 429 and 503 carry Retry-After
+    "403-moderated",  # the prompt's text is refused
+    "429-in-200",  # an error where an answer is expected
     "400-context",  # the prompt is longer than the model's context
     "slow",  # answers, but only after `slow_s`
     "hang",  # never answers, as an engine that hangs
@@ -38,6 +40,12 @@ FailureKind = Literal[
     "garbage",  # 200, and not JSON
     "no-choices",  # 200, JSON, and not the protocol
     "empty",  # a good answer of no text
+    "blank",  # white space
+    "filtered", "refusal", "tool-call",  # no answer, each told in its own way
+    "thoughts",  # an answer after thoughts between tags
+    "unfinished",  # thoughts without an end
+    "broken-off",  # half an answer, which the server says itself
+    "uncounted",  # an answer without token counts
     "nul",  # an answer that holds NUL and a lone surrogate
     "die",  # the server's process ends at once
 ]  # fmt: skip
@@ -45,6 +53,8 @@ MARKER = re.compile(r"\[\[stub:([0-9a-z-]+)(?:\*(\d+))?\]\]")
 MESSAGES = {
     "400": "This request is not valid.",
     "401": "Incorrect API key provided.",
+    "402": "Insufficient credits.",
+    "403": "This key may not use the model.",
     "404": "The model does not exist.",
     "429": "Too many requests.",
     "500": "Internal server error.",
@@ -159,6 +169,10 @@ class Stub:
                 return JSONResponse({"object": "chat.completion", "choices": []})
             case "400-context":
                 return self._context_error()
+            case "403-moderated":
+                return error(403, "The input was flagged by moderation.")
+            case "429-in-200":
+                return JSONResponse({"error": {"message": "Too many requests.", "code": 429}})
             case status if status in MESSAGES:
                 retry_after = {"Retry-After": f"{self.config.retry_after_s:g}"} if status in ("429", "503") else None
                 return error(int(status), MESSAGES[status], headers=retry_after)
@@ -174,14 +188,14 @@ class Stub:
         prompt_tokens = sum(len(str(message.get("content")).split()) for message in request.messages)
         if prompt_tokens >= self.config.max_model_len:
             return self._context_error()
-        words = [] if failure == "empty" else self._words(request)
+        words = [] if failure in _TEXTLESS else self._words(request)
         cut = len(words) > request.max_tokens
         words = words[: request.max_tokens]
         await asyncio.sleep(self.config.token_s * len(words))
         text = " ".join(words) + ("\0\ud800" if failure == "nul" else "")
         self.prompt_tokens += prompt_tokens
         self.generation_tokens += len(words)
-        body = {
+        body: dict[str, Any] = {
             "id": f"stub-{self.asked.total()}",
             "object": "chat.completion",
             "model": self.model,
@@ -198,6 +212,7 @@ class Stub:
                 "total_tokens": prompt_tokens + len(words),
             },
         }
+        _spoil(body, failure)
         # ASCII, so that a lone surrogate travels as an escape, the way real servers send it.
         return Response(json.dumps(body), media_type="application/json")
 
@@ -218,6 +233,34 @@ class CutResponse(Response):
         headers = [(b"content-type", b"application/json"), (b"content-length", b"1000")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b'{"choices": [{"mess', "more_body": True})
+
+
+_TEXTLESS = ("empty", "blank", "filtered", "refusal", "tool-call", "unfinished")
+
+
+def _spoil(body: dict[str, Any], failure: str | None) -> None:
+    """Make a good answer the one that the failure's name tells, as servers write it."""
+    [choice] = body["choices"]
+    message = choice["message"]
+    match failure:
+        case "blank":
+            message["content"] = " \n "
+        case "filtered":
+            message["content"], choice["finish_reason"] = None, "content_filter"
+        case "refusal":
+            message |= {"content": None, "refusal": "I will not do this."}
+        case "tool-call":
+            call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+            message |= {"content": None, "tool_calls": [call]}
+            choice["finish_reason"] = "tool_calls"
+        case "thoughts":
+            message["content"] = f"<think>\nFirst I look.\n</think>\n\n{message['content']}"
+        case "unfinished":
+            message["content"], choice["finish_reason"] = "<think>\nFirst I look, then", "length"
+        case "broken-off":
+            choice |= {"finish_reason": "error", "error": {"code": 502, "message": "the provider went away"}}
+        case "uncounted":
+            body["usage"] = {"prompt_tokens": None, "completion_tokens": -1}
 
 
 def error(status: int, message: str, *, code: str | None = None, headers: dict[str, str] | None = None) -> Response:

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterable
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from persyn.chat import Messages
-from persyn.config import Judge, Sampling
+from persyn.config import Judge
 from persyn.inference.clients.chat_completions import TeacherClient
 from persyn.rewards.measurement import Measurement
 from persyn.text import storable
 
 LOWEST, HIGHEST = 1, 10
 REASON_LIMIT = 300
-# Room for a reason, and for a model that thinks first; a server refuses what exceeds its context together with this.
-SAMPLING = Sampling(temperature=0.0, max_tokens=1024)
 TIMEOUT_S = 120.0
 
 RUBRIC = """\
@@ -72,7 +70,12 @@ class JudgeClient:
 
     def __init__(self, config: Judge, *, api_key: str | None) -> None:
         self._rubric = config.rubric or RUBRIC
-        self._client = TeacherClient(config.endpoint.url, config.model, api_key=api_key, timeout_s=TIMEOUT_S)
+        self._sampling = config.sampling
+        endpoint = config.endpoint
+        self._client = TeacherClient(
+            endpoint.url, config.model, api_key=api_key, headers=endpoint.headers,
+            timeout_s=endpoint.timeout_s or TIMEOUT_S,
+        )  # fmt: skip
 
     async def judge(self, messages: Messages, answer: str, reference: str | None) -> Measurement:
         """The judge's score, 1.0 to 10.0; the detail has its reason and the tokens that asking took.
@@ -80,7 +83,7 @@ class JudgeClient:
         Raises RequestFailed as `TeacherClient.generate` does, also where the reply is no verdict.
         """
         asked = question(self._rubric, messages, answer, reference)
-        reply = await self._client.generate(asked, SAMPLING, 0, response_format=_FORMAT)
+        reply = await self._client.generate(asked, self._sampling, 0, response_format=_FORMAT)
         try:
             verdict = _Reply.model_validate_json(reply.text)
         except ValidationError as exc:

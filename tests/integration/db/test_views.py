@@ -261,6 +261,16 @@ def test_what_answers_cost_is_their_tokens_at_the_runs_price(world: "World") -> 
     assert [tuple(row) for row in rows] == [("run", 9.5), ("second", None)]
 
 
+def test_an_answer_that_nobody_counted_makes_the_cost_unknown(world: "World") -> None:
+    price = {"teachers": [{"endpoint": {"price": {"input": 2.5, "output": 10}}}, {}]}
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        story.sql("UPDATE run SET config = CAST(:config AS jsonb)", config=json.dumps(price))
+        story.sql("UPDATE generation SET completion_tokens = NULL")
+        row = story.sql("SELECT uncounted, cost FROM audit.cost").one()
+    assert tuple(row) == (1, None)
+
+
 def test_teacher_shares_of_a_run_add_up_to_one(world: "World") -> None:
     with world.engine.begin() as conn:
         story = Story(world, conn)

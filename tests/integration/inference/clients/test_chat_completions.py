@@ -60,6 +60,33 @@ def test_an_empty_answer_is_an_answer(stub_server: Server) -> None:
     assert (answer.text, answer.completion_tokens) == ("", 0)
 
 
+@pytest.mark.parametrize(
+    ("marker", "text", "reasoning", "finish_reason"),
+    [
+        ("blank", " \n ", None, "stop"),
+        ("filtered", "", None, "content_filter"),
+        ("refusal", "I will not do this.", None, "refusal"),
+        ("tool-call", "", None, "tool_calls"),
+        ("unfinished", "", "First I look, then", "length"),
+    ],
+)
+def test_what_is_no_answer_is_kept_with_its_reason(
+    stub_server: Server, marker: str, text: str, reasoning: str | None, finish_reason: str
+) -> None:
+    answer = ask(stub_server, f"[[stub:{marker}]]")
+    assert (answer.text, answer.reasoning, answer.finish_reason) == (text, reasoning, finish_reason)
+
+
+def test_thoughts_and_answer_are_told_apart(stub_server: Server) -> None:
+    answer = ask(stub_server, "[[stub:thoughts]]")
+    assert (answer.reasoning, len(answer.text.split())) == ("First I look.", 16)
+
+
+def test_tokens_that_nobody_counted_are_unknown(stub_server: Server) -> None:
+    answer = ask(stub_server, "[[stub:uncounted]]")
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.tokens) == (None, None, 0)
+
+
 def test_characters_that_postgres_cannot_store_are_replaced(stub_server: Server) -> None:
     assert ask(stub_server, "[[stub:nul]]").text.endswith("\ufffd\ufffd")
 
@@ -70,7 +97,12 @@ def test_characters_that_postgres_cannot_store_are_replaced(stub_server: Server)
         ("400", "bad_request", True),
         ("400-context", "context_too_long", True),
         ("401", "refused_auth", True),
+        ("402", "out_of_credit", True),
+        ("403", "refused_auth", True),
+        ("403-moderated", "refused_content", True),
         ("404", "model_not_found", True),
+        ("429-in-200", "rate_limited", False),
+        ("broken-off", "server_error", False),
         ("429", "rate_limited", False),
         ("500", "server_error", False),
         ("503", "server_error", False),

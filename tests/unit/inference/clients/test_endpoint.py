@@ -1,6 +1,6 @@
 import pytest
 
-from persyn.inference.clients.endpoint import retry_after_s
+from persyn.inference.clients.endpoint import RETRY_AFTER_AT_MOST_S, retry_after_s
 
 NOON = 1_792_497_600.0  # Tue, 20 Oct 2026 12:00:00 GMT
 
@@ -13,6 +13,9 @@ NOON = 1_792_497_600.0  # Tue, 20 Oct 2026 12:00:00 GMT
         ({"retry-after": "0.5"}, 0.5),
         ({"retry-after": "Tue, 20 Oct 2026 12:00:30 GMT"}, 30.0),
         ({"retry-after": "Tue, 20 Oct 2026 11:00:00 GMT"}, 0.0),  # in the past
+        ({"retry-after": "1764072000"}, RETRY_AFTER_AT_MOST_S),  # a date in the wrong form
+        ({"retry-after": "1e400"}, RETRY_AFTER_AT_MOST_S),
+        ({"retry-after": "Wed, 20 Oct 2082 12:00:00 GMT"}, RETRY_AFTER_AT_MOST_S),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "inf"}, None),  # no date can be computed from it
         ({"retry-after": "-4"}, None),
