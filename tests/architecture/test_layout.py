@@ -33,7 +33,6 @@ TESTED_THROUGH = {
     "persyn/db/models/queue.py": "integration/db/test_constraints.py",
     "persyn/db/models/results.py": "integration/db/test_constraints.py",
     "persyn/db/models/runs.py": "integration/db/test_constraints.py",
-    "persyn/db/session.py": "unit/workers/test_app.py",
     "persyn/db/tables.py": "integration/db/test_migrate.py",
     "persyn/db/types.py": "integration/db/test_migrate.py",
     "persyn/errors.py": "integration/cli/test_fleet.py",
