@@ -55,7 +55,6 @@ class Worker:
         self.home = home
         self.host = socket.gethostname()
         self.name = f"{self.host}:{os.getpid()}"
-        self.node = f"persyn-{os.getpid()}@{self.host}"  # as Celery calls it
         self.stopping = threading.Event()  # hand back what is unfinished, now
         self.draining = threading.Event()  # finish what is in flight, claim nothing more
         self.warm = WarmModel(make_room=lambda: self.model_server.free_gpu())
