@@ -43,7 +43,7 @@ def work(
         raise ConfigError("persyn worker: say what it shall do: --teachers A,B, --scorers, --router or --all.")
     os.environ |= visible_gpus(gpus, tensor_parallel)
     _log_to_stderr()
-    engine, home = context.engine(), Settings.from_environment().home
+    engine, home = context.engine(may_begin=True), Settings.from_environment().home
     if metrics_port is not None:
         serve_metrics(metrics_port)
     worker = Worker(engine, home, queues=None if everything else own, tensor_parallel=tensor_parallel)

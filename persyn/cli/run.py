@@ -28,7 +28,7 @@ def run(
 ) -> None:
     """Take a run from its YAML to its export; kill it whenever you like, the next call goes on."""
     parsed = load_run(config)
-    engine = context.engine()
+    engine = context.engine(may_begin=True)
     with engine.begin() as conn:
         run_id = runs.create(conn, parsed)
     finish(engine, run_id, Stage.GENERATE, with_worker=with_worker)
@@ -58,17 +58,21 @@ def generate(run: RunName, with_worker: WithWorker = False) -> None:
 
 def step(run: str, stage: Stage, with_worker: bool) -> None:
     """Take a run, by its name, number or YAML, to a stage, and show its status there."""
-    engine = context.engine()
+    engine = context.engine(may_begin=_is_file(run))
     run_id = find_or_create(engine, run)
     finish(engine, run_id, stage, with_worker=with_worker)
     with engine.connect() as conn:
         terminal.console.print(terminal.status_table(reporting.status(conn, run_id)))
 
 
+def _is_file(run: str) -> bool:
+    return run.endswith((".yaml", ".yml"))
+
+
 def find_or_create(engine: "Engine", run: str) -> int:
     """The id of a run by its name or number, or by its YAML, which makes it where it is new."""
     with engine.begin() as conn:
-        if run.endswith((".yaml", ".yml")):
+        if _is_file(run):
             return runs.create(conn, load_run(Path(run)))
         return runs.find(conn, run)
 

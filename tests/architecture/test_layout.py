@@ -18,13 +18,11 @@ OF_NO_MODULE = {
 
 # Modules that are tested by what cannot do its work without them, and the test file that does it.
 TESTED_THROUGH = {
-    "persyn/cli/api.py": "integration/test_packaging.py",
     "persyn/cli/context.py": "integration/cli/test_fleet.py",
     "persyn/cli/db.py": "integration/db/test_auditor.py",
     "persyn/cli/export.py": "integration/cli/test_run.py",
     "persyn/cli/generations.py": "integration/imports/test_answers.py",
     "persyn/cli/jobs.py": "integration/cli/test_fleet.py",
-    "persyn/cli/main.py": "integration/cli/test_fleet.py",
     "persyn/cli/options.py": "integration/cli/test_audit.py",
     "persyn/cli/quickstart.py": "acceptance/test_quickstart.py",
     "persyn/cli/status.py": "integration/cli/test_run.py",

@@ -61,7 +61,7 @@ class Desk:
 @pytest.fixture
 def desk(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     # A process of its own would take a second a command; this way the test's engine is closed at its end, too.
-    monkeypatch.setattr(context, "engine", lambda: engine)
+    monkeypatch.setattr(context, "engine", lambda **_: engine)
     return Desk(engine, tmp_path)
 
 
