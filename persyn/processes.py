@@ -9,8 +9,10 @@ parent stay in it. A zombie counts as gone everywhere. Sessions, boot ids and st
 """
 
 import contextlib
+import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +20,8 @@ from pathlib import Path
 import psutil
 
 POLL_S = 0.05
+_LIBC = ctypes.CDLL(None)  # loaded before any fork
+_PR_SET_PDEATHSIG = 1
 
 
 def boot_id() -> str:
@@ -86,6 +90,15 @@ def send(pids: Iterable[int], signum: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signum)
+
+
+def end_with(parent: int) -> None:
+    """Let the kernel send SIGTERM to this process when its parent dies: for a child between its fork and its start."""
+    if sys.platform != "linux":
+        return
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)
 
 
 def kill_session(session: int, started: int, *, deadline_s: float = 10.0) -> bool:

@@ -16,7 +16,7 @@ from persyn import counters
 from persyn.db import session
 from persyn.errors import EndpointPaused, LeaseLost, PersynError
 from persyn.jobs import wake_ups
-from persyn.workers.check_in import CheckIn
+from persyn.workers.check_in import CheckIn, Leave
 from persyn.workers.generate import drain_teacher
 from persyn.workers.maintenance import Maintenance
 from persyn.workers.router import drain_router
@@ -67,12 +67,12 @@ def drain_next(worker: Worker, check_in: CheckIn) -> None:
         log.warning("action=drain queue=%s the database went away; what was held goes back: %s", chosen, why)
 
 
-def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers: bool) -> int:
+def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers: bool, leave: Leave) -> int:
     """Run until SIGTERM or SIGINT; what is unfinished then goes back to its queue at once."""
     with worker.engine.connect() as conn:
         deployment = wake_ups.deployment(conn)
     app = wake_ups.application(broker_url, deployment)
-    check_in = CheckIn(worker, queues)
+    check_in = CheckIn(worker, queues, leave)
 
     def _drain() -> None:
         if worker.draining.is_set():

@@ -70,6 +70,7 @@ class Maintenance(threading.Thread):
         self._try("begin", self._check_in.begin)
         reconciled_at = -RECONCILE_S
         while not self._worker.stopping.is_set():
+            self._worker.turned_at = time.monotonic()
             asked = self._asked.is_set()
             self._asked.clear()
             self._try("say", self._check_in.say)

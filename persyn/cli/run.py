@@ -1,16 +1,18 @@
 """`persyn run` and its single steps: enqueue, watch, and go on from wherever the last call stopped."""
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from persyn import reporting, runs
+from persyn import processes, reporting, runs
 from persyn.cli import context, export, terminal, watch
 from persyn.cli.options import RunName
 from persyn.config import Settings, load_run
@@ -93,7 +95,10 @@ def _local_worker(home: Path) -> Iterator["subprocess.Popen[bytes]"]:
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "persyn", "worker", "--all"]
     with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, start_new_session=True,
+            preexec_fn=partial(processes.end_with, os.getpid()),
+        )  # fmt: skip
     try:
         yield process
     finally:

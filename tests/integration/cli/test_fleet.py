@@ -17,12 +17,14 @@ from persyn.stages import pipeline
 from persyn.states import Stage
 
 
-@pytest.mark.parametrize(("given", "expected"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("2d", 172_800)])
+@pytest.mark.parametrize(
+    ("given", "expected"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("2d", 172_800), ("3h50m", 13_800)]
+)
 def test_a_length_of_time_is_read(given: str, expected: float) -> None:
     assert seconds(given) == expected
 
 
-@pytest.mark.parametrize("given", ["", "10", "m", "-5m", "0s", "10 m", "1w"])
+@pytest.mark.parametrize("given", ["", "10", "m", "-5m", "0s", "10 m", "1w", "3h50"])
 def test_what_is_no_length_of_time_is_refused(given: str) -> None:
     with pytest.raises(ConfigError, match="90s, 10m"):
         seconds(given)
