@@ -6,7 +6,8 @@ from tests.architecture.repository import CODE, ROOT
 
 # The tests of a whole, which is no module.
 OF_NO_MODULE = {
-    "tests/unit/test_compose.py": "docker-compose.yml",
+    "tests/unit/test_compose.py": "the two compose files",
+    "tests/unit/test_deploy.py": "the files under deploy/",
     "tests/integration/db/test_upgrade.py": "a database of the version before, carried over by `persyn db upgrade`",
     "tests/integration/db/test_backup.py": "what docs/deploying.md promises of a dump",
     "tests/integration/db/test_constraints.py": "what the tables themselves refuse",
