@@ -1,8 +1,8 @@
 """The processes of this machine: which of them run, which belong together, and how to end whole families of them.
 
 A pid alone identifies no process, because the kernel gives it away again; a pid with its start time does, and records
-on disk hold that pair. The start time is counted in clock ticks since boot (`boot_id` names the boot): psutil's own
-`create_time` is a time of day, which moves when the machine's clock is set.
+on disk hold that pair. The start time is counted in clock ticks since boot (`boot_id` names the boot and the
+container): psutil's own `create_time` is a time of day, which moves when the machine's clock is set.
 
 A server's processes are found by their session: its guardian starts it in a new one, and children that outlive their
 parent stay in it. A zombie counts as gone everywhere. Sessions, boot ids and start times are those of Linux, like vLLM.
@@ -25,8 +25,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def boot_id() -> str:
-    """The name of this boot of this machine; start times and pids mean nothing under another one."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    """The name of this boot and of this container; start times and pids mean nothing under another one."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
 
 
 def start_time(pid: int) -> int | None:
