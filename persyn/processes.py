@@ -1,16 +1,18 @@
 """The processes of this machine: which of them run, which belong together, and how to end whole families of them.
 
 A pid alone identifies no process, because the kernel gives it away again; a pid with its start time does, and records
-on disk hold that pair. The start time is counted in clock ticks since boot (`boot_id` names the boot): psutil's own
-`create_time` is a time of day, which moves when the machine's clock is set.
+on disk hold that pair. The start time is counted in clock ticks since boot (`boot_id` names the boot and the
+container): psutil's own `create_time` is a time of day, which moves when the machine's clock is set.
 
 A server's processes are found by their session: its guardian starts it in a new one, and children that outlive their
 parent stay in it. A zombie counts as gone everywhere. Sessions, boot ids and start times are those of Linux, like vLLM.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,11 +20,14 @@ from pathlib import Path
 import psutil
 
 POLL_S = 0.05
+_LIBC = ctypes.CDLL(None)  # loaded before any fork
+_PR_SET_PDEATHSIG = 1
 
 
 def boot_id() -> str:
-    """The name of this boot of this machine; start times and pids mean nothing under another one."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    """The name of this boot and of this container; start times and pids mean nothing under another one."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
 
 
 def start_time(pid: int) -> int | None:
@@ -86,6 +91,15 @@ def send(pids: Iterable[int], signum: signal.Signals) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signum)
+
+
+def end_with(parent: int) -> None:
+    """Let the kernel send SIGTERM to this process when its parent dies: for a child between its fork and its start."""
+    if sys.platform != "linux":
+        return
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(1)
 
 
 def kill_session(session: int, started: int, *, deadline_s: float = 10.0) -> bool:

@@ -7,14 +7,15 @@ import sys
 from typing import Annotated
 
 import typer
-from prometheus_client import start_http_server
 
 from persyn.cli import context, fleet
 from persyn.config import Settings
 from persyn.errors import ConfigError
 from persyn.jobs import wake_ups
 from persyn.secrets import MaskedLog
+from persyn.workers import health
 from persyn.workers.app import serve
+from persyn.workers.check_in import Leave
 from persyn.workers.worker import Worker
 
 app = typer.Typer(help="Work on this host, or let a worker leave.")
@@ -33,7 +34,14 @@ def work(
         int, typer.Option("--tensor-parallel", min=1, help="Spread each model over so many of them.")
     ] = 1,
     metrics_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Serve this worker's Prometheus metrics on this port.")
+        int | None, typer.Option(min=1, max=65535, help="Serve Prometheus metrics and /healthz on this port.")
+    ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="Where that port listens; 0.0.0.0 lets other machines ask.")
+    ] = "127.0.0.1",
+    exit_when_idle: Annotated[str | None, typer.Option(metavar="10m", help="Leave after so long without work.")] = None,
+    at_most: Annotated[
+        str | None, typer.Option("--for", metavar="3h50m", help="Claim nothing more after this, finish, and leave.")
     ] = None,
 ) -> None:
     """Work on this host until told to stop (SIGTERM hands back what is unfinished). One worker per group of GPUs."""
@@ -42,13 +50,14 @@ def work(
     own = queues(teachers, scorers=scorers or everything, router=router or everything)
     if not own:
         raise ConfigError("persyn worker: say what it shall do: --teachers A,B, --scorers, --router or --all.")
+    leave = Leave(*(None if given is None else fleet.seconds(given) for given in (exit_when_idle, at_most)))
     os.environ |= visible_gpus(gpus, tensor_parallel)
     _log_to_stderr()
-    engine, home = context.engine(), Settings.from_environment().home
-    if metrics_port is not None:
-        serve_metrics(metrics_port)
+    engine, home = context.engine(may_begin=True), Settings.from_environment().home
     worker = Worker(engine, home, queues=None if everything else own, tensor_parallel=tensor_parallel)
-    raise typer.Exit(serve(worker, context.endpoints().broker_url, own, follow_teachers=everything))
+    if metrics_port is not None:
+        health.serve(metrics_host, metrics_port, worker.trouble)
+    raise typer.Exit(serve(worker, context.endpoints().broker_url, own, follow_teachers=everything, leave=leave))
 
 
 def queues(teachers: str, *, scorers: bool, router: bool) -> list[str]:
@@ -73,14 +82,6 @@ def visible_gpus(gpus: str, tensor_parallel: int) -> dict[str, str]:
             f"--tensor-parallel {tensor_parallel}: --gpus names {len(chosen)} of them. Name more, or spread less."
         )
     return {"CUDA_VISIBLE_DEVICES": ",".join(chosen)}
-
-
-def serve_metrics(port: int) -> None:
-    """This worker's counters over HTTP. Raises ConfigError where the port cannot be had."""
-    try:
-        start_http_server(port)
-    except (OSError, OverflowError) as exc:
-        raise ConfigError(f"--metrics-port {port}: cannot listen there: {exc}.") from exc
 
 
 def _log_to_stderr() -> None:

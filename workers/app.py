@@ -16,7 +16,7 @@ from persyn import counters
 from persyn.db import session
 from persyn.errors import EndpointPaused, LeaseLost, PersynError
 from persyn.jobs import wake_ups
-from persyn.workers.check_in import CheckIn
+from persyn.workers.check_in import CheckIn, Leave
 from persyn.workers.generate import drain_teacher
 from persyn.workers.maintenance import Maintenance
 from persyn.workers.router import drain_router
@@ -67,14 +67,14 @@ def drain_next(worker: Worker, check_in: CheckIn) -> None:
         log.warning("action=drain queue=%s the database went away; what was held goes back: %s", chosen, why)
 
 
-def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers: bool) -> int:
+def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers: bool, leave: Leave) -> int:
     """Run until SIGTERM or SIGINT; what is unfinished then goes back to its queue at once."""
-    app = wake_ups.application(broker_url)
-    check_in = CheckIn(worker, queues)
-    maintenance = Maintenance(worker, app, check_in, follow_teachers=follow_teachers)
+    with worker.engine.connect() as conn:
+        deployment = wake_ups.deployment(conn)
+    app = wake_ups.application(broker_url, deployment)
+    check_in = CheckIn(worker, queues, leave)
 
-    @app.task(name=wake_ups.DRAIN)  # type: ignore[untyped-decorator]
-    def _drain(_woken: str) -> None:
+    def _drain() -> None:
         if worker.draining.is_set():
             return  # others are woken for it within a round
         try:
@@ -82,6 +82,12 @@ def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers
         finally:
             check_in.queue = None
             maintenance.ask()
+
+    maintenance = Maintenance(worker, app, check_in, _drain, follow_teachers=follow_teachers)
+
+    @app.task(name=wake_ups.DRAIN)  # type: ignore[untyped-decorator]
+    def _woken(_queue: str) -> None:
+        _drain()
 
     def _ready(sender: Consumer, **_: Any) -> None:
         maintenance.start_with(sender)
@@ -91,7 +97,7 @@ def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers
     signals.worker_ready.connect(_ready, weak=False)
     signals.worker_shutting_down.connect(stop, weak=False)
     try:
-        _run(app, worker, queues)
+        _run(app, f"persyn-{deployment}-{os.getpid()}@{worker.host}", queues)
     finally:
         worker.stopping.set()
         _say_goodbye(check_in)
@@ -129,10 +135,10 @@ def _say_goodbye(check_in: CheckIn) -> None:
         log.warning("action=stop error=%s", exc)
 
 
-def _run(app: Celery, worker: Worker, queues: list[str]) -> None:
+def _run(app: Celery, node: str, queues: list[str]) -> None:
     app.worker_main(
         [
-            "worker", "--pool=threads", "--concurrency=1", f"--hostname={worker.node}",
+            "worker", "--pool=threads", "--concurrency=1", f"--hostname={node}",
             "--without-mingle", "--without-gossip", "--loglevel=WARNING", f"--queues={','.join(queues)}",
         ]
     )  # fmt: skip

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from persyn import counters
 from persyn.jobs import workers
@@ -22,14 +23,32 @@ SAY_EVERY_S = 5.0
 RATE_OVER_S = 30.0
 
 
+class Leave(NamedTuple):
+    """When a worker leaves by itself, in seconds: after so long without work, and so long after its start."""
+
+    idle_s: float | None = None
+    after_s: float | None = None
+
+
 class CheckIn:
     """This worker's row."""
 
-    def __init__(self, worker: Worker, queues: Sequence[str]) -> None:
-        self._worker = worker
+    def __init__(self, worker: Worker, queues: Sequence[str], leave: Leave = Leave()) -> None:
+        self._worker, self._leave = worker, leave
         self.queues = list(queues)
-        self.queue: str | None = None  # what it drains now
+        self._queue: str | None = None
+        self._started_at = self._busy_at = time.monotonic()
         self._totals: list[tuple[float, float]] = []
+
+    @property
+    def queue(self) -> str | None:
+        """The queue that it drains now."""
+        return self._queue
+
+    @queue.setter
+    def queue(self, name: str | None) -> None:
+        self._queue = name
+        self._busy_at = time.monotonic()
 
     def begin(self) -> None:
         """Make the row."""
@@ -38,6 +57,7 @@ class CheckIn:
 
     def say(self) -> None:
         """Describe the worker, and begin to leave where an operator asked for it."""
+        self._leave_in_time()
         queue = self.queue
         teacher = None if queue is None else teacher_of(queue)
         status = workers.WorkerStatus(self.queues, queue, teacher, self._rate() if queue is not None else None)
@@ -48,6 +68,14 @@ class CheckIn:
             self._worker.draining.set()
         if self._worker.draining.is_set() and (at_once or self.queue is None):
             os.kill(os.getpid(), signal.SIGTERM)
+
+    def _leave_in_time(self) -> None:
+        now, (idle_s, after_s) = time.monotonic(), self._leave
+        idle = idle_s is not None and self.queue is None and now - self._busy_at >= idle_s
+        over = after_s is not None and now - self._started_at >= after_s
+        if (idle or over) and not self._worker.draining.is_set():
+            log.info("action=leave %s", "there was no work for so long" if idle else "its time is over")
+            self._worker.draining.set()
 
     def end(self) -> None:
         """Note that the worker has left."""

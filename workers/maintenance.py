@@ -11,8 +11,6 @@ from collections.abc import Callable
 
 from celery import Celery
 from celery.worker.consumer import Consumer
-from kombu.exceptions import OperationalError
-from redis import exceptions as redis
 
 from persyn import counters, jobs, runs, versions
 from persyn.db import session
@@ -25,8 +23,6 @@ from persyn.workers.worker import Worker
 log = logging.getLogger(__name__)
 
 RECONCILE_S = 15.0
-# Celery names an error of the broker's library as its own only while it connects.
-BROKER_AWAY = (OperationalError, redis.ConnectionError, redis.TimeoutError)
 
 
 def reconcile(worker: Worker, app: Celery) -> None:
@@ -52,8 +48,11 @@ def reconcile(worker: Worker, app: Celery) -> None:
 class Maintenance(threading.Thread):
     """Reconciles every few seconds until the worker stops, and at once where `ask` was called."""
 
-    def __init__(self, worker: Worker, app: Celery, check_in: CheckIn, *, follow_teachers: bool) -> None:
+    def __init__(
+        self, worker: Worker, app: Celery, check_in: CheckIn, drain: Callable[[], None], *, follow_teachers: bool
+    ) -> None:
         super().__init__(name="maintenance", daemon=True)
+        self._drain = drain
         self._worker, self._app, self._check_in, self._follow = worker, app, check_in, follow_teachers
         self._asked = threading.Event()
         self._consumer: Consumer | None = None
@@ -71,11 +70,14 @@ class Maintenance(threading.Thread):
         self._try("begin", self._check_in.begin)
         reconciled_at = -RECONCILE_S
         while not self._worker.stopping.is_set():
+            self._worker.turned_at = time.monotonic()
             asked = self._asked.is_set()
             self._asked.clear()
             self._try("say", self._check_in.say)
             if asked or time.monotonic() - reconciled_at >= RECONCILE_S:
                 self._try("reconcile", self._round)
+                if not asked:
+                    self._try("drain", self._drain_unasked)
                 reconciled_at = time.monotonic()
             self._asked.wait(SAY_EVERY_S)
 
@@ -83,6 +85,16 @@ class Maintenance(threading.Thread):
         if self._follow:
             self._subscribe()
         reconcile(self._worker, self._app)
+
+    def _drain_unasked(self) -> None:
+        """Drain if there is work and no wake-up came: the broker may be away, or the wake-ups lost.
+
+        Not after each drain, so that a queue that gives nothing is not asked without a pause. It takes the thread of
+        the wake-ups' own drains, so there is never more than one.
+        """
+        assert self._consumer is not None, "maintenance starts when the consumer is ready"
+        if self._check_in.queue is None and not self._worker.leaving() and self._worker.next_queue() is not None:
+            self._consumer.pool.apply_async(self._drain, callback=lambda _: None)
 
     def _try(self, name: str, act: Callable[[], None]) -> None:
         """Log a failure and go on: the next round makes up for it. Only an unforeseen error keeps its traceback.
@@ -93,7 +105,7 @@ class Maintenance(threading.Thread):
             act()
         except (PersynError, OSError) as exc:
             log.warning("action=%s error=%s", name, exc)
-        except BROKER_AWAY as exc:
+        except wake_ups.BROKER_ERRORS as exc:
             where = self._app.connection_for_write().as_uri()
             self._away(name, "broker", where, session.in_one_line(exc))
         except session.DatabaseError as exc:

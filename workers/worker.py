@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FAILED_AT_ONCE = 64
+# A round may enqueue a run of a million prompts, which takes minutes.
+ROUND_AT_MOST_S = 1800.0
 
 
 class Target(NamedTuple):
@@ -55,11 +58,12 @@ class Worker:
         self.home = home
         self.host = socket.gethostname()
         self.name = f"{self.host}:{os.getpid()}"
-        self.node = f"persyn-{os.getpid()}@{self.host}"  # as Celery calls it
         self.stopping = threading.Event()  # hand back what is unfinished, now
         self.draining = threading.Event()  # finish what is in flight, claim nothing more
         self.warm = WarmModel(make_room=lambda: self.model_server.free_gpu())
         self.model_server = ModelServer(home, tensor_parallel=tensor_parallel, make_room=self.warm.drop)
+        self.turned_at = time.monotonic()  # when the maintenance began its last round
+        self._lease: LeaseKeeper | None = None
         self._queues = None if queues is None else frozenset(queues)
         self._paces: dict[str, Pace] = {}  # by teacher
 
@@ -69,7 +73,17 @@ class Worker:
 
     def lease(self, queue: str) -> LeaseKeeper:
         """A lease of this worker's on jobs of the queue; enter it to keep it."""
-        return LeaseKeeper(self.engine, worker=self.name, host=self.host, queue=queue)
+        self._lease = LeaseKeeper(self.engine, worker=self.name, host=self.host, queue=queue)
+        return self._lease
+
+    def trouble(self) -> str | None:
+        """A sentence where this process is stuck, so that another in its place would do better, else None.
+
+        A server that is away is not: workers wait for it.
+        """
+        if time.monotonic() - self.turned_at > ROUND_AT_MOST_S:
+            return f"The maintenance has not turned for {ROUND_AT_MOST_S:.0f} s."
+        return None if self._lease is None else self._lease.trouble()
 
     def target(self, teacher: versions.TeacherVersion) -> Target:
         """Where this teacher is asked; its server is started if need be.

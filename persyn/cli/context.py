@@ -15,12 +15,15 @@ def endpoints() -> services.Endpoints:
     return services.connect(Settings.from_environment())
 
 
-def engine() -> "Engine":
+def engine(*, may_begin: bool = False) -> "Engine":
     """An engine on a database at this version's schema.
 
     An embedded database is brought up to date; an external one is only checked, because migrating is its owner's call.
+    Raises NotFound where there is no database yet, unless this command `may_begin` one.
     """
     settings = Settings.from_environment()
+    if not may_begin:
+        services.require_begun(settings)
     engine = session.connect(endpoints().database_url)
     if settings.database_url is None:
         migrate.upgrade_if_needed(engine)

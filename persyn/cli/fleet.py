@@ -21,15 +21,16 @@ from persyn.jobs.wake_ups import teacher_queue
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
+_PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _POLL_S = 1.0
 
 
 def seconds(duration: str) -> float:
-    """`90s`, `10m`, `2h`, `1d` in seconds. Raises ConfigError."""
-    parts = _DURATION.fullmatch(duration.strip())
-    if parts is None or (length := float(parts[1]) * _SECONDS[parts[2]]) == 0:
+    """`90s`, `10m`, `2h`, `1d` or `3h50m` in seconds. Raises ConfigError."""
+    parts = _PART.findall(duration)
+    length = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if _PART.sub("", duration.strip()) or length == 0:
         raise ConfigError(f"{duration!r} is no length of time. Write it as 90s, 10m, 2h or 1d.")
     return length
 

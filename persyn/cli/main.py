@@ -3,13 +3,18 @@
 import os
 import signal
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
 
 import persyn
 from persyn.cli.lazy import Entry, LazyGroup
-from persyn.errors import PersynError
+from persyn.errors import MissingExtra, PersynError
+
+# What the extra `train` brings.
+TRAIN = ("torch", "transformers", "safetensors", "accelerate", "sklearn")
+INTERRUPTED = 128 + signal.SIGINT
 
 # `persyn worker` stands above this package: it is named here, and nothing below imports it.
 COMMANDS = {
@@ -96,14 +101,26 @@ def main() -> None:
     # machine several wait for each other without end.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
+        signal.signal(signal.SIGHUP, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows what it can
     try:
         app()
     except PersynError as exc:
         print(f"persyn: {exc}", file=sys.stderr)
         sys.exit(exc.exit_code)
-    except KeyboardInterrupt:
-        print("persyn: stopped by you; nothing is lost, the same command goes on from here.", file=sys.stderr)
-        sys.exit(130)
+    except ModuleNotFoundError as exc:
+        if exc.name not in TRAIN:
+            raise
+        print(f"persyn: this needs {exc.name}, which is not installed here. Run pip install 'persyn[train]'.",
+              file=sys.stderr)  # fmt: skip
+        sys.exit(MissingExtra.exit_code)
+    except SystemExit as exc:
+        if exc.code == INTERRUPTED:  # typer makes it of a KeyboardInterrupt
+            print("persyn: stopped by you; nothing is lost, the same command goes on from here.", file=sys.stderr)
+        raise
 
 
 def _terminate(signum: int, frame: object) -> None:

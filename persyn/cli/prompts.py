@@ -38,7 +38,7 @@ def import_(
 ) -> None:
     """Import prompts. The same file may be imported again: prompts that the set already has are skipped."""
     chosen, columns = known_format(format) if format else None, Columns.parse(maps or [])
-    with _engine() as engine, terminal.progress() as show:
+    with _engine(may_begin=True) as engine, terminal.progress() as show:
         report = import_prompts(
             engine,
             set_name,
@@ -75,8 +75,8 @@ def list_(as_json: Json = False) -> None:
 
 
 @contextmanager
-def _engine() -> Iterator["Engine"]:
-    engine = context.engine()
+def _engine(*, may_begin: bool = False) -> Iterator["Engine"]:
+    engine = context.engine(may_begin=may_begin)
     try:
         yield engine
     finally:

@@ -19,7 +19,7 @@ def quickstart() -> None:
     began = time.monotonic()
     examples = _unpack(Settings.from_environment().home / "examples")
     config = load_run(examples / "quickstart.yaml")
-    engine = context.engine()
+    engine = context.engine(may_begin=True)
     terminal.err.print("Postgres and the broker run. Importing the prompts.")
     import_prompts(engine, config.prompts, [str(examples / "arithmetic.jsonl")])
     with engine.begin() as conn:

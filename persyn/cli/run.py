@@ -1,16 +1,18 @@
 """`persyn run` and its single steps: enqueue, watch, and go on from wherever the last call stopped."""
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from persyn import reporting, runs
+from persyn import processes, reporting, runs
 from persyn.cli import check, context, export, terminal, watch
 from persyn.cli.options import RunName, WithWorker
 from persyn.config import Settings, load_run
@@ -33,7 +35,7 @@ def run(
 ) -> None:
     """Take a run from its YAML to its export; kill it whenever you like, the next call goes on."""
     parsed = load_run(config)
-    engine = context.engine()
+    engine = context.engine(may_begin=True)
     check.before(engine, parsed, with_worker=with_worker, no_check=no_check, yes=yes, dry_run=dry_run)
     with engine.begin() as conn:
         run_id = runs.create(conn, parsed)
@@ -64,17 +66,21 @@ def generate(run: RunName, with_worker: WithWorker = False) -> None:
 
 def step(run: str, stage: Stage, with_worker: bool) -> None:
     """Take a run, by its name, number or YAML, to a stage, and show its status there."""
-    engine = context.engine()
+    engine = context.engine(may_begin=_is_file(run))
     run_id = find_or_create(engine, run)
     finish(engine, run_id, stage, with_worker=with_worker)
     with engine.connect() as conn:
         terminal.console.print(terminal.status_table(reporting.status(conn, run_id)))
 
 
+def _is_file(run: str) -> bool:
+    return run.endswith((".yaml", ".yml"))
+
+
 def find_or_create(engine: "Engine", run: str) -> int:
     """The id of a run by its name or number, or by its YAML, which makes it where it is new."""
     with engine.begin() as conn:
-        if run.endswith((".yaml", ".yml")):
+        if _is_file(run):
             return runs.create(conn, load_run(Path(run)))
         return runs.find(conn, run)
 
@@ -95,7 +101,10 @@ def _local_worker(home: Path) -> Iterator["subprocess.Popen[bytes]"]:
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "persyn", "worker", "--all"]
     with log.open("ab") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, start_new_session=True,
+            preexec_fn=partial(processes.end_with, os.getpid()),
+        )  # fmt: skip
     try:
         yield process
     finally:

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kombu.exceptions import OperationalError
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -18,6 +17,7 @@ from rich.progress import (
 
 from persyn import jobs, reporting
 from persyn.cli import terminal
+from persyn.db import session
 from persyn.errors import ServiceError
 from persyn.jobs import wake_ups
 from persyn.stages import pipeline
@@ -34,7 +34,8 @@ def follow(engine: "Engine", broker_url: str, run_id: int, worker: subprocess.Po
 
     Raises ServiceError where the worker that was started for this ended by itself.
     """
-    app = wake_ups.application(broker_url)
+    with engine.connect() as conn:
+        app = wake_ups.application(broker_url, wake_ups.deployment(conn))
     bars: dict[str, TaskID] = {}
     columns = (
         TextColumn("{task.description:<13}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
@@ -54,10 +55,9 @@ def follow(engine: "Engine", broker_url: str, run_id: int, worker: subprocess.Po
             try:
                 for name, count in due.items():
                     wake_ups.wake(app, name, count)
-            except OperationalError:
-                progress.console.log(
-                    "The broker cannot be reached; workers go on, and wake-ups follow when it is back."
-                )
+            except wake_ups.BROKER_ERRORS as exc:
+                why = terminal.safe(session.in_one_line(exc))
+                progress.console.log(f"The broker takes no wake-ups: {why}; workers go on without them.")
             if worker is not None and worker.poll() is not None:
                 raise ServiceError(
                     f"The worker ended with code {worker.returncode}. Its log is {home / 'logs' / 'worker.log'};"

@@ -15,12 +15,16 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from psycopg.errors import DependentObjectsStillExist
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from persyn.db import tables, views
+from persyn.db import session, tables, views
 from persyn.errors import SchemaError, ServiceError
 
 _LOCK = 7_326_119_001
+_FOR_AUDITORS = (
+    "The role of this address may not read PerSyn's tables, as an auditor's may not: it can ask the views of the schema"
+    " audit in psql. Give the commands an address of PerSyn's own role, in PERSYN_DATABASE_URL."
+)
 MIGRATIONS = Path(__file__).resolve().parents[1] / "migrations"
 
 
@@ -59,11 +63,14 @@ def _migrating(engine: Engine) -> Iterator[Config]:
         config.attributes["connection"] = connection
         _refuse_older(connection)
         try:
+            _refuse_newer(_revision(connection))
             yield config
         except CommandError as exc:
-            raise SchemaError(
-                f"The database's schema cannot be migrated: {exc}. Was it made by a newer version of PerSyn?"
-            ) from exc
+            raise SchemaError(f"The database's schema cannot be migrated: {exc}.") from exc
+        except ProgrammingError as exc:
+            if not session.is_forbidden(exc):
+                raise
+            raise SchemaError(_rights_missing(engine, exc)) from exc
         except DBAPIError as exc:
             if not isinstance(exc.orig, DependentObjectsStillExist):
                 raise
@@ -80,6 +87,23 @@ def _refuse_older(connection: Connection) -> None:
             f"The database's schema is at {actual}, and this version can go on from {oldest} at the earliest."
             f" Run `persyn db upgrade` with the version of PerSyn that made {oldest}, then with this one."
         )
+
+
+def _refuse_newer(actual: str | None) -> None:
+    expected = _head()
+    if expected and actual and actual > expected:
+        raise SchemaError(
+            f"The database's schema is at {actual}, which is newer than this version's {expected}. Upgrade PerSyn here."
+        )
+
+
+def _rights_missing(engine: Engine, error: Exception) -> str:
+    role, database = engine.url.username or "this role", engine.url.database
+    return (
+        f"{role} may not make PerSyn's tables and views ({session.in_one_line(error)}), and nothing was changed."
+        f" Let the owner of the database {database} say: GRANT CREATE ON DATABASE {database} TO {role};"
+        f" GRANT USAGE, CREATE ON SCHEMA public TO {role};"
+    )
 
 
 @contextmanager
@@ -107,6 +131,9 @@ def upgrade_if_needed(engine: Engine) -> None:
 def require_current(engine: Engine) -> None:
     """Raises SchemaError unless the database stands at this version's newest migration, and has its views."""
     expected, (actual, has_views) = _head(), _stands_at(engine)
+    _refuse_newer(actual)
+    if actual is None and has_views:
+        raise SchemaError(_FOR_AUDITORS)
     if actual != expected:
         raise SchemaError(
             f"The database's schema is at {actual or 'nothing'}, this version needs {expected}."
@@ -123,7 +150,12 @@ def _head() -> str | None:
 def _stands_at(engine: Engine) -> tuple[str | None, bool]:
     """The database's revision, and whether its views are this version's."""
     with _reach(engine) as connection:
-        return _revision(connection), views.are_current(connection)
+        try:
+            return _revision(connection), views.are_current(connection)
+        except ProgrammingError as exc:
+            if not session.is_forbidden(exc):
+                raise
+            raise SchemaError(_FOR_AUDITORS) from exc
 
 
 def _revision(connection: Connection) -> str | None:

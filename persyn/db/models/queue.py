@@ -1,7 +1,8 @@
-"""The queue: leases, jobs, their events, pauses and workers. `job` stays narrow because it is hot."""
+"""The queue: its deployment, leases, jobs, their events, pauses and workers. `job` stays narrow because it is hot."""
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Float,
     Identity,
@@ -19,6 +20,16 @@ from persyn.db.types import CreatedAt, Moment, PrimaryKey
 from persyn.states import JobEvent, JobState
 
 JOB_KINDS = ("generate", "score", "train_router", "route")
+
+
+class Deployment(Base):
+    """One row: the name that this database has among others that share its broker."""
+
+    __tablename__ = "deployment"
+    __table_args__ = (CheckConstraint("single", name="single"),)
+    single: Mapped[bool] = mapped_column(Boolean, primary_key=True, server_default=text("true"))
+    id: Mapped[str] = mapped_column(Text, server_default=text("left(md5(gen_random_uuid()::text), 12)"))
+    created_at: Mapped[CreatedAt]
 
 
 class Lease(Base):

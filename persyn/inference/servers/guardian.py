@@ -20,13 +20,13 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from persyn import processes
 from persyn.files import replacing
 
-PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 GRACE_S = 10.0
 CRASH_GRACE_S = 2.0  # what a dead server's children get: time to give back shared memory, no more
@@ -44,7 +44,7 @@ def main(argv: list[str]) -> NoReturn:
         signal.signal(signum, lambda received, _frame: signals.append(received))
     libc = ctypes.CDLL(None)
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    child = _spawn(command, libc)
+    child = _spawn(command)
     grace_s = GRACE_S
     try:
         _write_record(args.record, child.pid, args.owner)
@@ -57,17 +57,11 @@ def main(argv: list[str]) -> NoReturn:
     sys.exit(child.returncode if child.returncode >= 0 else 128 - child.returncode)
 
 
-def _spawn(command: list[str], libc: ctypes.CDLL) -> subprocess.Popen[bytes]:
-    guardian = os.getpid()
-
-    def die_with_the_guardian() -> None:
-        # SIGTERM, not SIGKILL: without the guardian only the server itself can still end its children.
-        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != guardian:  # it died before the line above
-            os._exit(1)
-
+def _spawn(command: list[str]) -> subprocess.Popen[bytes]:
+    # SIGTERM, not SIGKILL: without the guardian only the server itself can still end its children.
+    end = partial(processes.end_with, os.getpid())
     return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True, preexec_fn=die_with_the_guardian
+        command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True, preexec_fn=end
     )
 
 

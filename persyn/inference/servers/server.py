@@ -173,7 +173,7 @@ def reap_orphans(home: Path) -> list[int]:
     """
     reaped = []
     for path, record in _records(home):
-        if record["boot"] != processes.boot_id():  # another machine's, in a home that is shared, or of no meaning now
+        if record["boot"] != processes.boot_id():  # another host's or container's, or of no meaning now
             continue
         if any(processes.running(record[name], record[f"{name}_started"]) for name in ("owner", "guardian")):
             continue
@@ -193,7 +193,7 @@ def _records(home: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _record_path(home: Path, port: int) -> Path:
-    return home / "servers" / f"{port}.json"
+    return home / "servers" / f"{socket.gethostname()}-{port}.json"  # containers may share a home and a port
 
 
 def _log_path(home: Path, port: int) -> Path:

@@ -15,6 +15,7 @@ from persyn import runs
 from persyn.api.app import app
 from persyn.cli import context, main
 from persyn.config import parse_run
+from persyn.db import session
 from persyn.imports.prompts import import_prompts
 from persyn.services import Endpoints
 from persyn.stages import pipeline
@@ -96,6 +97,20 @@ def test_what_does_not_exist_is_404_and_a_sentence(client: TestClient, run_id: i
     response = client.get(path)
     assert response.status_code == 404
     assert path.rpartition("/")[2] in response.json()["error"]
+
+
+def test_a_name_with_a_nul_in_it_is_refused(client: TestClient, run_id: int) -> None:
+    for path in ("/runs/%00", "/runs/first/prompts/p%00"):
+        assert client.get(path).status_code == 422
+
+
+def test_a_database_that_is_away_is_503_and_a_sentence(client: TestClient) -> None:
+    client.app.state.engine = nowhere = session.connect("postgresql://persyn@127.0.0.1:1/persyn")  # type: ignore[attr-defined]
+    for path in ("/health", "/metrics", "/runs"):
+        response = client.get(path)
+        assert response.status_code == 503
+        assert response.json()["error"].startswith("Postgres does not answer: connection failed")
+    nowhere.dispose()
 
 
 def test_nothing_can_be_changed(client: TestClient, run_id: int) -> None:

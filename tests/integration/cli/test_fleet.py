@@ -17,12 +17,14 @@ from persyn.stages import pipeline
 from persyn.states import Stage
 
 
-@pytest.mark.parametrize(("given", "expected"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("2d", 172_800)])
+@pytest.mark.parametrize(
+    ("given", "expected"), [("90s", 90), ("10m", 600), ("1.5h", 5400), ("2d", 172_800), ("3h50m", 13_800)]
+)
 def test_a_length_of_time_is_read(given: str, expected: float) -> None:
     assert seconds(given) == expected
 
 
-@pytest.mark.parametrize("given", ["", "10", "m", "-5m", "0s", "10 m", "1w"])
+@pytest.mark.parametrize("given", ["", "10", "m", "-5m", "0s", "10 m", "1w", "3h50"])
 def test_what_is_no_length_of_time_is_refused(given: str) -> None:
     with pytest.raises(ConfigError, match="90s, 10m"):
         seconds(given)
@@ -61,7 +63,7 @@ class Desk:
 @pytest.fixture
 def desk(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
     # A process of its own would take a second a command; this way the test's engine is closed at its end, too.
-    monkeypatch.setattr(context, "engine", lambda: engine)
+    monkeypatch.setattr(context, "engine", lambda **_: engine)
     return Desk(engine, tmp_path)
 
 

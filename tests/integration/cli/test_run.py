@@ -1,8 +1,11 @@
 """`persyn run` and its steps as commands on real services; the worker that they start is a real one."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
+import psutil
 import pytest
 
 
@@ -66,3 +69,16 @@ def test_another_configuration_under_the_same_name_is_refused(site: Any) -> None
     assert refused.returncode == 2
     assert refused.stderr.startswith("persyn: name: the run")
     assert "Traceback" not in refused.stderr
+
+
+def test_a_command_that_is_killed_takes_its_worker_along(site: Any) -> None:
+    site.prepare(prompts=4, calibration=2)
+    site.configure_stub(latency_s=300.0)
+    command = [sys.executable, "-m", "persyn", "calibrate", str(site.config_file), "--with-worker"]
+    process = subprocess.Popen(command, env=site.environment, stderr=subprocess.DEVNULL)
+    site.eventually(lambda: site.scalar("SELECT count(*) FROM job WHERE state = 'leased'") > 0)
+    (worker,) = psutil.Process(process.pid).children()
+    process.kill()
+    process.wait()
+    site.eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    assert site.scalar("SELECT count(*) FROM job WHERE state = 'leased'") == 0

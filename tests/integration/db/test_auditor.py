@@ -1,14 +1,14 @@
 """The auditor's role, held against a real Postgres by taking it on."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
 from persyn.db import auditor, migrate, views
-from persyn.errors import ConfigError
+from persyn.errors import ConfigError, SchemaError, ServiceError
 
 
 @pytest.fixture
@@ -77,6 +77,25 @@ def test_who_may_read_one_view_may_read_that_one_after_an_upgrade(engine: Engine
         names = [view.name for view in views.all_views()]
         readable = [name for name in names if conn.execute(may, {"role": role, "view": f"audit.{name}"}).scalar()]
     assert readable == ["cost"]
+
+
+def test_an_auditors_address_given_to_a_command_is_told_as_that(
+    engine: Engine, role: str, as_role: Callable[[Engine, str], Engine]
+) -> None:
+    with engine.begin() as conn:
+        auditor.grant(conn, role)
+    with pytest.raises(SchemaError, match=r"may not read PerSyn's tables, as an auditor's may not"):
+        migrate.require_current(as_role(engine, role))
+
+
+def test_a_role_that_may_make_no_roles_is_told_who_may(
+    engine: Engine, stranger: str, as_role: Callable[[Engine, str], Engine]
+) -> None:
+    with (
+        as_role(engine, stranger).begin() as conn,
+        pytest.raises(ServiceError, match=r"may not make the auditor persyn_auditor: permission denied .* superuser"),
+    ):
+        auditor.grant(conn, "persyn_auditor")
 
 
 def test_granting_twice_changes_nothing(engine: Engine, role: str) -> None:

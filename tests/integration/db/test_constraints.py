@@ -149,6 +149,8 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     "uq_generation_prompt_id_teacher_id_sample_index": lambda rows: rows.add_generation(),
     "ck_score_value_is_a_number": lambda rows: rows.add_score(float("nan")),
     "pk_score": lambda rows: [rows.add_score(value) for value in (0.0, 1.0)],
+    "ck_deployment_single": lambda rows: rows.sql("UPDATE deployment SET single = false"),
+    "pk_deployment": lambda rows: rows.sql("INSERT INTO deployment DEFAULT VALUES"),
     "ck_lease_revoked_says_why": lambda rows: rows.sql("UPDATE lease SET revoked_at = now()"),
     "ck_lease_revoked_says_why of an open one": lambda rows: rows.sql("UPDATE lease SET reason = 'expired'"),
     "ck_generation_origin of a job": lambda rows: rows.add_imported(job=rows.job),

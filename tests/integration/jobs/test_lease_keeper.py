@@ -11,6 +11,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
+from persyn.jobs import lease_keeper
+from persyn.jobs.lease_keeper import LeaseKeeper
+
 if TYPE_CHECKING:
     from tests.integration.conftest import World
 
@@ -156,3 +159,15 @@ def test_a_worker_stopped_before_its_commit_does_not_hold_up_the_reaping_of_othe
     assert stopped.ask("go on") == {"accepted": ids[:1]}
     assert answers(world) == [(ids[0], stopped.lease_id)]
     assert world.violations() == {}
+
+
+def test_a_keeper_tells_of_a_lost_lease_and_of_work_that_stands_still(
+    world: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LeaseKeeper(world.engine, worker="w", host="h", queue=world.queue) as keeper:
+        assert keeper.trouble() is None
+        monkeypatch.setattr(lease_keeper, "STALL_S", -1.0)
+        assert "has not moved" in str(keeper.trouble())
+        keeper.lost.set()
+        assert "is lost" in str(keeper.trouble())
+    assert keeper.trouble() is None

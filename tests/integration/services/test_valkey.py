@@ -7,17 +7,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+import redis
+
 from persyn import services
 from persyn.config import Settings
-from persyn.jobs.wake_ups import DRAIN, application
-from persyn.services import valkey
+from persyn.jobs.wake_ups import BROKER_ERRORS, DRAIN, application, wake
+from persyn.services import broker, valkey
 from persyn.services.embedded import wait_until
 
 WORKER = """
 import sys
 from pathlib import Path
 from persyn.jobs.wake_ups import DRAIN, application
-app = application(sys.argv[1])
+app = application(sys.argv[1], "test")
 @app.task(name=DRAIN)
 def drain(queue):
     Path(sys.argv[2], queue).touch()
@@ -38,7 +41,7 @@ def worker(url: str, folder: Path) -> Iterator[None]:
 
 def drained(url: str, folder: Path, file: str) -> bool:
     """Send wake-ups until one arrives; any of them may be lost while the broker is away."""
-    with application(url) as app:
+    with application(url, "test") as app:
 
         def arrived() -> bool:
             app.send_task(DRAIN, (file,), queue="test")
@@ -85,3 +88,37 @@ def test_a_socket_that_outlives_its_server_does_not_pass_for_one(settings: Setti
         assert not valkey.running(settings.home)
         services.connect(settings)
     assert valkey.pid(settings.home) not in (None, killed)
+
+
+@pytest.fixture
+def client(settings: Settings) -> Iterator[redis.Redis]:
+    url = services.connect(settings).broker_url.replace("redis+socket", "unix")
+    with redis.Redis.from_url(url) as client:
+        yield client
+
+
+def test_two_deployments_on_one_broker_see_none_of_each_others_wake_ups(settings: Settings) -> None:
+    url = services.connect(settings).broker_url
+    with application(url, "one") as one, application(url, "two") as two:
+        assert wake(one, "teacher.t", 500) == 8
+        assert wake(one, "teacher.t", 500) == 0
+        assert wake(two, "teacher.t", 500) == 8
+
+
+def test_a_broker_that_is_full_is_an_error_of_the_broker(settings: Settings, client: redis.Redis) -> None:
+    client.config_set("maxmemory", 1)
+    try:
+        with application(valkey.url(settings.home), "full") as app, pytest.raises(BROKER_ERRORS, match="maxmemory"):
+            wake(app, "teacher.t", 1)
+    finally:
+        client.config_set("maxmemory", 0)
+        client.flushall()
+
+
+def test_a_broker_that_does_not_tell_its_version_runs_all_the_same(settings: Settings, client: redis.Redis) -> None:
+    assert (broker.probe(valkey.url(settings.home)) or "")[0].isdigit()
+    client.acl_setuser(
+        "teller", enabled=True, passwords=["+x"], keys=["*"], channels=["*"], commands=["+@all", "-info"]
+    )
+    assert broker.probe(f"redis+socket://teller:x@{valkey.socket_path(settings.home)}") == ""
+    assert broker.probe(f"redis+socket://teller:wrong@{valkey.socket_path(settings.home)}") is None

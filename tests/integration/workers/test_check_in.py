@@ -96,3 +96,10 @@ def test_a_worker_serves_its_counters(calibrating: Any) -> None:
         return sum(float(line.split()[-1]) for line in answers) == 90
 
     site.eventually(counted)
+
+
+def test_a_worker_that_may_go_when_idle_does_its_work_first(calibrating: Any) -> None:
+    worker = calibrating.start_worker("--all", "--exit-when-idle", "1s")
+    assert worker.wait(timeout=120) == 0
+    assert calibrating.scalar("SELECT count(*) FROM job WHERE state <> 'done' AND queue LIKE 'teacher.%'") == 0
+    assert calibrating.violations() == {}

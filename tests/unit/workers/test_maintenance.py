@@ -21,7 +21,8 @@ BROKER_URL = f"redis://:secret@{NOWHERE}/0"
 @pytest.fixture
 def maintenance(tmp_path: Path) -> Maintenance:
     worker = Worker(session.connect(DATABASE_URL), tmp_path)
-    return Maintenance(worker, wake_ups.application(BROKER_URL), CheckIn(worker, []), follow_teachers=False)
+    app = wake_ups.application(BROKER_URL, "tests")
+    return Maintenance(worker, app, CheckIn(worker, []), lambda: None, follow_teachers=False)
 
 
 def logged(caplog: pytest.LogCaptureFixture, maintenance: Maintenance, act: Callable[[], None]) -> logging.LogRecord:
