@@ -14,6 +14,10 @@ from persyn.config.teachers import Student, Teacher
 class Calibration(Strict):
     size: int = Field(default=2500, ge=2)
     validation: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of it that the router never trains on")
+    missing_at_most: Share = Field(
+        default=0.02,
+        description="share of its scores that may be missing for a cause that may pass; else the run stops",
+    )
 
 
 class Export(Strict):
@@ -99,9 +103,11 @@ class RunConfig(Strict):
         return [position for position, other in enumerate(families) if other == family.casefold()]
 
     def identity(self) -> dict[str, object]:
-        """The values that make it the same run: all but the limits and prices of its endpoints."""
+        """The values that make it the same run: all but its endpoints' limits and prices, and its own patience."""
 
-        return self.model_dump(mode="json") | {"teachers": [teacher.identity() for teacher in self.teachers]}
+        return self.model_dump(mode="json", exclude={"calibration": {"missing_at_most"}}) | {
+            "teachers": [teacher.identity() for teacher in self.teachers]
+        }
 
     def sha256(self) -> str:
         return fingerprint(self.model_dump(mode="json"))

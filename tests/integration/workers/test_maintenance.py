@@ -1,10 +1,18 @@
-"""A worker for everything serves teachers that did not exist when it started."""
+"""A worker for everything serves teachers that came after it, and one run costs no other its round."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from persyn import runs
+from sqlalchemy import text
+
+from persyn import reporting, runs
+from persyn.jobs import wake_ups
+from persyn.services import Endpoints
 from persyn.stages import pipeline
 from persyn.states import Stage
+from persyn.workers.maintenance import reconcile
+from persyn.workers.worker import Worker
 
 
 def test_a_running_worker_finds_the_teachers_of_a_new_run(site: Any) -> None:
@@ -17,3 +25,30 @@ def test_a_running_worker_finds_the_teachers_of_a_new_run(site: Any) -> None:
     site.eventually(site.finished)
     assert worker.poll() is None
     assert site.scalar("SELECT count(*) FROM generation") == 2 * site.TEACHERS
+
+
+def test_a_run_that_cannot_be_looked_at_says_so_and_keeps_no_other(
+    build_run: Callable[..., Any], endpoints: Endpoints, tmp_path: Path
+) -> None:
+    broken = build_run()
+    healthy = broken.create(broken.config.model_copy(update={"name": "healthy"}))
+    with broken.engine.begin() as conn:
+        conn.execute(
+            text("UPDATE run SET config = config || '{\"key_of_a_newer_version\": 1}' WHERE id = :id"),
+            {"id": broken.id},
+        )
+    worker = Worker(broken.engine, tmp_path)
+    with wake_ups.application(endpoints.broker_url) as app:
+        reconcile(worker, app)
+    with broken.engine.connect() as conn:
+        held = [each.sentence for each in reporting.why_waiting(conn, broken.id)]
+        assert reporting.status(conn, healthy).stages[0].ready == 8
+    assert len(held) == 1
+    assert held[0].startswith("The last look at run small failed: ")
+    assert "key_of_a_newer_version" in held[0]
+    with broken.engine.begin() as conn:
+        conn.execute(text("UPDATE run SET config = config - 'key_of_a_newer_version'"))
+    with wake_ups.application(endpoints.broker_url) as app:
+        reconcile(worker, app)
+    assert broken.state()[0] == "waiting"
+    assert broken.rows("SELECT blocked_reason FROM run WHERE blocked_reason IS NOT NULL") == []
