@@ -1,5 +1,6 @@
 """Shows how far a run is: bars at a terminal, and a line a minute where the output goes to a file."""
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -93,22 +94,30 @@ class Lines:
     """A line at once, one whenever something new holds the run up or a stage begins, and one a minute."""
 
     def __init__(self) -> None:
-        self._shown: tuple[Sequence[str], int] | None = None
+        self._stages = -1
         self._at = 0.0
+        self._told: dict[str, float] = {}
 
     def show(self, status: reporting.RunStatus, notes: Sequence[str]) -> None:
-        now, seen = time.monotonic(), (tuple(notes), len(status.stages))
-        if seen == self._shown and now - self._at < LINE_EVERY_S and not status.ended:
+        now = time.monotonic()
+        new = [note for note in notes if now - self._told.get(_gist(note), -LINE_EVERY_S) >= LINE_EVERY_S]
+        due = now - self._at >= LINE_EVERY_S or status.ended or len(status.stages) != self._stages
+        if not new and not due:
             return
-        new_notes = notes if self._shown is None or tuple(notes) != self._shown[0] else ()
-        self._shown, self._at = seen, now
+        self._stages, self._at = len(status.stages), now
         self.say(summary(status))
-        for note in new_notes:
+        for note in new:
+            self._told[_gist(note)] = now
             self.say(f"  {note}")
 
     def say(self, line: str) -> None:
         stamp = f"{datetime.now(UTC):%H:%M:%S} "
         terminal.err.print(stamp + terminal.safe(line), highlight=False, emoji=False, soft_wrap=True)
+
+
+def _gist(note: str) -> str:
+    """The note without its numbers: a pause that is prolonged again and again is told once a minute."""
+    return re.sub(r"\d+", "", note)
 
 
 def summary(status: reporting.RunStatus) -> str:

@@ -11,7 +11,7 @@ from persyn.jobs import backlog, pauses, workers
 from persyn.jobs.workers import WorkerState
 from persyn.states import JobState
 
-# A worker for everything listens to a new teacher's queue only after its next round.
+# A worker for everything listens to a new teacher's queue only after its next round, and a new worker to any.
 UNSERVED_AFTER_S = 20.0
 _WORKING = {WorkerState.WORKING, WorkerState.IDLE}
 
@@ -83,7 +83,8 @@ def _unattended(queue: str, number: int, waiting: Waiting, there: Sequence[worke
         return [HoldUp("retry", f"{_wait(queue, number)} for another attempt, or for what comes before.")]
     serving = [worker for worker in there if queue in worker.queues]
     if not serving:
-        if waiting.oldest_s[queue] < UNSERVED_AFTER_S:
+        up_s = max((worker.seen_at - worker.started_at).total_seconds() for worker in there)
+        if min(waiting.oldest_s[queue], up_s) < UNSERVED_AFTER_S:
             return []
         served = ", ".join(sorted({name for worker in there for name in worker.queues})) or "none"
         return [HoldUp("unserved", f"{_wait(queue, number)}, and no worker serves this queue (served: {served}).")]

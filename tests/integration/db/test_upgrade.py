@@ -40,9 +40,10 @@ def one(conn: Connection, statement: str) -> object:
 
 
 def seen_in(engine: Engine) -> dict[str, int]:
-    """How many rows each view shows."""
+    """How many rows each view of the old database shows; integrity shows one for each invariant that there is."""
+    names = [view.name for view in views.all_views() if view.name not in ("integrity", "run_state")]
     with engine.connect() as conn:
-        return {view.name: int(str(one(conn, f"SELECT count(*) FROM audit.{view.name}"))) for view in views.all_views()}
+        return {name: int(str(one(conn, f"SELECT count(*) FROM audit.{name}"))) for name in names}
 
 
 def violations(conn: Connection) -> list[str]:

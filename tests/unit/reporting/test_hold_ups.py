@@ -1,6 +1,6 @@
 """Why jobs wait, in a sentence for each reason."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,9 +12,10 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 OLD = UNSERVED_AFTER_S + 1
 
 
-def worker(*queues: str, drains: str | None = None, state: WorkerState | None = None) -> Worker:
+def worker(*queues: str, drains: str | None = None, state: WorkerState | None = None, up_s: float = OLD) -> Worker:
     shown = state or (WorkerState.WORKING if drains else WorkerState.IDLE)
-    return Worker("h:1", "h", 1, shown, list(queues), drains, None, None, None, None, 0, None, NOW, NOW, None, None)
+    began = NOW - timedelta(seconds=up_s)
+    return Worker("h:1", "h", 1, shown, list(queues), drains, None, None, None, None, 0, None, began, NOW, None, None)
 
 
 def pause(queue: str | None = None, run: str | None = None) -> Pause:
@@ -34,6 +35,7 @@ CASES = [
     (waiting(), [], [worker("teacher.cat", state=WorkerState.GONE)], ["100 jobs wait, and no worker runs"]),
     (waiting(), [], [worker("teacher.ctt", "router")],
      ["teacher.cat: 100 jobs wait, and no worker serves this queue (served: router, teacher.ctt)."]),
+    (waiting(), [], [worker("teacher.ctt", up_s=1.0)], []),  # it has just started
     (waiting(oldest_s=1.0), [], [worker("teacher.ctt")], []),  # a worker for everything may be about to listen
     (waiting(), [], [worker("teacher.cat", "teacher.ann", drains="teacher.ann")],
      ["teacher.cat: 100 jobs wait: h:1 works on teacher.ann first."]),
