@@ -152,7 +152,7 @@ def test_the_manifest_says_what_is_there_and_what_is_missing(tables: Tables, tmp
 
 
 def test_every_prompt_without_an_answer_is_counted_under_its_reason(engine: Engine, tmp_path: Path) -> None:
-    tables = Tables(engine, tmp_path, 7, calibration_answers="exclude", policy="strong")
+    tables = Tables(engine, tmp_path, 7, calibration_answers="exclude", policy="strong", calibration={"size": 2})
     states: list[tuple[str, str | None]] = [
         ("dead", "timeout"),
         ("dead", "timeout"),
