@@ -42,7 +42,9 @@ def list_runs(conn: Conn) -> list[dict[str, Any]]:
 
 @router.get("/runs/{run}")
 def run_status(run: Name, conn: Conn) -> dict[str, Any]:
-    return reporting.status(conn, runs.find(conn, run)).as_json()
+    status = reporting.status(conn, runs.find(conn, run))
+    held_up = [] if status.ended else reporting.why_waiting(conn, status.id)
+    return status.as_json() | {"waiting_for": [each.sentence for each in held_up]}
 
 
 @router.get("/runs/{run}/prompts/{prompt}")

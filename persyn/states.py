@@ -34,7 +34,7 @@ class JobEvent(StrEnum):
     LOST = "lost"  # leased → ready: the lease ran out or was revoked
     DIED = "died"  # leased → dead: a permanent error, or no attempts left
     CANCELLED = "cancelled"  # ready or dead → cancelled
-    REVIVED = "revived"  # dead → ready: an operator retries it
+    REVIVED = "revived"  # dead or cancelled → ready: an operator wants it after all
 
 
 FINAL: frozenset[JobState] = frozenset({JobState.DONE, JobState.DEAD, JobState.CANCELLED})
@@ -48,7 +48,7 @@ TRANSITIONS: dict[JobEvent, tuple[frozenset[JobState | None], JobState]] = {
     JobEvent.LOST: (frozenset({JobState.LEASED}), JobState.READY),
     JobEvent.DIED: (frozenset({JobState.LEASED}), JobState.DEAD),
     JobEvent.CANCELLED: (frozenset({JobState.READY, JobState.DEAD}), JobState.CANCELLED),
-    JobEvent.REVIVED: (frozenset({JobState.DEAD}), JobState.READY),
+    JobEvent.REVIVED: (frozenset({JobState.DEAD, JobState.CANCELLED}), JobState.READY),
 }
 
 

@@ -13,9 +13,14 @@ def storable(text: str, limit: int | None = None) -> str:
     return clean if limit is None or len(clean) <= limit else clean[: limit - 1] + "…"
 
 
+def one_line(text: str, limit: int = 500) -> str:
+    """The text's words with single spaces between, for the middle of a sentence."""
+    return " ".join(text.split())[:limit].rstrip(" .")
+
+
 def reason(exc: BaseException, limit: int = 500) -> str:
     """An exception as the end of a sentence: its type and its words on one line, without a full stop."""
-    return mask(f"{type(exc).__name__}: {' '.join(str(exc).split())}")[:limit].rstrip(".")
+    return mask(f"{type(exc).__name__}: {one_line(str(exc), limit)}")[:limit].rstrip(".")
 
 
 def quoted(text: str, limit: int) -> str:

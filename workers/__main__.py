@@ -4,10 +4,11 @@ import logging
 import os
 import re
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from persyn import versions
 from persyn.cli import context, fleet
 from persyn.config import Settings
 from persyn.errors import ConfigError
@@ -17,6 +18,9 @@ from persyn.workers import health
 from persyn.workers.app import serve
 from persyn.workers.check_in import Leave
 from persyn.workers.worker import Worker
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 app = typer.Typer(help="Work on this host, or let a worker leave.")
 app.command()(fleet.drain)
@@ -54,15 +58,26 @@ def work(
     os.environ |= visible_gpus(gpus, tensor_parallel)
     _log_to_stderr()
     engine, home = context.engine(may_begin=True), Settings.from_environment().home
+    _warn_of_unknown(engine, own)
     worker = Worker(engine, home, queues=None if everything else own, tensor_parallel=tensor_parallel)
     if metrics_port is not None:
         health.serve(metrics_host, metrics_port, worker.trouble)
     raise typer.Exit(serve(worker, context.endpoints().broker_url, own, follow_teachers=everything, leave=leave))
 
 
+def _warn_of_unknown(engine: "Engine", own: list[str]) -> None:
+    with engine.connect() as conn:
+        known = versions.teacher_names(conn)
+    unknown = [name for queue in own if (name := wake_ups.teacher_of(queue)) is not None and name not in known]
+    if unknown:
+        logging.getLogger(__name__).warning(
+            "action=start no run has a teacher called %s; known are: %s", ", ".join(unknown), ", ".join(known) or "none"
+        )
+
+
 def queues(teachers: str, *, scorers: bool, router: bool) -> list[str]:
     """The queues of the teachers named with commas between, of the scorers, and of the router."""
-    names = [wake_ups.teacher_queue(name) for name in teachers.split(",") if name]
+    names = [wake_ups.teacher_queue(name) for given in teachers.split(",") if (name := given.strip())]
     if scorers:
         names += [wake_ups.SCORE_QUALITY, wake_ups.SCORE_LEARNABILITY]
     if router:

@@ -17,6 +17,7 @@ from persyn.db import session
 from persyn.errors import PersynError
 from persyn.jobs import wake_ups
 from persyn.stages import pipeline
+from persyn.text import reason
 from persyn.workers.check_in import SAY_EVERY_S, CheckIn
 from persyn.workers.worker import Worker
 
@@ -33,12 +34,33 @@ def reconcile(worker: Worker, app: Celery) -> None:
         jobs.fold_counts(conn)
     if released:
         log.warning("action=reap jobs=%d", released)
+    # First: a run that cannot be looked at must keep no other from its workers.
+    _wake(worker, app)
     with worker.engine.connect() as conn:
         open_runs = runs.open_run_ids(conn)
-    for run_id in open_runs:
+    if sum(_advance(worker, run_id) for run_id in open_runs):
+        _wake(worker, app)
+
+
+def _advance(worker: Worker, run_id: int) -> int:
+    """Look at one run; returns how many jobs are new. An error stands in the run's row, and costs no other run."""
+    try:
         progress = pipeline.advance(worker.engine, run_id)
-        if progress.new_jobs:
-            log.info("action=advance run=%s new_jobs=%d", run_id, progress.new_jobs)
+    except Exception as exc:
+        why = reason(exc) if not isinstance(exc, session.DatabaseError) else session.in_one_line(exc)
+        with worker.engine.begin() as conn:  # raises where the database itself is away
+            is_new = runs.note_failed_look(conn, run_id, why)
+        if is_new:  # once: each round would write the same
+            log.warning("action=advance run=%s error=%s", run_id, why, exc_info=not isinstance(exc, PersynError))
+        return 0
+    if progress.new_jobs:
+        log.info("action=advance run=%s new_jobs=%d", run_id, progress.new_jobs)
+    if progress.blocked:
+        log.warning("action=advance run=%s blocked=%s", run_id, progress.blocked)
+    return progress.new_jobs
+
+
+def _wake(worker: Worker, app: Celery) -> None:
     with worker.engine.connect() as conn:
         due = jobs.waiting(conn)
     for name, count in due.items():

@@ -4,7 +4,9 @@ from typing import Annotated
 
 import typer
 
-from persyn.cli import context
+from persyn import removal
+from persyn.cli import context, fleet
+from persyn.cli.options import Yes
 from persyn.db import auditor, migrate, session
 from persyn.errors import SchemaError
 
@@ -26,6 +28,28 @@ def check() -> None:
     if problems:
         raise SchemaError("The database differs from this version:\n  " + "\n  ".join(problems))
     typer.echo("The database is what the models and the audit views say.")
+
+
+@app.command()
+def prune(
+    older_than: Annotated[str, typer.Option("--older-than", metavar="90d", help="Of runs that ended before then.")],
+    yes: Yes = False,
+) -> None:
+    """Delete old events, leases that nothing names, and workers that left; runs and results stay."""
+    age_s, engine = fleet.seconds(older_than), context.engine()
+    with engine.connect() as conn:
+        before = removal.sizes(conn)
+    typer.echo(f"Now: {_megabytes(before)}.")
+    if not yes and not typer.confirm(f"What is older than {older_than} is deleted for good. Go on?"):
+        return
+    removed = removal.prune(engine, age_s)
+    with engine.connect() as conn:
+        after = removal.sizes(conn)
+    typer.echo(f"Deleted: {removal.sentence(removed)}. Now: {_megabytes(after)}; what is freed inside is used again.")
+
+
+def _megabytes(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{table} {size / 1e6:.1f} MB" for table, size in sizes.items())
 
 
 @app.command("auditor")

@@ -97,11 +97,11 @@ def write(
         )
     folder = folder or Settings.from_environment().home / "exports" / config.name
     manifest = exports.export_run(engine, run_id, folder, export, policy, benchmarks)
-    terminal.console.print(f"{manifest.outcome()} are in {folder}", soft_wrap=True, highlight=False, markup=False)
     advice = [flaw for flaw in get_args(Flaw) if flaw in manifest.left_out]
     if advice:
         words = f"`persyn export {config.name} --keep {','.join(advice)}` keeps what was left out."
         terminal.console.print(words, soft_wrap=True, highlight=False, markup=False)
+    terminal.console.print(f"{manifest.outcome()} are in {folder}", soft_wrap=True, highlight=False, markup=False)
     if manifest.rows == 0:
         raise PersynError(f"No answer of run {config.name} can be exported: {manifest.outcome()}.")
     return folder

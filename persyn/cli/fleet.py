@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from persyn import runs, versions
+from persyn import reporting, runs, versions
 from persyn.cli import context, terminal
 from persyn.cli.options import Json, Queue, RunKey, Teacher
+from persyn.cli.patience import Patience
 from persyn.errors import ConfigError, NotFound
 from persyn.jobs import pauses, workers
 from persyn.jobs.wake_ups import teacher_queue
@@ -39,6 +40,7 @@ def list_workers(as_json: Json = False) -> None:
     """Show who works where: state, teacher, tokens a second, lease, last heartbeat."""
     with context.engine().connect() as conn:
         rows, held = workers.workers(conn), pauses.paused(conn)
+        notes = reporting.why_waiting(conn)
     if as_json:
         typer.echo(json.dumps([row.as_json() for row in rows], default=str, indent=2))
         return
@@ -49,10 +51,14 @@ def list_workers(as_json: Json = False) -> None:
         table if rows else "No worker was seen within a day. `persyn worker --help` says how to start one."
     )
     print_pauses(held)
+    for note in notes:
+        if note.kind not in ("run paused", "queue paused"):  # they stand above, with those that hold nothing up
+            print_note(note.sentence)
 
 
 def _cells(worker: workers.Worker) -> list[str]:
-    serves = f"{worker.queue} ({worker.model})" if worker.model else worker.queue or "–"
+    idle = f"serves {', '.join(worker.queues)}" if worker.state == workers.WorkerState.IDLE else "–"
+    serves = f"{worker.queue} ({worker.model})" if worker.model else worker.queue or idle
     rate = "–" if worker.tokens_per_s is None else f"{worker.tokens_per_s:.0f}"
     lease = "–" if worker.lease_id is None else str(worker.lease_id)
     return [worker.name, str(worker.state), serves, rate, str(worker.leased_jobs), lease, ago(worker.heartbeat_at),
@@ -116,13 +122,12 @@ def queue_of(conn: "Connection", teacher: str | None, queue: str | None) -> str 
 def print_pauses(held: list[pauses.Pause]) -> None:
     """One line for each thing that is held back, and why."""
     for pause in held:
-        what = pause.queue if pause.queue is not None else f"run {pause.run}"
-        until = f", until {pause.until_at:%F %T %Z}" if pause.until_at else ""
-        why = f": {pause.reason}" if pause.reason else ""
-        line = (
-            f"{what} is paused by {pause.paused_by or 'an unknown person'} since {pause.paused_at:%F %T %Z}{until}{why}"
-        )
-        terminal.console.print(f"[yellow]{terminal.safe(line)}[/yellow]", highlight=False)
+        print_note(reporting.pause_sentence(pause))
+
+
+def print_note(sentence: str) -> None:
+    """A line about what holds work up."""
+    terminal.console.print(f"[yellow]{terminal.safe(sentence)}[/yellow]", highlight=False, emoji=False)
 
 
 def drain(
@@ -145,10 +150,13 @@ def drain(
 
 def _wait_until_left(engine: "Engine", names: list[str]) -> None:
     with terminal.err.status("Waiting for them to leave…") as spinner:
-        while True:
+        patience = Patience(lambda line: terminal.err.print(terminal.safe(line), highlight=False))
+
+        def still_there() -> list[str]:
             with engine.connect() as conn:
-                left = workers.still_there(conn, names)
-            if not left:
-                return
-            spinner.update(f"Waiting for {terminal.safe(', '.join(left))}…")
+                return workers.still_there(conn, names)
+
+        while (left := patience.ask(still_there)) != []:
+            if left:
+                spinner.update(f"Waiting for {terminal.safe(', '.join(left))}…")
             time.sleep(_POLL_S)

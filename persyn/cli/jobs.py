@@ -1,6 +1,8 @@
 """`persyn jobs`: looking at jobs, giving dead ones a fresh start, taking back what is not wanted any more."""
 
+import getpass
 import json
+import socket
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,7 +10,7 @@ from rich.table import Table
 
 from persyn import runs
 from persyn.cli import context, fleet, terminal
-from persyn.cli.options import Json, Queue, RunKey, Teacher
+from persyn.cli.options import Json, Queue, RunKey, Teacher, Yes
 from persyn.errors import ConfigError
 from persyn.jobs import operators
 from persyn.states import JobState
@@ -21,7 +23,6 @@ app = typer.Typer(no_args_is_help=True, help="The jobs, one by one.")
 Ids = Annotated[list[int] | None, typer.Argument(metavar="[ID]...", help="Jobs by number.")]
 State = Annotated[JobState | None, typer.Option(help="Only jobs in this state.")]
 Error = Annotated[str | None, typer.Option("--error", metavar="CODE", help="Only jobs with this error code.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @app.command("list")
@@ -121,8 +122,14 @@ def cancel(
     with engine.connect() as conn:
         wanted = _filter(conn, ids=ids, run=run, state=state, teacher=teacher, queue=queue, error=error)
         counts = operators.count(conn, wanted)
-    if _confirmed(counts.get(JobState.READY, 0) + counts.get(JobState.DEAD, 0), "jobs to be cancelled", yes):
-        typer.echo(f"{_jobs(operators.cancel(engine, wanted))} cancelled.")
+    whole = wanted == operators.Filter(run_id=wanted.run_id)
+    what = "jobs to be cancelled; that ends the run" if whole else "jobs to be cancelled"
+    if _confirmed(counts.get(JobState.READY, 0) + counts.get(JobState.DEAD, 0), what, yes):
+        if wanted.run_id is not None and whole:
+            number = runs.cancel(engine, wanted.run_id, by=f"{getpass.getuser()}@{socket.gethostname()}")
+            typer.echo(f"{_jobs(number)} cancelled, and run {run} with them; `persyn runs resume {run}` undoes it.")
+        else:
+            typer.echo(f"{_jobs(operators.cancel(engine, wanted))} cancelled.")
     if leased := counts.get(JobState.LEASED, 0):
         typer.echo(f"{_jobs(leased)} being worked on: such a job finishes, or comes back to be cancelled then.")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from persyn.cli import context, terminal
+from persyn.cli import context, prompts_delete, terminal
 from persyn.cli.options import Json
 from persyn.imports.prompt_records import Columns
 from persyn.imports.prompts import PromptImport, import_prompts, list_sets
@@ -17,7 +17,8 @@ from persyn.imports.reader import known_format
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-app = typer.Typer(help="Import prompts into a set, and list the sets.", no_args_is_help=True)
+app = typer.Typer(help="Import prompts into a set, list the sets, delete prompts.", no_args_is_help=True)
+app.command("delete")(prompts_delete.delete)
 
 
 @app.command("import")

@@ -1,14 +1,16 @@
 """`persyn run` and its single steps: enqueue, watch, and go on from wherever the last call stopped."""
 
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,6 +18,9 @@ from persyn import processes, reporting, runs
 from persyn.cli import check, context, export, terminal, watch
 from persyn.cli.options import RunName, WithWorker
 from persyn.config import Settings, load_run
+from persyn.errors import ConfigError, Incomplete, RunStopped
+from persyn.jobs import operators
+from persyn.stages import pipeline
 from persyn.states import Stage
 
 if TYPE_CHECKING:
@@ -24,6 +29,11 @@ if TYPE_CHECKING:
 NoCheck = Annotated[bool, typer.Option("--no-check", help="Do not check a new run first.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Start without a question.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Stop after the check; nothing is made.")]
+Retry = Annotated[bool, typer.Option("--retry", help="First give the run's dead jobs a fresh start.")]
+AllowMissing = Annotated[
+    str, typer.Option("--allow-missing", metavar="N|%", help="So many prompts may have no answer; with more, exit 3.")
+]
+ALLOWED = "5%"
 
 
 def run(
@@ -32,45 +42,69 @@ def run(
     no_check: NoCheck = False,
     yes: Yes = False,
     dry_run: DryRun = False,
+    retry: Retry = False,
+    more: Annotated[
+        bool, typer.Option("--more", help="Take in the prompts that came after the run was routed.")
+    ] = False,
+    allow_missing: AllowMissing = ALLOWED,
 ) -> None:
     """Take a run from its YAML to its export; kill it whenever you like, the next call goes on."""
+    allowed = Allowance.parse(allow_missing)
     parsed = load_run(config)
     engine = context.engine(may_begin=True)
     check.before(engine, parsed, with_worker=with_worker, no_check=no_check, yes=yes, dry_run=dry_run)
     with engine.begin() as conn:
         run_id = runs.create(conn, parsed)
-    finish(engine, run_id, Stage.GENERATE, with_worker=with_worker)
+    if more:
+        take_more(engine, run_id)
+    finish(engine, run_id, Stage.GENERATE, with_worker=with_worker, retry=retry)
     report(engine, run_id)
-    export.write(engine, run_id)
+    with engine.connect() as conn:
+        result = reporting.outcome(conn, run_id)
+    if result.answered:
+        export.write(engine, run_id)
+    else:
+        terminal.console.print(terminal.safe(result.sentence()), soft_wrap=True, highlight=False)
+    require(result, parsed.name, allowed)
 
 
-def calibrate(run: RunName, with_worker: WithWorker = False) -> None:
+def calibrate(run: RunName, with_worker: WithWorker = False, retry: Retry = False) -> None:
     """Stop once every teacher has answered the calibration prompts. RUN may be a YAML that is new."""
-    step(run, Stage.CALIBRATE, with_worker)
+    step(run, Stage.CALIBRATE, with_worker, retry)
 
 
-def score(run: RunName, with_worker: WithWorker = False) -> None:
+def score(run: RunName, with_worker: WithWorker = False, retry: Retry = False) -> None:
     """Stop once the calibration answers are scored."""
-    step(run, Stage.SCORE, with_worker)
+    step(run, Stage.SCORE, with_worker, retry)
 
 
-def route(run: RunName, with_worker: WithWorker = False) -> None:
+def route(run: RunName, with_worker: WithWorker = False, retry: Retry = False) -> None:
     """Stop once every prompt has its teacher."""
-    step(run, Stage.ROUTE, with_worker)
+    step(run, Stage.ROUTE, with_worker, retry)
 
 
-def generate(run: RunName, with_worker: WithWorker = False) -> None:
+def generate(
+    run: RunName, with_worker: WithWorker = False, retry: Retry = False, allow_missing: AllowMissing = ALLOWED
+) -> None:
     """Stop once every teacher has answered its own prompts."""
-    step(run, Stage.GENERATE, with_worker)
+    allowed = Allowance.parse(allow_missing)
+    engine, run_id = step(run, Stage.GENERATE, with_worker, retry)
+    with engine.connect() as conn:
+        result, name = reporting.outcome(conn, run_id), runs.load(conn, run_id).name
+    terminal.console.print(terminal.safe(result.sentence()), soft_wrap=True, highlight=False)
+    require(result, name, allowed)
 
 
-def step(run: str, stage: Stage, with_worker: bool) -> None:
-    """Take a run, by its name, number or YAML, to a stage, and show its status there."""
+def step(run: str, stage: Stage, with_worker: bool, retry: bool) -> "tuple[Engine, int]":
+    """Take a run, by its name, number or YAML, to a stage, and show its status there. Raises RunStopped."""
     engine = context.engine(may_begin=_is_file(run))
     run_id = find_or_create(engine, run)
-    finish(engine, run_id, stage, with_worker=with_worker)
-    with engine.connect() as conn:
-        terminal.console.print(terminal.status_table(reporting.status(conn, run_id)))
+    try:
+        finish(engine, run_id, stage, with_worker=with_worker, retry=retry)
+    finally:
+        with engine.connect() as conn:
+            terminal.console.print(terminal.status_table(reporting.status(conn, run_id)))
+    return engine, run_id
 
 
 def _is_file(run: str) -> bool:
@@ -85,13 +119,75 @@ def find_or_create(engine: "Engine", run: str) -> int:
         return runs.find(conn, run)
 
 
-def finish(engine: "Engine", run_id: int, stage: Stage, *, with_worker: bool) -> None:
-    """Aim the run at a stage and follow it there."""
+def finish(engine: "Engine", run_id: int, stage: Stage, *, with_worker: bool, retry: bool = False) -> None:
+    """Aim the run at a stage and follow it there. Raises RunStopped where it failed or was cancelled."""
     settings = Settings.from_environment()
+    with engine.connect() as conn:
+        _refuse_cancelled(reporting.status(conn, run_id))
+    if retry:
+        operators.retry(engine, operators.Filter(run_id=run_id))
     with engine.begin() as conn:
         runs.aim(conn, run_id, stage)
     with _local_worker(settings.home) if with_worker else nullcontext() as process:
         watch.follow(engine, context.endpoints().broker_url, run_id, process, settings.home)
+    with engine.connect() as conn:
+        status, failures = reporting.status(conn, run_id), reporting.failures(conn, run_id)
+    _refuse_cancelled(status)
+    if status.state == "failed":
+        print_dead(failures)
+        raise RunStopped(
+            f"Run {status.name} failed: {status.reason}. Mend the cause; then the same command with --retry gives its"
+            f" {status.dead} dead jobs a fresh start."
+        )
+
+
+def _refuse_cancelled(status: reporting.RunStatus) -> None:
+    if status.state == "cancelled":
+        raise RunStopped(
+            f"Run {status.name} is cancelled: {status.reason}. `persyn runs resume {status.name}` lets it go on."
+        )
+
+
+def take_more(engine: "Engine", run_id: int) -> None:
+    """Let a routed run go on with the prompts that came after it. Raises ConfigError where its policy cannot."""
+    with engine.begin() as conn:
+        number = pipeline.take_more(conn, run_id)
+    terminal.err.print(f"{number:,} prompts came after the run was routed, and are taken in.", highlight=False)
+
+
+def require(result: reporting.Outcome, name: str, allowed: "Allowance") -> None:
+    """Tell of prompts that came late. Raises Incomplete where more answers are missing than may be."""
+    if result.came_after:
+        terminal.err.print(
+            f"{result.came_after:,} prompts came into the set after the run was routed and have no row;"
+            " `persyn run` with --more takes them in.",
+            soft_wrap=True, highlight=False,
+        )  # fmt: skip
+    missing, most = sum(result.missing.values()), allowed.of(result.prompts)
+    if missing > most:
+        raise Incomplete(
+            f"Run {name} misses {missing:,} of {result.prompts:,} prompts, and --allow-missing allows {most:,}."
+            " With --retry their dead jobs get a fresh start."
+        )
+
+
+class Allowance(NamedTuple):
+    """The number of prompts that may be missing: so many, or so large a share."""
+
+    number: float
+    is_share: bool
+
+    @classmethod
+    def parse(cls, given: str) -> "Allowance":
+        """`12` or `2.5%`. Raises ConfigError."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)%|(\d+)", given.strip())
+        if found is None or float(found[1] or 0) > 100:
+            raise ConfigError(f"--allow-missing {given}: expected a number of prompts or a share, such as 12 or 2.5%.")
+        return cls(float(found[1]) / 100, True) if found[1] else cls(float(found[2]), False)
+
+    def of(self, prompts: int) -> int:
+        """The most prompts that may be missing; a share is rounded up, so that a small set may miss one."""
+        return math.ceil(round(self.number * prompts, 6)) if self.is_share else int(self.number)
 
 
 @contextmanager
@@ -121,15 +217,22 @@ def report(engine: "Engine", run_id: int) -> None:
     with engine.connect() as conn:
         summary = reporting.summary(conn, run_id)
         flat = reporting.degenerate_prompts(conn, run_id)
-        status = reporting.status(conn, run_id)
-        failures = reporting.failures(conn, run_id) if status.dead else []
+        failures = reporting.failures(conn, run_id)
     for table in terminal.summary_tables(summary):
         terminal.console.print(table)
     if any(flat[1:]):
         terminal.console.print(terminal.degenerate_line(flat), highlight=False)
+    print_dead(failures)
+
+
+def print_dead(failures: Sequence[Any]) -> None:
+    """A line for each queue and error with dead jobs: how many, and an example."""
     for row in failures:
         if row.dead_now:
             detail = terminal.safe(row.example_detail or "", 300)
+            jobs = "1 job" if row.dead_now == 1 else f"{row.dead_now} jobs"
             terminal.err.print(
-                f"[red]{row.dead_now} jobs of {row.queue} are dead[/red]: {row.error_code}: {detail}", emoji=False
+                f"[red]{jobs} of {row.queue} {'is' if row.dead_now == 1 else 'are'} dead[/red]:"
+                f" {row.error_code}: {detail}",
+                emoji=False,
             )

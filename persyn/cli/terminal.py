@@ -61,13 +61,14 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def status_table(status: RunStatus) -> Table:
-    state = "finished" if status.finished_at else "in progress"
-    table = Table(title=f"Run {status.name} ({state}): {status.prompts} prompts, {status.decided} routed")
+    """The stages of a run, with its state and the reason for it."""
+    table = Table(title=f"Run {status.name} ({status.state}): {status.prompts} prompts, {status.decided} routed")
+    table.caption, table.caption_justify = safe(status.reason), "left"
     table.add_column("stage")
-    for column in ("total", "ready", "leased", "done", "dead"):
+    for column in ("total", "ready", "leased", "done", "dead", "cancelled"):
         table.add_column(column, justify="right")
     for stage in status.stages:
-        counts = (stage.total, stage.ready, stage.leased, stage.done, stage.dead)
+        counts = (stage.total, stage.ready, stage.leased, stage.done, stage.dead, stage.cancelled)
         table.add_row(stage.stage, *(str(count) for count in counts), style="red" if stage.dead else None)
     return table
 

@@ -15,6 +15,10 @@ from persyn.config.teachers import Student, Teacher
 class Calibration(Strict):
     size: int = Field(default=2500, ge=2, description="prompts that every teacher answers")
     validation: float = Field(default=0.2, gt=0.0, lt=1.0, description="share of it that the router never trains on")
+    missing_at_most: Share = Field(
+        default=0.02,
+        description="share of its scores that may be missing for a cause that may pass; else the run stops",
+    )
 
 
 class RunConfig(Strict):
@@ -98,8 +102,8 @@ class RunConfig(Strict):
         return [position for position, other in enumerate(families) if other == family.casefold()]
 
     def identity(self) -> dict[str, Any]:
-        """The values that make it the same run: all but its export, and where its endpoints are and what they cost."""
-        config = self.model_dump(mode="json", exclude={"export"})
+        """The values that make it the same run: all but its export, its patience, and its endpoints' whereabouts."""
+        config = self.model_dump(mode="json", exclude={"export": True, "calibration": {"missing_at_most"}})
         for asked in (*config["teachers"], *config["scorers"]["quality"]):
             if asked.get("endpoint") is not None:
                 asked["endpoint"] = {}

@@ -107,6 +107,18 @@ def cancel(engine: Engine, wanted: Filter) -> int:
     return sum(_each(engine, wanted._replace(state=state), protocol.cancel) for state in states)
 
 
+def restore(engine: Engine, run_id: int) -> int:
+    """Give a run's cancelled jobs a fresh start; returns how many."""
+    return _each(engine, Filter(run_id=run_id, state=JobState.CANCELLED), protocol.revive)
+
+
+def take_back(conn: Connection, run_id: int) -> int:
+    """Cancel some thousand of a run's ready jobs in this transaction; returns how many."""
+    wanted = Filter(run_id=run_id, state=JobState.READY)
+    rows = _filtered(conn, statements.JOB_IDS, wanted, after=0, limit=_AT_ONCE)
+    return protocol.cancel(conn, [row.id for row in rows])
+
+
 def _each(engine: Engine, wanted: Filter, act: Callable[[Connection, Sequence[int]], int]) -> int:
     """In transactions of some thousand, so that no worker waits long for a row and a break loses little."""
     changed = 0

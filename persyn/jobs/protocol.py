@@ -131,6 +131,11 @@ def enqueue_stage(conn: Connection, run_id: int, kind: str, queue: str, stage: i
     return int(conn.execute(statements.ENQUEUE, values).scalar_one())
 
 
+def open_stage(conn: Connection, run_id: int, kind: str) -> None:
+    """Let a stage's job that was given a fresh start be claimed: all that it reads is final now."""
+    conn.execute(statements.OPEN_STAGE, {"run_id": run_id, "kind": kind})
+
+
 def open_lease(
     conn: Connection, *, worker: str, host: str, queue: str,
     ttl_s: float = LEASE_TTL_S, deadline_s: float = LEASE_DEADLINE_S,
@@ -318,5 +323,8 @@ def cancel(conn: Connection, job_ids: Sequence[int]) -> int:
 
 
 def revive(conn: Connection, job_ids: Sequence[int]) -> int:
-    """Give dead jobs a fresh start, with no attempt and no loss on their account."""
+    """Give dead and cancelled jobs a fresh start, with no attempt and no loss on their account.
+
+    A stage's job is due only once `open_stage` says so.
+    """
     return int(conn.execute(statements.REVIVE, {"ids": list(job_ids)}).scalar_one())

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, text
 
-from persyn import runs
+from persyn import runs, set_needs
 from persyn.config import MathVerify, RunConfig, Settings
 from persyn.config.mistakes import closest
 from persyn.errors import NotFound, PersynError
@@ -87,15 +87,8 @@ def _rehearsed(engine: Engine, config: RunConfig) -> Iterator[tuple[Connection, 
 
 
 def _worth_knowing(config: RunConfig, known: estimate.Sizes) -> Iterator[Finding]:
-    if known.calibration >= known.prompts:
-        full = known.prompts * len(config.teachers)
-        yield Finding(
-            False,
-            "calibration.size",
-            f"{config.calibration.size} is no less than the set's {known.prompts} prompts, so all of them are"
-            f" calibration prompts: every teacher answers every prompt ({full:,} answers), and nothing is saved."
-            " Choose a smaller size, such as a fifth of the set.",
-        )
+    if advice := set_needs.advice(config, known.prompts):
+        yield Finding(False, *advice)
     checked = any(isinstance(scorer, MathVerify) for scorer in config.scorers.quality)
     without = known.prompts - known.with_reference
     if checked and without:

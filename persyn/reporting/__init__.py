@@ -3,6 +3,8 @@
 `router` and `plots` stand apart: they load torch and matplotlib.
 """
 
+from persyn.reporting.hold_ups import HoldUp, pause_sentence, why_waiting
+from persyn.reporting.outcome import Outcome, outcome
 from persyn.reporting.prompts import DecisionReport, PromptTrail, TrailStep, a_routed_prompt, prompt_trail
 from persyn.reporting.rewards import AlphaSweep, alpha_sweep, degenerate_prompts
 from persyn.reporting.runs import (
@@ -20,7 +22,7 @@ from persyn.reporting.runs import (
 )
 
 __all__ = [
-    "STAGE_NAMES", "AlphaSweep", "DecisionReport", "Mean", "PromptTrail", "RunStatus", "StageStatus", "Summary",
-    "TeacherResult", "TrailStep", "a_routed_prompt", "alpha_sweep", "degenerate_prompts", "failures", "integrity",
-    "prompt_trail", "runs", "status", "summary",
+    "STAGE_NAMES", "AlphaSweep", "DecisionReport", "HoldUp", "Mean", "Outcome", "PromptTrail", "RunStatus",
+    "StageStatus", "Summary", "TeacherResult", "TrailStep", "a_routed_prompt", "alpha_sweep", "degenerate_prompts",
+    "failures", "integrity", "outcome", "pause_sentence", "prompt_trail", "runs", "status", "summary", "why_waiting",
 ]  # fmt: skip

@@ -20,6 +20,14 @@ SELECT queue, count(*) AS leases,
 FROM lease WHERE revoked_at IS NULL GROUP BY queue ORDER BY queue
 """)
 
+# Each state is there from the beginning, so that an alert need not care whether a series exists.
+_RUNS = text("""
+SELECT known.state, count(x.run_id) AS runs
+FROM (VALUES ('waiting'), ('in progress'), ('stopped'), ('finished'), ('failed'), ('cancelled')) AS known (state)
+LEFT JOIN audit.run_state x ON x.state = known.state OR known.state = 'stopped' AND x.state LIKE 'stopped after %'
+GROUP BY known.state ORDER BY known.state
+""")
+
 
 class Gauges:
     """A collector for a Prometheus registry."""
@@ -33,6 +41,7 @@ class Gauges:
             yield from _leases(conn)
             yield from _pauses(conn)
             yield _workers(conn)
+            yield _runs(conn)
 
 
 def render(engine: Engine) -> bytes:
@@ -80,6 +89,13 @@ def _pauses(conn: Connection) -> Iterator[Metric]:
     yield queues
     paused_runs = sum(pause.run_id is not None for pause in held)
     yield GaugeMetricFamily("persyn_runs_paused", "Runs that are paused.", value=paused_runs)
+
+
+def _runs(conn: Connection) -> Metric:
+    family = GaugeMetricFamily("persyn_runs", "Runs by state.", labels=["state"])
+    for row in conn.execute(_RUNS):
+        family.add_metric([row.state], row.runs)
+    return family
 
 
 def _workers(conn: Connection) -> Metric:

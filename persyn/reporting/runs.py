@@ -39,6 +39,8 @@ class RunStatus(NamedTuple):
     policy: str
     created_at: datetime
     finished_at: datetime | None
+    state: str  # waiting, in progress, stopped after a stage, finished, failed or cancelled: view audit.run_state
+    reason: str
     prompts: int
     decided: int
     stages: list[StageStatus]
@@ -46,6 +48,11 @@ class RunStatus(NamedTuple):
     @property
     def dead(self) -> int:
         return sum(stage.dead for stage in self.stages)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it goes no further by itself."""
+        return self.finished_at is not None or self.state == "cancelled"
 
     def as_json(self) -> dict[str, Any]:
         return self._asdict() | {"stages": [stage._asdict() for stage in self.stages]}
@@ -86,8 +93,10 @@ class Summary(NamedTuple):
 def runs(conn: Connection) -> list[dict[str, Any]]:
     rows = conn.execute(
         text("""
-        SELECT r.id, r.name, s.name AS prompt_set, st.name AS student, r.policy, r.created_at, r.finished_at
-        FROM run r JOIN prompt_set s ON s.id = r.prompt_set_id JOIN student st ON st.id = r.student_id ORDER BY r.id
+        SELECT r.id, r.name, x.state, s.name AS prompt_set, st.name AS student, r.policy, r.created_at, r.finished_at,
+               x.done, x.ready + x.leased AS open, x.dead, x.reason
+        FROM run r JOIN prompt_set s ON s.id = r.prompt_set_id JOIN student st ON st.id = r.student_id
+        JOIN audit.run_state x ON x.run_id = r.id ORDER BY r.id
         """)
     )
     return [dict(row._mapping) for row in rows]
@@ -97,12 +106,12 @@ def status(conn: Connection, run_id: int) -> RunStatus:
     """Raises NotFound."""
     run = conn.execute(
         text("""
-        SELECT r.id, r.name, r.policy, r.created_at, r.finished_at,
+        SELECT r.id, r.name, r.policy, r.created_at, r.finished_at, x.state, x.reason,
                coalesce(r.prompt_count, (
                    SELECT count(*) FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id)) AS prompts,
                coalesce(r.decided_count, (
                    SELECT count(*) FROM routing_decision d WHERE d.run_id = r.id AND d.policy = r.policy)) AS decided
-        FROM run r WHERE r.id = :id
+        FROM run r JOIN audit.run_state x ON x.run_id = r.id WHERE r.id = :id
         """),
         {"id": run_id},
     ).first()

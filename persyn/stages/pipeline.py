@@ -4,19 +4,26 @@
 at once or not for an hour: each step adds only what is missing.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, text
 
 from persyn import jobs, runs
+from persyn.errors import ConfigError
+from persyn.jobs import operators
 from persyn.stages import calibrate, generate, route, score, train
-from persyn.states import FINAL, Stage
+from persyn.states import FINAL, JobState, Stage
+from persyn.text import one_line
 
 # One look at a time. What reopens the run (a further aim, a retry, an import) comes before the look or after it.
 _LOCK = text("SELECT FROM run WHERE id = :id FOR NO KEY UPDATE SKIP LOCKED")
-_STAGE_DONE = text("""
-SELECT state FROM job WHERE run_id = :run_id AND kind = :kind AND kind IN ('train_router', 'route')
+# The newest job of the stage: prompts that came after a run was routed are routed by a further one.
+_STAGE_JOB = text("""
+SELECT j.state, j.error_code, (
+    SELECT e.detail FROM job_event e WHERE e.job_id = j.id AND e.event = 'died' ORDER BY e.id DESC LIMIT 1) AS detail
+FROM job j
+WHERE j.run_id = :run_id AND j.kind = :kind AND j.kind IN ('train_router', 'route') ORDER BY j.id DESC LIMIT 1
 """)
 
 _COUNT_DECIDED = text("""
@@ -26,12 +33,22 @@ UPDATE run SET
 WHERE id = :id AND decided_count IS NULL
 """)
 
+_AROUND_STAGE_JOBS = frozenset(Stage) - {Stage.TRAIN, Stage.ROUTE}
+
 
 class Progress(NamedTuple):
     """The outcome of one look at a run."""
 
     new_jobs: int
     finished: bool  # every job up to the stage that the run aims at is final; a dead one says why in its row
+    blocked: str | None = None  # why it ends before the stage that it aims at
+
+
+class _Step(NamedTuple):
+    """The end of a walk through the stages."""
+
+    new_jobs: int
+    blocked: str | None = None
 
 
 def advance(engine: Engine, run_id: int) -> Progress:
@@ -44,14 +61,53 @@ def advance(engine: Engine, run_id: int) -> Progress:
         # Counted before anything else is looked at: workers finish jobs meanwhile, and what a job finished after the
         # look makes possible (a score to enqueue, a route to follow) must be looked for again before going on.
         counts = jobs.counts(conn, run_id)
-        new_jobs = _advance(conn, run, counts)
-        finished = new_jobs == 0 and not _open(counts)
-        if finished and not run.finished:
-            conn.execute(text("UPDATE run SET finished_at = clock_timestamp() WHERE id = :id"), {"id": run_id})
-        return Progress(new_jobs, finished)
+        new_jobs, blocked = _take_back(conn, run) if run.cancelled else _advance(conn, run, counts)
+        # A stage's job that waits for what blocks the run is not waited for.
+        waits_for = _AROUND_STAGE_JOBS if blocked else frozenset(Stage)
+        finished = new_jobs == 0 and not any(count.state not in FINAL and count.stage in waits_for for count in counts)
+        runs.note_look(conn, run_id, new_jobs=new_jobs, finished=finished, blocked=blocked)
+        return Progress(new_jobs, finished, blocked)
 
 
-def _advance(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> int:
+_UNDECIDED = text("""
+SELECT count(*) FROM prompt p
+JOIN run r ON r.prompt_set_id = p.prompt_set_id
+WHERE r.id = :id
+  AND NOT EXISTS (SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.policy = r.policy AND d.prompt_id = p.id)
+  AND NOT (r.config ->> 'calibration_answers' = 'exclude' AND EXISTS (
+      SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id))
+""")
+_REOPEN = text("UPDATE run SET finished_at = NULL, decided_count = NULL WHERE id = :id")
+
+
+def take_more(conn: Connection, run_id: int) -> int:
+    """Route the prompts that came after the run was routed, and go on with them; returns how many they are.
+
+    Raises ConfigError where the policy looks at the whole set at once, or where the run is not routed yet.
+    """
+    run = runs.load(conn, run_id)
+    if run.config.policy in ("budgeted", "oracle"):
+        raise ConfigError(
+            f"--more: the policy {run.config.policy} decides on the whole set at once. Start a run under another name;"
+            " it reuses all answers."
+        )
+    routed = _stage_job(conn, run_id, "route")
+    if routed is None or routed.state != JobState.DONE:
+        raise ConfigError(f"--more: run {run.name} is not routed yet, and takes in every prompt that is there by then.")
+    number = int(conn.execute(_UNDECIDED, {"id": run_id}).scalar_one())
+    if number:
+        route.enqueue(conn, run_id)
+        conn.execute(_REOPEN, {"id": run_id})
+    return number
+
+
+def _take_back(conn: Connection, run: runs.Run) -> _Step:
+    """A cancelled run adds nothing; a job that its worker handed back is taken back."""
+    operators.take_back(conn, run.id)
+    return _Step(0)
+
+
+def _advance(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> _Step:
     """Each stage in its order; the first that must wait for jobs ends the walk."""
     new = 0
     settings = run.config.calibration
@@ -64,32 +120,60 @@ def _advance(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> i
         seed=run.config.seed,
     )
     new += calibrate.enqueue(conn, run.id)
-    if run.target < Stage.SCORE:
-        return new
-    new += score.enqueue_calibration(conn, run.id)
-    if run.target < Stage.TRAIN or new or _open(counts, up_to=Stage.SCORE):
-        return new
+    if run.target >= Stage.SCORE:
+        new += score.enqueue_calibration(conn, run.id)
+    if new or _open(counts, up_to=Stage.SCORE):
+        return _Step(new)
+    lacking = _lacking(conn, run, counts)
+    if lacking or run.target < Stage.TRAIN:
+        return _Step(0, lacking)
     if run.config.needs_router:
-        new += train.enqueue(conn, run.id)
-        if run.target < Stage.ROUTE or train.find(conn, run.id) is None:
-            return new
+        step = _whole_stage(conn, run.id, "train_router", train.enqueue)
+        if step is not None or run.target < Stage.ROUTE:
+            return step or _Step(0)
     elif run.target < Stage.ROUTE:
-        return new
-    new += route.enqueue(conn, run.id)
-    if run.target < Stage.GENERATE or not _done(conn, run.id, "route"):
-        return new
-    conn.execute(_COUNT_DECIDED, {"id": run.id})
+        return _Step(0)
+    step = _whole_stage(conn, run.id, "route", route.enqueue)
+    if step is not None or run.target < Stage.GENERATE:
+        return step or _Step(0)
     # The decisions are complete and never change, so once is enough: looking again would read every prompt each time.
-    if not any(count.stage == Stage.GENERATE for count in counts):
+    if conn.execute(_COUNT_DECIDED, {"id": run.id}).rowcount:
         new += generate.enqueue(conn, run.id)
     if run.config.scorers.score == "all":
         new += score.enqueue_routed(conn, run.id)
-    return new
+    return _Step(new)
 
 
-def _open(counts: Sequence[jobs.Count], *, up_to: Stage = Stage.SCORE_ROUTED) -> int:
-    return sum(count.jobs for count in counts if count.state not in FINAL and count.stage <= up_to)
+def _lacking(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> str | None:
+    """The reason why the calibration is no ground for the next stage; none where that stage has done its work."""
+    following = _stage_job(conn, run.id, "train_router" if run.config.needs_router else "route")
+    if following is not None and following.state == JobState.DONE:
+        return None
+    final = {count.state for count in counts if count.stage <= Stage.SCORE}
+    whole = not final & {JobState.DEAD, JobState.CANCELLED}
+    return calibrate.shortfall(conn, run.id, run.config.calibration.missing_at_most, whole=whole)
 
 
-def _done(conn: Connection, run_id: int, kind: str) -> bool:
-    return conn.execute(_STAGE_DONE, {"run_id": run_id, "kind": kind}).scalar() == "done"
+def _stage_job(conn: Connection, run_id: int, kind: str) -> Any:
+    return conn.execute(_STAGE_JOB, {"run_id": run_id, "kind": kind}).first()
+
+
+def _whole_stage(conn: Connection, run_id: int, kind: str, enqueue: Callable[[Connection, int], int]) -> _Step | None:
+    """The step that a stage of one job ends the walk with; None once that job is done. All that it reads is final."""
+    job = _stage_job(conn, run_id, kind)
+    if job is None:
+        return _Step(enqueue(conn, run_id))
+    match job.state:
+        case JobState.DONE:
+            return None
+        case JobState.DEAD:
+            name = kind.replace("_", " ")
+            return _Step(0, f"the job {name!r} is dead: {job.error_code}: {one_line(job.detail or '')}")
+        case JobState.CANCELLED:
+            return _Step(0, f"the job {kind.replace('_', ' ')!r} is cancelled")
+    jobs.open_stage(conn, run_id, kind)
+    return _Step(0)
+
+
+def _open(counts: Sequence[jobs.Count], *, up_to: Stage) -> bool:
+    return any(count.state not in FINAL and count.stage <= up_to for count in counts)

@@ -87,7 +87,7 @@ def perform(work: Work) -> None:
     with work.engine.connect() as conn:
         measured = matrix.load(conn, run.id, config)
     if not (np.isfinite(measured.reward[measured.train]).sum(axis=1) >= 2).any():
-        message = "no calibration prompt has scored answers of two teachers; audit.failures says what went wrong"
+        message = "no training prompt has scored answers of two teachers; audit.failures says what went wrong"
         raise JobFailed("no_preferences", message, permanent=True)
     # A job that is taken up again after a crash has another lease, and goes on from the same place.
     checkpoint = work.home / "routers" / f"job-{work.claim.id}.checkpoint"

@@ -24,6 +24,7 @@ TESTED_THROUGH = {
     "persyn/cli/generations.py": "integration/imports/test_answers.py",
     "persyn/cli/jobs.py": "integration/cli/test_fleet.py",
     "persyn/cli/options.py": "integration/cli/test_audit.py",
+    "persyn/cli/prompts_delete.py": "integration/cli/test_runs.py",
     "persyn/cli/quickstart.py": "acceptance/test_quickstart.py",
     "persyn/cli/status.py": "integration/cli/test_run.py",
     "persyn/counters.py": "integration/reporting/test_gauges.py",

@@ -216,10 +216,8 @@ def test_a_calibration_as_large_as_the_set_is_told_because_it_saves_nothing(desk
     assert report.wrong == []
     (finding,) = report.findings
     assert finding.about == "calibration.size"
-    assert (
-        "all of them are calibration prompts: every teacher answers every prompt (20 answers), and nothing is saved"
-        in (finding.told)
-    )
+    assert "5000 covers all 10 prompts" in finding.told
+    assert "20 answers, and routing saves none" in finding.told
     assert report.answers == 20
 
 

@@ -1,13 +1,16 @@
--- Does everything hold that must hold? One row per invariant; violations must be 0.
-WITH step AS (
-    SELECT e.job_id, e.event, e.id,
-           lag(e.event) OVER (PARTITION BY e.job_id ORDER BY e.id) AS before
+-- Does everything hold that must hold? One row per invariant; violations must be 0. What tells of events knows those
+-- of the runs whose events are whole: `persyn db prune` removes old ones.
+WITH told AS (
+    SELECT e.job_id, e.event, e.id
     FROM audit.job_history e
+    JOIN job j ON j.id = e.job_id
+    WHERE j.run_id NOT IN (SELECT r.id FROM run r WHERE r.events_pruned_at IS NOT NULL)
+),
+step AS (
+    SELECT job_id, event, id, lag(event) OVER (PARTITION BY job_id ORDER BY id) AS before FROM told
 ),
 last_event AS (
-    SELECT DISTINCT ON (e.job_id) e.job_id, e.event
-    FROM audit.job_history e
-    ORDER BY e.job_id, e.id DESC
+    SELECT DISTINCT ON (job_id) job_id, event FROM told ORDER BY job_id, id DESC
 )
 SELECT 'job_events_form_a_legal_chain' AS invariant, count(*) AS violations
 FROM step
@@ -15,14 +18,15 @@ WHERE NOT coalesce(CASE event
     WHEN 'enqueued' THEN before IS NULL
     WHEN 'claimed' THEN before IN ('enqueued', 'retried', 'released', 'lost', 'revived')
     WHEN 'cancelled' THEN before IN ('enqueued', 'retried', 'released', 'lost', 'revived', 'died')
-    WHEN 'revived' THEN before = 'died'
+    WHEN 'revived' THEN before IN ('died', 'cancelled')
     ELSE before = 'claimed'
 END, false)
 UNION ALL
 SELECT 'job_state_is_what_its_last_event_says', count(*)
 FROM job j
 LEFT JOIN last_event l ON l.job_id = j.id
-WHERE j.state IS DISTINCT FROM CASE l.event
+WHERE j.run_id NOT IN (SELECT r.id FROM run r WHERE r.events_pruned_at IS NOT NULL)
+  AND j.state IS DISTINCT FROM CASE l.event
     WHEN 'claimed' THEN 'leased'
     WHEN 'completed' THEN 'done'
     WHEN 'died' THEN 'dead'
@@ -49,6 +53,8 @@ WHERE l.revoked_at < result.created_at
 UNION ALL
 SELECT 'every_answer_was_completed_under_its_own_lease', count(*)
 FROM generation g
+JOIN job j ON j.id = g.job_id -- a deleted run's answer may stay without its job
+JOIN run r ON r.id = j.run_id AND r.events_pruned_at IS NULL
 WHERE g.origin = 'generated' AND NOT EXISTS (
     SELECT FROM job_event e
     WHERE e.job_id = g.job_id AND e.event = 'completed' AND e.lease_id = g.lease_id)
@@ -116,6 +122,30 @@ JOIN teacher t ON t.id = taken.teacher_id
 WHERE taken.prompts > ceil(
     (r.config -> 'policy_options' -> 'budget' -> t.name ->> 'share')::double precision * taken.routed::double precision
     - 1e-6)
+UNION ALL
+SELECT 'a_calibration_sample_keeps_to_its_size', count(*)
+FROM run r
+WHERE (SELECT count(*) FROM calibration_prompt c WHERE c.run_id = r.id)
+    > CAST(r.config #>> '{calibration,size}' AS bigint)
+UNION ALL
+SELECT 'no_calibration_prompt_came_after_the_routing', count(*)
+FROM calibration_prompt c
+JOIN prompt p ON p.id = c.prompt_id
+WHERE EXISTS (
+    SELECT FROM job j
+    WHERE j.run_id = c.run_id AND j.kind = 'route' AND j.state = 'done' AND j.finished_at < p.created_at)
+UNION ALL
+SELECT 'a_routed_run_decided_on_every_prompt_that_was_there', count(*)
+FROM run r
+WHERE 'done' = ALL (SELECT j.state FROM job j WHERE j.run_id = r.id AND j.kind IN ('train_router', 'route'))
+  AND EXISTS (SELECT FROM job j WHERE j.run_id = r.id AND j.kind = 'route')
+  AND EXISTS (
+    SELECT FROM prompt p
+    WHERE p.prompt_set_id = r.prompt_set_id AND p.created_at < r.created_at
+      AND NOT EXISTS (
+          SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.policy = r.policy AND d.prompt_id = p.id)
+      AND NOT (r.config ->> 'calibration_answers' = 'exclude' AND EXISTS (
+          SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id)))
 UNION ALL
 SELECT 'jobs_name_rows_that_exist', count(*)
 FROM job j

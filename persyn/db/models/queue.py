@@ -33,7 +33,7 @@ class Deployment(Base):
 
 
 class Lease(Base):
-    """A worker's right to a batch of jobs; never deleted, never reused."""
+    """A worker's right to a batch of jobs; never reused, and deleted only when it is old and nothing names it."""
 
     __tablename__ = "lease"
     __table_args__ = (
@@ -89,8 +89,10 @@ class Job(Base):
             "run_id",
             "kind",
             unique=True,
-            postgresql_where=text("kind IN ('train_router', 'route')"),
+            # One at a time: prompts that came after a run was routed are routed by a further job.
+            postgresql_where=text("kind IN ('train_router', 'route') AND state <> 'done'"),
         ),
+        Index("ix_job_stage", "run_id", "kind", "id", postgresql_where=text("kind IN ('train_router', 'route')")),
         Index(
             "ix_job_ready",
             "queue",
@@ -106,8 +108,8 @@ class Job(Base):
         {"postgresql_with": {"fillfactor": "80", "autovacuum_vacuum_scale_factor": "0.02"}},
     )
     id: Mapped[PrimaryKey]
-    # No foreign keys: half of an enqueue's time went into looking up what its own SELECT had just read. Nothing that a
-    # job names is ever deleted; `audit.integrity` looks.
+    # No foreign keys: half of an enqueue's time went into looking up what its own SELECT had just read. A row that a
+    # job names is deleted only together with the job; `audit.integrity` looks.
     run_id: Mapped[int] = mapped_column(BigInteger)
     kind: Mapped[str] = mapped_column(Text)
     queue: Mapped[str] = mapped_column(Text)

@@ -5,6 +5,7 @@ from sqlalchemy import (
     CheckConstraint,
     Computed,
     Float,
+    Index,
     Integer,
     Text,
     UniqueConstraint,
@@ -22,7 +23,7 @@ class GenerationImport(Base):
 
     __tablename__ = "generation_import"
     id: Mapped[PrimaryKey]
-    run_id: Mapped[int] = references("run.id")
+    run_id: Mapped[int | None] = references("run.id")  # none: its run was deleted, and others need its answers
     path: Mapped[str] = mapped_column(Text)
     sha256: Mapped[Sha256 | None]  # known once the file was read to its end
     created_at: Mapped[CreatedAt]
@@ -75,8 +76,8 @@ class Generation(Base):
     seed: Mapped[int | None] = mapped_column(BigInteger)
     latency_s: Mapped[float | None] = mapped_column(Float)
     server_version: Mapped[str | None] = mapped_column(Text)
-    job_id: Mapped[int | None] = references("job.id")
-    lease_id: Mapped[int | None] = references("lease.id")
+    job_id: Mapped[int | None] = mapped_column(BigInteger)  # gone if its run was deleted: the answer may stay
+    lease_id: Mapped[int | None] = mapped_column(BigInteger)  # held in the transaction that stores this
     origin: Mapped[str] = mapped_column(Text, server_default="generated")
     import_id: Mapped[int | None] = references("generation_import.id")
     created_at: Mapped[CreatedAt]
@@ -97,8 +98,8 @@ class Score(Base):
     scorer_id: Mapped[int] = references("scorer.id", primary_key=True)
     value: Mapped[float] = mapped_column(DOUBLE_PRECISION)
     detail: Mapped[Json] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
-    job_id: Mapped[int | None] = references("job.id")
-    lease_id: Mapped[int | None] = references("lease.id")
+    job_id: Mapped[int | None] = mapped_column(BigInteger)  # likewise
+    lease_id: Mapped[int | None] = mapped_column(BigInteger)  # held in the transaction that stores this
     import_id: Mapped[int | None] = references("generation_import.id")
     created_at: Mapped[CreatedAt]
 
@@ -130,6 +131,7 @@ class RoutingDecision(Base):
         CheckConstraint(one_of("basis", ("router", "budget", "static", "random", "measured")), name="basis"),
         CheckConstraint("(basis IN ('router', 'budget')) = (router_id IS NOT NULL)", name="router_named"),
         UniqueConstraint("run_id", "policy", "prompt_id"),
+        Index("ix_routing_decision_prompt_id", "prompt_id"),  # deleting a prompt looks for its decisions
     )
     id: Mapped[PrimaryKey]
     run_id: Mapped[int] = references("run.id")
@@ -141,7 +143,7 @@ class RoutingDecision(Base):
     coefficients: Mapped[list[float] | None] = mapped_column(ARRAY(DOUBLE_PRECISION))  # the rewards where measured
     neighbour_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))  # calibration prompts, nearest first
     margin: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
-    lease_id: Mapped[int] = references("lease.id")
+    lease_id: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[CreatedAt]
 
 

@@ -95,6 +95,7 @@ class Run(Base):
     __table_args__ = (
         CheckConstraint(one_of("policy", get_args(Policy)), name="policy"),
         CheckConstraint("alpha BETWEEN 0 AND 1", name="alpha"),
+        CheckConstraint("(cancelled_at IS NULL) = (cancelled_by IS NULL)", name="cancelled_says_who"),
     )
     id: Mapped[PrimaryKey]
     name: Mapped[str] = mapped_column(Text, unique=True)
@@ -113,6 +114,11 @@ class Run(Base):
     paused_at: Mapped[Moment | None]  # its jobs are not claimed while this is set
     pause_reason: Mapped[str | None] = mapped_column(Text)
     paused_by: Mapped[str | None] = mapped_column(Text)
+    cancelled_at: Mapped[Moment | None]  # an operator ended it; only an operator lets it go on
+    cancelled_by: Mapped[str | None] = mapped_column(Text)
+    # Why the last look could take it no further: with `finished_at` the run has failed, else the look itself did.
+    blocked_reason: Mapped[str | None] = mapped_column(Text)
+    events_pruned_at: Mapped[Moment | None]  # the events of its finished jobs were removed
     # Counted once its routing is done, so that showing its progress need not count millions of rows again.
     prompt_count: Mapped[int | None] = mapped_column(BigInteger)
     decided_count: Mapped[int | None] = mapped_column(BigInteger)
@@ -140,7 +146,10 @@ class RunScorer(Base):
 
 class CalibrationPrompt(Base):
     __tablename__ = "calibration_prompt"
-    __table_args__ = (CheckConstraint(one_of("split", ("train", "validation")), name="split"),)
+    __table_args__ = (
+        CheckConstraint(one_of("split", ("train", "validation")), name="split"),
+        Index("ix_calibration_prompt_prompt_id", "prompt_id"),  # deleting a prompt looks here
+    )
     run_id: Mapped[int] = references("run.id", primary_key=True)
     prompt_id: Mapped[int] = references("prompt.id", primary_key=True)
     split: Mapped[str] = mapped_column(Text)

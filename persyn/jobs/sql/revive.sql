@@ -1,13 +1,15 @@
--- Give those of the jobs that are dead a fresh start, with no attempt and no loss on their account, and let their runs
--- be looked at again; returns how many.
+-- Give those of the jobs that are dead or cancelled a fresh start, with no attempt and no loss on their account, and let
+-- their runs be looked at again; returns how many. A job that does a whole stage is not due until open_stage.sql says
+-- so: what it reads may be among the jobs that are open again.
 -- Called by protocol.revive.
 -- Index: pk_job.
 WITH before AS MATERIALIZED (
     SELECT id, state AS old_state FROM job
-    WHERE id = ANY(:ids) AND state = 'dead' ORDER BY id FOR UPDATE
+    WHERE id = ANY(:ids) AND state IN ('dead', 'cancelled') ORDER BY id FOR UPDATE
 ), changed AS (
     UPDATE job SET state = 'ready', finished_at = NULL, error_code = NULL, attempt = 0, lost_count = 0,
-                   not_before = clock_timestamp()
+                   not_before = CASE WHEN kind IN ('train_router', 'route')
+                                     THEN clock_timestamp() + interval '100 years' ELSE clock_timestamp() END
     FROM before WHERE job.id = before.id
     RETURNING job.id, attempt, old_state, state, run_id, queue, stage
 ), logged AS (
@@ -18,6 +20,6 @@ WITH before AS MATERIALIZED (
     FROM changed CROSS JOIN LATERAL (VALUES (old_state, -1), (changed.state, 1)) AS side (state, jobs)
     GROUP BY run_id, queue, stage, side.state
 ), reopened AS (
-    UPDATE run SET finished_at = NULL WHERE id IN (SELECT run_id FROM changed)
+    UPDATE run SET finished_at = NULL, blocked_reason = NULL WHERE id IN (SELECT run_id FROM changed)
 )
 SELECT count(*) FROM changed;

@@ -64,12 +64,25 @@ def test_health_is_good_while_the_database_answers(client: TestClient) -> None:
     assert get(client, "/health") == {"status": "ok"}
 
 
+def test_an_absence_of_postgres_is_503_with_its_reason(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = session.connect("postgresql://persyn:secret@127.0.0.1:1/persyn")
+    monkeypatch.setattr(app.state, "engine", nowhere)
+    for path in ("/health", "/metrics", "/runs"):
+        response = client.get(path)
+        assert response.status_code == 503
+        assert response.json()["error"].startswith("Postgres is away: ")
+        assert "secret" not in response.text
+    nowhere.dispose()
+
+
 def test_runs_are_listed_and_shown_by_name_and_by_number(client: TestClient, run_id: int) -> None:
     (listed,) = get(client, "/runs")
     assert (listed["id"], listed["name"], listed["prompt_set"], listed["student"]) == (run_id, "first", "set", "pupil")
     shown = get(client, "/runs/first")
     assert shown == get(client, f"/runs/{run_id}")
     assert (shown["prompts"], shown["decided"], shown["finished_at"]) == (4, 0, None)
+    assert (listed["state"], shown["state"]) == ("waiting", "waiting")
+    assert shown["waiting_for"][0].startswith("8 jobs wait, and no worker runs")
     (stage,) = shown["stages"]
     assert (stage["stage"], stage["total"], stage["ready"]) == ("calibrate", 8, 8)
 

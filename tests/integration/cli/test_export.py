@@ -59,8 +59,8 @@ def test_it_says_what_is_there_what_stayed_behind_and_how_to_keep_it(export: Exp
     done = export()
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        f"1 of 6 rows (left out: 1 cut; missing: 4 not_asked; unchecked: 1) are in {tmp_path / 'out'}",
         "`persyn export run --keep cut` keeps what was left out.",
+        f"1 of 6 rows (left out: 1 cut; missing: 4 not_asked; unchecked: 1) are in {tmp_path / 'out'}",
     ]
     kept = export("--keep", "cut", "--format", "jsonl,parquet", "--layout", "messages", "--columns", "finish_reason")
     assert kept.stdout.startswith("2 of 6 rows (kept: 1 cut; missing: 4 not_asked; unchecked: 2) are in"), kept.stderr

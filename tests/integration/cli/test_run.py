@@ -15,6 +15,10 @@ def test_run_with_a_worker_goes_to_the_export_and_says_why_something_is_missing(
     first = site.persyn("run", str(site.config_file), "--with-worker")
     assert first.returncode == 0, first.stderr
     assert "context_too_long" in first.stderr
+    last = first.stdout.splitlines()[-1]
+    assert last.startswith("7 of 8 rows (")
+    assert "missing: 1 context_too_long" in last
+    assert "\x1b" not in first.stderr
     folder = site.home / "exports" / f"run-{site.tag}"
     rows = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     assert sorted(row["external_id"] for row in rows) == [f"p{number}" for number in range(8) if number != 3]
@@ -25,6 +29,9 @@ def test_run_with_a_worker_goes_to_the_export_and_says_why_something_is_missing(
     again = site.persyn("run", str(site.config_file))  # no worker is needed where nothing is left to do
     assert again.returncode == 0, again.stderr
     assert site.scalar("SELECT count(*) FROM job_event") == events
+    strict = site.persyn("run", str(site.config_file), "--allow-missing", "0")
+    assert strict.returncode == 3
+    assert "misses 1 of 8 prompts, and --allow-missing allows 0" in strict.stderr
 
     swept = site.persyn("rewards", "sweep", run, "--alpha", "0,1", "--json", "--plot", str(site.home / "sweep.svg"))
     assert swept.returncode == 0, swept.stderr

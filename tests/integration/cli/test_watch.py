@@ -1,14 +1,17 @@
-"""Following a run must outlive the broker: only wake-ups need it."""
+"""Following a run must outlive the broker, which only wake-ups need, and an absence of Postgres."""
 
 import socket
 import threading
 from pathlib import Path
 
+import pytest
 from sqlalchemy import Engine, text
 
-from persyn import jobs, runs
+from persyn import runs
 from persyn.cli import watch
 from persyn.config import parse_run
+from persyn.db import session
+from persyn.services import Endpoints
 from persyn.states import Stage
 
 
@@ -43,10 +46,60 @@ def test_following_goes_on_without_a_broker_until_the_jobs_are_final(engine: Eng
         follower.join(0.1)
     follower.join(3.0)  # some rounds with work to wake somebody for
     assert follower.is_alive()
-    with engine.begin() as conn:
-        jobs.cancel(conn, _ready(engine))
+    runs.cancel(engine, run_id, by="test")
     follower.join(60.0)
     assert not follower.is_alive()
+
+
+class Gate:
+    """Shuts a database as an outage does: all connections end, and new ones are refused."""
+
+    def __init__(self, endpoints: Endpoints, engine: Engine) -> None:
+        self._admin = session.connect(endpoints.database_url)
+        self._name = engine.url.database
+
+    def shut(self) -> None:
+        self._execute(f"ALTER DATABASE {self._name} WITH ALLOW_CONNECTIONS false")
+        self._execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self._name}'")
+
+    def open(self) -> None:
+        self._execute(f"ALTER DATABASE {self._name} WITH ALLOW_CONNECTIONS true")
+
+    def close(self) -> None:
+        self._admin.dispose()
+
+    def _execute(self, statement: str) -> None:
+        with self._admin.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
+            conn.execute(text(statement))
+
+
+def test_following_outlives_an_absence_of_postgres(
+    engine: Engine, endpoints: Endpoints, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id = calibrating_run(engine)
+    arguments = (engine, endpoints.broker_url, run_id, None, tmp_path)
+    follower = threading.Thread(target=watch.follow, args=arguments, daemon=True)
+    gate, said = Gate(endpoints, engine), ""
+
+    def until(words: str) -> None:
+        nonlocal said
+        while follower.is_alive() and words not in said:
+            follower.join(0.1)
+            said += capsys.readouterr().err
+        assert words in said
+
+    follower.start()
+    until("8 jobs wait, and no worker runs")
+    gate.shut()
+    until("Postgres is away since")
+    gate.open()
+    until("Postgres is back.")
+    runs.cancel(engine, run_id, by="test")
+    follower.join(60.0)
+    assert not follower.is_alive()
+    assert "Traceback" not in said
+    assert "\x1b" not in said
+    gate.close()
 
 
 def _ready(engine: Engine) -> list[int]:

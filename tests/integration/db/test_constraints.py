@@ -144,7 +144,6 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     "uq_job_generate": lambda rows: rows.add_job(prompt=rows.world.prompts[0]),
     "uq_job_score": lambda rows: [rows.add_score_job() for _ in range(2)],
     "uq_job_stage": lambda rows: [rows.add_stage_job("route") for _ in range(2)],
-    "fk_generation_job_id_job": lambda rows: rows.sql("DELETE FROM job"),
     "ck_job_event_event": lambda rows: rows.sql("INSERT INTO job_event (job_id, event, attempt) VALUES (1, 'x', 0)"),
     "uq_generation_prompt_id_teacher_id_sample_index": lambda rows: rows.add_generation(),
     "ck_score_value_is_a_number": lambda rows: rows.add_score(float("nan")),
@@ -169,6 +168,7 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     "ck_scorer_learnability_names_student of quality": lambda rows: rows.add_scorer("quality", rows.world.student_id),
     "ck_run_policy": lambda rows: rows.sql("UPDATE run SET policy = 'best'"),
     "ck_run_alpha": lambda rows: rows.sql("UPDATE run SET alpha = 1.1"),
+    "ck_run_cancelled_says_who": lambda rows: rows.sql("UPDATE run SET cancelled_at = now()"),
     "uq_run_name": lambda rows: rows.world.add_run(rows.conn, "run"),
     "uq_run_teacher_run_id_position": lambda rows: rows.sql("UPDATE run_teacher SET position = 0"),
     "ck_calibration_prompt_split": lambda rows: rows.sql(

@@ -115,8 +115,8 @@ def test_a_migrator_sets_its_time_limits_only_once_it_is_its_turn(engine: Engine
         ),
         (["ALTER TABLE run DROP CONSTRAINT ck_run_alpha"], "constraint ck_run_alpha of run: missing"),
         (
-            ["ALTER TABLE score DROP CONSTRAINT fk_score_job_id_job"],
-            "constraint fk_score_job_id_job of score: missing",
+            ["ALTER TABLE score DROP CONSTRAINT fk_score_scorer_id_scorer"],
+            "constraint fk_score_scorer_id_scorer of score: missing",
         ),
         (
             ["ALTER TABLE router DROP CONSTRAINT uq_router_run_id"],

@@ -57,6 +57,7 @@ def test_an_upgraded_database_is_this_versions_and_whole(old: Engine) -> None:
     assert migrate.differences(old) == []
     after = seen_in(old)
     assert after.keys() == {view.name for view in views.all_views()}
+    del before["integrity"]  # one row for each invariant that there is
     assert before.items() <= after.items()
     assert min(after.values()) > 0
     with old.connect() as conn:

@@ -87,6 +87,35 @@ class Story:
         self.decide(teacher=1)
         self.sql("DELETE FROM run_teacher WHERE teacher_id = :id", id=self.world.teachers[1])
 
+    def route(self) -> None:
+        """The job that routes the run is done."""
+        jobs.enqueue_stage(self.conn, self.world.run_id, "route", "router", 40)
+        (claim,) = jobs.claim(self.conn, self.lease, "router", 1)
+        jobs.complete(self.conn, self.lease, [claim.id])
+
+    def calibrate(self, size: int, prompts: int) -> None:
+        """The first prompts are the sample of a run that asked for `size`."""
+        config = f'{{"calibration": {{"size": {size}}}}}'
+        self.sql("UPDATE run SET config = CAST(:config AS jsonb)", config=config)
+        for prompt in self.world.prompts[:prompts]:
+            self.sql(
+                "INSERT INTO calibration_prompt (run_id, prompt_id, split) VALUES (:r, :p, 'train')",
+                r=self.world.run_id, p=prompt,
+            )  # fmt: skip
+
+    def calibrate_on_what_came_later(self) -> None:
+        self.calibrate(1, 1)
+        self.decide_on_all()
+        self.route()
+        self.sql("UPDATE prompt SET created_at = clock_timestamp() WHERE id = :id", id=self.world.prompts[0])
+
+    def decide_on_all(self) -> None:
+        for prompt in self.world.prompts:
+            self.sql(
+                DECIDE, run=self.world.run_id, prompt=prompt, basis="static", router=None, lease=self.lease,
+                teacher=self.world.teachers[0], coefficients=None, margin=None,
+            )  # fmt: skip
+
     def route_outside_of_the_set(self) -> None:
         self.decide()
         self.sql("INSERT INTO prompt_set (name) VALUES ('x')")
@@ -121,6 +150,9 @@ BREAKS: dict[str, Callable[[Story], object]] = {
     "a_budget_left_no_better_teacher_unlimited": lambda story: story.decide_within('{"small": {"share": 1}}', best=1),
     "no_teacher_exceeds_its_share_of_a_budget": lambda story: story.decide_within('{"small": {"share": 0}}', best=0),
     "routed_prompts_of_a_run_are_of_its_set": Story.route_outside_of_the_set,
+    "a_calibration_sample_keeps_to_its_size": lambda story: story.calibrate(1, 2),
+    "no_calibration_prompt_came_after_the_routing": Story.calibrate_on_what_came_later,
+    "a_routed_run_decided_on_every_prompt_that_was_there": Story.route,
     "jobs_name_rows_that_exist": lambda story: story.sql(
         "UPDATE job SET prompt_id = 987 WHERE id = :id", id=story.leased
     ),

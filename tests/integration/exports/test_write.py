@@ -60,7 +60,7 @@ def test_the_manifest_says_what_is_there_and_what_is_missing(tables: Any, tmp_pa
 
 
 def test_every_prompt_without_an_answer_is_counted_under_its_reason(make_tables: Any, tmp_path: Path) -> None:
-    tables = make_tables(7, calibration_answers="exclude", policy="strong")
+    tables = make_tables(7, calibration_answers="exclude", policy="strong", calibration={"size": 2})
     states: list[tuple[str, str | None]] = [
         ("dead", "timeout"),
         ("dead", "timeout"),

@@ -265,7 +265,7 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(prompts=SOME_PROMPTS)
     def revive(self, prompts: set[int]) -> None:
-        revived = self.named(prompts, "dead")
+        revived = self.named(prompts, "dead", "cancelled")
         with self.conn.begin():
             assert jobs.revive(self.conn, self.ids(prompts)) == len(revived)
         for job in revived:

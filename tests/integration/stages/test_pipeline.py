@@ -12,6 +12,7 @@ import redis
 from sqlalchemy.exc import DBAPIError
 
 from persyn import jobs, runs
+from persyn.imports.prompts import import_prompts
 from persyn.jobs import protocol
 from persyn.stages import calibrate, generate, pipeline, score
 from persyn.states import Stage
@@ -119,6 +120,19 @@ def answer_all(site: Any) -> None:
                 for request in generate.requests(conn, claims)
             ]
             assert generate.store(conn, lease_id, results) == CALIBRATION
+
+
+def test_the_sample_stays_as_it_is_when_the_set_grows(site: Any) -> None:
+    run_id = site.prepare(PROMPTS, CALIBRATION)
+    aim(site, run_id, Stage.CALIBRATE)
+    sample = site.rows("SELECT prompt_id FROM calibration_prompt ORDER BY 1")
+    assert len(sample) == CALIBRATION
+    more = site.home / "more.jsonl"
+    more.write_text("".join(json.dumps({"prompt": f"{site.tag}: more {n}"}) + "\n" for n in range(PROMPTS)))
+    import_prompts(site.engine, f"set-{site.tag}", [str(more)])
+    pipeline.advance(site.engine, run_id)
+    assert site.rows("SELECT prompt_id FROM calibration_prompt ORDER BY 1") == sample
+    assert site.violations() == {}
 
 
 @pytest.mark.parametrize("target", [Stage.SCORE, Stage.TRAIN])

@@ -179,12 +179,20 @@ def test_the_oracle_takes_the_best_measured_answer_of_every_prompt(engine: Engin
 def test_the_oracle_without_every_answer_ends_with_its_reason_and_decides_nothing(
     engine: Engine, tmp_path: Path
 ) -> None:
-    run_id = scored_run(engine, policy="oracle")
+    run_id = scored_run(engine, policy="oracle", calibration={"size": PROMPTS, "validation": 0.34})
+    with engine.begin() as conn:  # they came after the run was made
+        conn.execute(
+            text("""
+            INSERT INTO prompt (prompt_set_id, position, sha256, messages)
+            SELECT s.id, n, md5(n::text), '[]' FROM prompt_set s, generate_series(101, 106) n
+            """)
+        )
     assert route(engine, tmp_path, run_id) == {}
     assert ended(engine) == ("dead", "answers_missing")
     with engine.connect() as conn:
         detail = conn.execute(text("SELECT detail FROM job_event WHERE event = 'died'")).scalar_one()
-    assert detail.startswith(f"the policy oracle needs measured answers to every prompt, and 6 of {PROMPTS} have none;")
+    told = f"the policy oracle needs measured answers to every prompt, and 6 of {PROMPTS + 6} have none;"
+    assert detail.startswith(told)
     assert pipeline.advance(engine, run_id).finished
 
 

@@ -1,0 +1,7 @@
+-- Let a run's job of a whole stage be claimed from now on, where it was given a fresh start before what it reads was
+-- final.
+-- Called by protocol.open_stage.
+-- Index: ix_job_stage.
+UPDATE job SET not_before = clock_timestamp()
+WHERE run_id = :run_id AND kind = :kind AND kind IN ('train_router', 'route')
+  AND not_before > clock_timestamp() + interval '10 years';

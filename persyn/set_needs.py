@@ -1,0 +1,86 @@
+"""The needs of a configuration in its prompt set: mistakes are told at once, before any answer is paid for."""
+
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from persyn.config import MathVerify, RunConfig
+from persyn.errors import ConfigError, NotFound
+
+FEWEST = 4
+
+_SET = text("""
+SELECT s.id, (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = s.id) AS prompts,
+       EXISTS (SELECT FROM prompt p WHERE p.prompt_set_id = s.id AND reference_answer IS NOT NULL) AS checkable
+FROM prompt_set s WHERE s.name = :name
+""")
+
+
+class SetSize(NamedTuple):
+    """A set as a run sees it."""
+
+    id: int
+    prompts: int
+    checkable: bool  # at least one prompt has a reference answer
+
+
+def find(conn: Connection, name: str) -> SetSize:
+    """Raises NotFound."""
+    row = conn.execute(_SET, {"name": name}).first()
+    if row is None:
+        raise NotFound(f"prompts: there is no prompt set {name!r}. `persyn prompts import FILE --set {name}` makes it.")
+    return SetSize(*row)
+
+
+def check(conn: Connection, config: RunConfig) -> int:
+    """The id of the configuration's prompt set. Raises NotFound, and ConfigError where the two do not fit."""
+    prompt_set = find(conn, config.prompts)
+    _check_prompts(config, prompt_set)
+    _check_calibration(config, prompt_set.prompts)
+    return prompt_set.id
+
+
+def _check_prompts(config: RunConfig, prompt_set: SetSize) -> None:
+    if prompt_set.prompts < FEWEST:
+        raise ConfigError(
+            f"prompts: the set {config.prompts!r} holds {prompt_set.prompts} prompts; a run needs at least {FEWEST}."
+        )
+    if not prompt_set.checkable and any(isinstance(scorer, MathVerify) for scorer in config.scorers.quality):
+        raise ConfigError(
+            f"prompts: no prompt of {config.prompts!r} has a reference_answer, which math_verify checks answers"
+            " against. Import the set again under another name, with --map reference_answer=COLUMN."
+        )
+
+
+def _check_calibration(config: RunConfig, prompts: int) -> None:
+    size, validation = config.calibration.size, config.calibration.validation
+    sample = min(size, prompts)
+    kept_aside = max(1, round(sample * validation))  # as stages/calibrate.py splits it
+    if config.needs_router and kept_aside >= sample:
+        raise ConfigError(
+            f"calibration.validation: {validation:g} of {sample} calibration prompts leaves none to train the router"
+            " on. Give a smaller share, or a larger calibration.size."
+        )
+    if config.policy == "oracle" and size < prompts:
+        raise ConfigError(
+            f"calibration.size: the policy oracle decides by measured answers to every prompt, and {size} is less than"
+            f" the {prompts} prompts of {config.prompts!r}. Set it to {prompts}, or choose another policy."
+        )
+    if config.calibration_answers == "exclude" and size >= prompts:
+        raise ConfigError(
+            f"calibration.size: all {prompts} prompts of {config.prompts!r} are calibration prompts, and"
+            " calibration_answers: exclude leaves them out, so that no row would be left. Give a smaller size, or leave"
+            " calibration_answers out."
+        )
+
+
+def advice(config: RunConfig, prompts: int) -> tuple[str, str] | None:
+    """A key and what to know of it, where the configuration has every teacher answer every prompt of so many."""
+    if config.policy == "oracle" or config.calibration.size < prompts:
+        return None
+    teachers = len(config.teachers)
+    return (
+        "calibration.size",
+        f"{config.calibration.size} covers all {prompts:,} prompts of {config.prompts!r}: each of {teachers} teachers"
+        f" answers each prompt, {prompts * teachers:,} answers, and routing saves none. A smaller size asks for fewer.",
+    )

@@ -1,0 +1,62 @@
+"""Why jobs wait, in a sentence for each reason."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from persyn.jobs.pauses import Pause
+from persyn.jobs.workers import Worker, WorkerState
+from persyn.reporting.hold_ups import UNSERVED_AFTER_S, Waiting, hold_ups
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+OLD = UNSERVED_AFTER_S + 1
+
+
+def worker(*queues: str, drains: str | None = None, state: WorkerState | None = None, up_s: float = OLD) -> Worker:
+    shown = state or (WorkerState.WORKING if drains else WorkerState.IDLE)
+    began = NOW - timedelta(seconds=up_s)
+    return Worker("h:1", "h", 1, shown, list(queues), drains, None, None, None, None, 0, None, began, NOW, None, None)
+
+
+def pause(queue: str | None = None, run: str | None = None) -> Pause:
+    return Pause(queue, 1 if run else None, run, "the key is refused", "h:1", NOW, None)
+
+
+def waiting(leased: tuple[str, ...] = (), oldest_s: float | None = OLD) -> Waiting:
+    return Waiting({"teacher.cat": 100}, leased, {} if oldest_s is None else {"teacher.cat": oldest_s})
+
+
+ALL = [worker("teacher.cat", "teacher.ann")]
+
+CASES = [
+    (waiting(), [], ALL, []),  # somebody will come
+    (Waiting({}, (), {}), [], [], []),  # nothing waits
+    (waiting(), [], [], ["100 jobs wait, and no worker runs"]),
+    (waiting(), [], [worker("teacher.cat", state=WorkerState.GONE)], ["100 jobs wait, and no worker runs"]),
+    (waiting(), [], [worker("teacher.ctt", "router")],
+     ["teacher.cat: 100 jobs wait, and no worker serves this queue (served: router, teacher.ctt)."]),
+    (waiting(), [], [worker("teacher.ctt", up_s=1.0)], []),  # it has just started
+    (waiting(oldest_s=1.0), [], [worker("teacher.ctt")], []),  # a worker for everything may be about to listen
+    (waiting(), [], [worker("teacher.cat", "teacher.ann", drains="teacher.ann")],
+     ["teacher.cat: 100 jobs wait: h:1 works on teacher.ann first."]),
+    (waiting(leased=("teacher.cat",)), [], [worker("teacher.ann", drains="teacher.ann")], []),  # it is worked on
+    (waiting(oldest_s=None), [], ALL, ["teacher.cat: 100 jobs wait for another attempt"]),
+    (waiting(), [pause("teacher.cat")], ALL,
+     ["teacher.cat: 100 jobs wait: teacher.cat is paused by h:1 since 2026-01-02 03:04:05 UTC: the key is refused"]),
+    (waiting(), [pause("teacher.ann")], ALL, []),  # a pause of what nothing waits for
+    (waiting(), [pause(run="shop")], ALL, ["run shop is paused by h:1"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("jobs", "held", "known", "told"), CASES)
+def test_a_reason_is_a_sentence_with_its_queue_and_its_number(
+    jobs: Waiting, held: list[Pause], known: list[Worker], told: list[str]
+) -> None:
+    found = [each.sentence for each in hold_ups(jobs, held, known)]
+    assert len(found) == len(told)
+    assert all(sentence.startswith(beginning) for sentence, beginning in zip(found, told, strict=True)), found
+
+
+def test_one_job_waits_and_several_wait() -> None:
+    (found,) = hold_ups(Waiting({"router": 1}, (), {"router": OLD}), [], [])
+    assert found.sentence.startswith("1 job waits, and")
