@@ -65,8 +65,7 @@ def _math_verify(context: ScorerContext) -> ScoreBatch:
         if item.reference_answer is None:
             message = "the prompt has no reference_answer to check the answer against"
             return Unscored(item, JobFailed("no_reference_answer", message, permanent=True))
-        verdict = math_verify_score(item.answer, item.reference_answer)
-        return Scored(item, verdict.value, verdict.detail)
+        return _measured(item, math_verify_score(item.answer, item.reference_answer))
 
     return lambda items: [score(item) for item in items]
 
