@@ -38,6 +38,8 @@ class Judge(_Scorer):
     model: str = Field(min_length=1)
     endpoint: Endpoint
     rubric: str | None = None
+    # Room for a reason, and for a model that thinks first; a server refuses what exceeds its context together with it.
+    max_tokens: int = Field(default=1024, ge=1, description="of the judge's reply, its thoughts included")
 
 
 class Imported(_Scorer):

@@ -111,7 +111,7 @@ def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
     async def ask(client: JudgeClient, requests: PacedRequests, item: Item) -> Outcome:
         verdict = await requests.ask(
             lambda: client.judge(item.messages, item.answer, item.reference_answer),
-            lambda verdict: verdict.detail["prompt_tokens"] + verdict.detail["completion_tokens"],
+            lambda verdict: verdict.detail.get("prompt_tokens", 0) + verdict.detail.get("completion_tokens", 0),
         )
         return Scored(item, verdict.value, verdict.detail)
 

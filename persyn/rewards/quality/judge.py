@@ -6,19 +6,17 @@ may ask for a 10, and must not be able to pass for the rubric that asks.
 
 import secrets
 from collections.abc import Callable, Iterable
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Any
 
 from persyn.chat import Messages
 from persyn.config import Judge, Sampling
-from persyn.inference.clients.chat_completions import TeacherClient
+from persyn.errors import RequestFailed
+from persyn.inference.clients.chat_completions import Completion, TeacherClient
 from persyn.rewards.measurement import Measurement
+from persyn.rewards.quality.verdict import HIGHEST, LOWEST, NoVerdict, read_verdict
 from persyn.text import storable
 
-LOWEST, HIGHEST = 1, 10
 REASON_LIMIT = 300
-# Room for a reason, and for a model that thinks first; a server refuses what exceeds its context together with this.
-SAMPLING = Sampling(temperature=0.0, max_tokens=1024)
 TIMEOUT_S = 120.0
 
 RUBRIC = """\
@@ -60,11 +58,8 @@ _FORMAT = {
 }
 
 
-class _Reply(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    score: int = Field(ge=LOWEST, le=HIGHEST)
-    reason: str | None = None
+# The failures that asking without a JSON schema does not mend.
+_OTHER_REFUSALS = ("context_too_long", "refused_auth", "model_not_found")
 
 
 class JudgeClient:
@@ -72,23 +67,39 @@ class JudgeClient:
 
     def __init__(self, config: Judge, *, api_key: str | None) -> None:
         self._rubric = config.rubric or RUBRIC
+        self._sampling = Sampling(temperature=0.0, max_tokens=config.max_tokens)
+        self._format: Any = _FORMAT  # None once the endpoint is known to refuse it
         self._client = TeacherClient(config.endpoint.url, config.model, api_key=api_key, timeout_s=TIMEOUT_S)
 
     async def judge(self, messages: Messages, answer: str, reference: str | None) -> Measurement:
         """The judge's score, 1.0 to 10.0; the detail has its reason and the tokens that asking took.
 
-        Raises RequestFailed as `TeacherClient.generate` does, also where the reply is no verdict.
+        Raises RequestFailed as `TeacherClient.generate` does, and `garbage` where the reply gives no verdict.
         """
-        asked = question(self._rubric, messages, answer, reference)
-        reply = await self._client.generate(asked, SAMPLING, 0, response_format=_FORMAT)
+        reply = await self._ask(question(self._rubric, messages, answer, reference))
         try:
-            verdict = _Reply.model_validate_json(reply.text)
-        except ValidationError as exc:
-            what = f"no verdict ({reply.finish_reason}): {reply.text[:200]!r}"
+            verdict = read_verdict(reply.text)
+        except NoVerdict as exc:
+            what = f"no verdict: {exc} (finish_reason {reply.finish_reason}): {reply.text[:200]!r}"
             raise self._client.failed("garbage", what) from exc
-        reason = {"reason": storable(verdict.reason)[:REASON_LIMIT]} if verdict.reason else {}
-        cost = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
-        return Measurement(float(verdict.score), reason | cost)
+        detail = {
+            "reason": storable(verdict.reason)[:REASON_LIMIT] if verdict.reason else None,
+            "prompt_tokens": reply.prompt_tokens,
+            "completion_tokens": reply.completion_tokens,
+        }
+        return Measurement(verdict.score, {key: value for key, value in detail.items() if value is not None})
+
+    async def _ask(self, asked: list[dict[str, str]]) -> Completion:
+        """The reply; an endpoint that refuses a JSON schema is asked once without, and then always so."""
+        if self._format is not None:
+            try:
+                return await self._client.generate(asked, self._sampling, 0, response_format=self._format)
+            except RequestFailed as exc:
+                if not exc.permanent or exc.code in _OTHER_REFUSALS:
+                    raise
+        reply = await self._client.generate(asked, self._sampling, 0)
+        self._format = None
+        return reply
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -6,7 +6,8 @@ notation (`notation`), and compared, numbers exactly, formulas by the library ma
 It is a process because math_verify computes what hostile text tells it to: 9^9^9^9 takes forever inside one C call,
 where neither a thread nor an exception can stop it. math_verify's own time limits are signals that work in a main
 thread only and that such a call ignores, so they are off; instead the kernel's alarm, left at its default, ends this
-whole process. It counts the time that the process computes, so that a busy machine changes no verdict. One JSON line in, one out.
+whole process. It counts the time that the process computes, so that a busy machine changes no verdict. One JSON line
+in, one out.
 """
 
 import json
