@@ -91,14 +91,16 @@ LearnabilityScorer = Annotated[LogLik | Ifd | RankSurprisal | Scas, Field(discri
 
 
 def _as_list(value: Any) -> Any:
-    """A list of one, where a single mapping stands for a list."""
+    """A list of one, where a single mapping stands for a list, and an empty one where `none` does."""
+    if value is None or value == "none":
+        return []
     return [value] if isinstance(value, dict) else value
 
 
 class Scorers(Strict):
     quality: Annotated[list[QualityScorer], BeforeValidator(_as_list)] = Field(default=[MathVerify()], min_length=1)
     learnability: Annotated[list[LearnabilityScorer], BeforeValidator(_as_list)] = Field(
-        default=[LogLik()], min_length=1
+        default=[LogLik()], description="none where alpha is 0: no student is loaded"
     )
     score: Literal["calibration", "all"] = Field(
         default="all", description="whether the answers to routed prompts are scored too"
@@ -107,7 +109,7 @@ class Scorers(Strict):
     @model_validator(mode="after")
     def _countable(self) -> "Scorers":
         for kind, scorers in (("quality", self.quality), ("learnability", self.learnability)):
-            if not any(scorer.weight for scorer in scorers):
+            if scorers and not any(scorer.weight for scorer in scorers):
                 raise ValueError(f"{kind}: at least one scorer needs a weight above 0")
             identities = [scorer_identity(scorer) for scorer in scorers]
             if any(identity in identities[:place] for place, identity in enumerate(identities)):

@@ -28,6 +28,7 @@ _RULES = tuple(
     (re.compile(pattern), by)
     for pattern, by in (
         (r"√\s*(?:\(([^()]*)\)|\{([^{}]*)\}|(\d+(?:\.\d+)?|[a-z]))", r"\\sqrt{\1\2\3}"),
+        (r"(?<!\\)\bsqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
         (r",\\!|\{,\}|\\\$|\$|^\*\*|\*\*$|\\left(?![a-z])|\\right(?![a-z])", ""),
         (r"(?<!\\)\\[!,;:> ]|~|\\(?:quad|qquad|displaystyle|limits|allowbreak)\b", " "),
         (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ)|\\(?:text)?degree\b|(?<!\\)\\(?=\d)|(?<=\d)\s*degrees?\b", ""),

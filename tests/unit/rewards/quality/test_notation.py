@@ -21,6 +21,7 @@ from persyn.rewards.quality.notation import Literal, in_one_notation, literal
         ("60 km/h", "60"), ("12 m^2", "12"), ("5x", "5x"), ("1.5e3", "1.5 \\times 10^{3}"), ("\\dfrac12", "\\frac12"),
         ("{1, 2}", "\\{1, 2\\}"), ("27 and 64", "27, 64"), ("x = 2 or x = 3", "2, 3"), ("x = 2, y = 3", "x = 2, y = 3"),
         ("\u221a2", "\\sqrt{2}"), ("12^{\\text{th}}", "12"), ("1 : 2", "1:2"),
+        ("2*sqrt(2)", "2*\\sqrt{2}"),
     ],
 )  # fmt: skip
 def test_a_value_is_written_in_one_way(written: str, same: str) -> None:
