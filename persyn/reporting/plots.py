@@ -53,7 +53,7 @@ def alpha_sweep(
 
 
 def _colours(count: int) -> list[Any]:
-    """As many colours as there are teachers; in twenty, two neighbours are shades of one."""
+    """A colour for each teacher; of more than ten, two neighbours are shades of one."""
     name = "tab10" if count <= 10 else "tab20"
     return [matplotlib.colormaps[name](number % matplotlib.colormaps[name].N) for number in range(count)]
 

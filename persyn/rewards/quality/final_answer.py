@@ -70,7 +70,7 @@ def _in_box(content: str, whole: Masked) -> FinalAnswer:
 
 
 def _in_statement(text: str, whole: Masked) -> FinalAnswer:
-    """What follows "the answer is": a formula, or the value that it begins with."""
+    """The formula that follows "the answer is", or the value that opens a longer remark."""
     plain = whole.unmasked(_REMARK.sub("", text))
     if is_formula(plain) and plain.strip(" .*_$"):
         return FinalAnswer((plain,), "stated")

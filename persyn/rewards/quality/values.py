@@ -69,7 +69,7 @@ def values_in(sentence: str, whole: Masked) -> list[Value]:
 def _value(sentence: str, span: tuple[int, int], bold: list[tuple[int, int]]) -> Value:
     start, end = span
     before, after = sentence[:start], sentence[end:]
-    aside = _ASIDE.search(before) or _SUBORDINATE.search(before) or re.match(r"-[a-z]{2}", after)
+    aside = _ASIDE.search(before) or _SUBORDINATE.search(before) or re.match(r"-[a-z]{2}|(?:st|nd|rd|th)\b", after)
     in_brackets = before.count("(") > before.count(")")
     # A bold label ("**Total (2 days):**") or a bold sentence emphasises no number.
     emphasised = any(

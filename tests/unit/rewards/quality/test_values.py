@@ -46,6 +46,7 @@ def test_values_are_read_as_they_are_written(sentence: str, values: list[str]) -
         ("200 (original toys) - 150 (toys given away) = 50 toys remaining.", "50"),
         ("720 grams will last for 2 days.", "2"),
         ("The horse #12 won 16 races.", "16"),
+        ("She must get 35 questions right to move on to the 7th grade.", "35"),
         ("It is 3 hours.", "3"),
     ],
 )
