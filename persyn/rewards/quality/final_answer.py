@@ -46,7 +46,7 @@ def final_formula(text: str) -> FinalAnswer:
 
 def is_formula(text: str) -> bool:
     """Whether the text is LaTeX or plain mathematics throughout, without a word of a language."""
-    return bool(text.strip()) and not re.search(r"[A-Za-z]{2}|[?!]$", COMMAND.sub(" ", text))
+    return bool(re.search(r"[^\W_]|[∞∅]", text)) and not re.search(r"[A-Za-z]{2}|[?!]$", COMMAND.sub(" ", text))
 
 
 def _in_passage(passage: Passage, whole: Masked) -> FinalAnswer:
@@ -86,6 +86,9 @@ def _in_statement(text: str, whole: Masked) -> FinalAnswer:
 
 def _in_sentence(sentence: str, whole: Masked) -> FinalAnswer:
     """The value that the sentence asserts; which one is a guess where the grammar leaves several."""
+    plain = whole.unmasked(sentence).strip(" *_`.")
+    if is_formula(plain) and not re.search(r"[=;:#]", plain):
+        return FinalAnswer((plain,), "sentence")
     sentence = _OF_THE_TEXT.sub(lambda match: " " * len(match[0]), sentence)
     values = values_in(sentence, whole)
     if not values:

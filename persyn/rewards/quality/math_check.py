@@ -36,6 +36,11 @@ ROUNDED, SHARE = Fraction(5, 10**7), Fraction(1, 10**5)
 WHOLE = LatexExtractionConfig(try_extract_without_anchor=False, boxed_match_priority=0)
 
 _CHOICE = re.compile(r"\W*([A-HJ-Z])\W*")
+_NUMBER_WORD = re.compile(
+    r"\b(?:zero|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|\w+teen|(?:twen|thir|for|fif|six|seven|eigh|nine)ty"
+    r"|hundred|thousand|half|dozen)\b",
+    re.IGNORECASE,
+)
 _WORDS_FIRST = re.compile(r"[^\d=^_+*/<>|]*?[A-Za-z]{2,}")
 
 
@@ -81,7 +86,10 @@ def _judge(text: str, gold: str) -> Verdict:
     if _WORDS_FIRST.match(COMMAND.sub(" ", plain)):
         words = compare_words(text, plain)
         return Verdict(words.same, words.basis, words.answer, "its words differ and may mean the same")
-    return _judge_formula(final_formula(text), gold)
+    found = final_formula(text)
+    if not found.values and (word := _NUMBER_WORD.search(text)):
+        return Verdict(None, "text", word[0], "its number is written as a word")
+    return _judge_formula(found, gold)
 
 
 def _same_word(found: FinalAnswer, wanted: str) -> Verdict | None:

@@ -44,6 +44,7 @@ BOXES = 64  # at most, counted from the end
 _BOX_COMMAND = re.compile(r"\\f?box(?:ed)?\s*(?:\{|(?P<bare>(?<=\s)-?\d[\d.,]*\d|(?<=\s)\d))|\bboxed\{")
 # Of a dollar amount in prose: two of them would read as a formula between dollar signs.
 _CURRENCY = re.compile(r"(?<![\\$\w])\$(?=\d[\d,]*(?:\.\d+)?(?:[\s.,;:!?)*]|$))(?![^$\n]{0,40}[=+*/^\\{}][^$\n]*\$)")
+_MINUS = str.maketrans("−﹣－", "---")
 _UNDERSCORES = re.compile(r"(?<!\w)__(?=\w)(.+?)(?<=\w)__(?!\w)")
 _GROUP = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
 _MATHS = re.compile(
@@ -82,7 +83,7 @@ class Masked(NamedTuple):
 def masked(text: str) -> Masked:
     """The text with its formulas hidden, so that sentences can be told apart and words be looked for."""
     text = "".join(" " if _FORMULA <= ord(character) <= _LAST else character for character in text)
-    text = _UNDERSCORES.sub(r"**\1**", text)
+    text = _UNDERSCORES.sub(r"**\1**", text).translate(_MINUS)
     boxes: list[str] = []
     formulas: list[str] = []
 

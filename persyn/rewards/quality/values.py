@@ -14,9 +14,11 @@ _NUM = rf"(?:(?:{_THOUSANDS}|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|\.\d+)"
 _POWER = r"(?:\^\(?-?\w+\)?|[²³])?"
 _TERM = (
     rf"(?:(?:[€£¥₹]\s?|\\?\$)?{_NUM}(?:\s?(?:\\?%|percent\b))?(?:\s?π|\s?√\(?\d+\)?|[a-zA-Z](?![\w'’]))?{_POWER}"
-    rf"|√\(?{_NUM}\)?|[π∞]|[b-zB-HJ-Z]{_POWER}(?![\w'’])|[{FORMULAS}](?:\s?\\?%)?)"
+    rf"|(?:√|\bsqrt)\(?{_NUM}\)?|[π∞]|[b-zB-HJ-Z]{_POWER}(?![\w'’])|[{FORMULAS}](?:\s?\\?%)?)"
 )
-_EXPRESSION = rf"-?\({{0,6}}-?{_TERM}(?:\){{0,6}}\s*(?:[-+*/^×÷·](?!-)|\*\*|\btimes\b)\s*\({{0,6}}-?{_TERM})*\){{0,6}}"
+_EXPRESSION = (
+    rf"[-±]?\({{0,6}}-?{_TERM}(?:\){{0,6}}\s*(?:[-+*/^×÷·](?!-)|\*\*|\btimes\b)\s*\({{0,6}}-?{_TERM})*\){{0,6}}"
+)
 _ELEMENT = r"[^\s()\[\]{},;:][^()\[\]{},;:]{0,20}"
 _VALUE = re.compile(
     rf"""(?<!\w)[(\[]\s*{_ELEMENT}(?:\s*[,;]\s*{_ELEMENT})+\s*[)\]]
@@ -25,6 +27,7 @@ _VALUE = re.compile(
     re.VERBOSE,
 )
 _QUANTITY = re.compile(r"[\dπ∞√]")
+_REMARK = re.compile(r"(?<![\\A-Za-z])(?!sqrt|pi\b|inf)[A-Za-z]{2}")  # words in brackets
 _OPERATOR = re.compile(r"[^\W_]\){0,6}\s*[-+*/^×÷·]\s*\({0,6}[^\W_]")
 _NAME = re.compile(  # of a variable, a function, a point: a thing that has a value and is none
     r"\s*(?:\\(?:triangle|angle|overline|text|mathrm|mathbf|vec)\s*)?\{?(?:[a-zA-Z]|[A-Z]{2,4}|\\[a-zA-Z]+)\}?(?:_\{?\w+\}?)?(?:\([a-z]\))?\s*"
@@ -42,6 +45,7 @@ _SUBORDINATE = re.compile(
     r"\b(?:after|before|when|if|since|because|while|given|where|although|until|unless|compared|once)\b[^,;]*$",
     re.IGNORECASE,
 )
+_SUM = re.compile(r"(?:\s+(?!and\b|or\b)[\w'-]+){0,3}?\s+(?:in total|altogether|in all|overall)\b", re.IGNORECASE)
 _LEFT = re.compile(r"(?:(?!\b(?:and|or|so|then)\b)[^=;.,<>]|\.(?=\d)){0,300}=")
 _JOIN = re.compile(r"\s*(?:,|;|,?\s*(?:and|or)\b)\s*(?:(?:and|or)\b\s*)?(?:[a-zA-Z]\w?\s*=\s*)?")
 _BOLD = re.compile(r"(?:\*\*|__)(?=\S)(.+?)(?<=\S)(?:\*\*|__)")
@@ -83,7 +87,8 @@ def asserted(sentence: str, values: list[Value]) -> tuple[list[Value], bool]:
     """The value that the sentence asserts (several where "and", "or" or a comma joins them); whether it is certain."""
     right = [value for value in values if not value.left] or values
     found = groups(sentence, [value for value in right if not value.aside] or right)
-    return found[-1], len(found) == 1
+    sums = [group for group in found if _SUM.match(sentence[group[-1].end :])]
+    return (sums or found)[-1], len(found) == 1
 
 
 def groups(sentence: str, values: list[Value]) -> list[list[Value]]:
@@ -121,6 +126,8 @@ def _is_value(text: str, whole: Masked) -> bool:
     if re.fullmatch(f"[{FORMULAS}]", text):
         formula = whole.unmasked(text)
         return not _NAME.fullmatch(formula) or bool(_CONSTANT.fullmatch(formula))
+    if text[0] in "([{" and _REMARK.search(text):
+        return False
     return bool(
         _QUANTITY.search(text) or _OPERATOR.search(text) or re.search(f"[{FORMULAS}]", text) or text[0] in "([{\\"
     )

@@ -10,7 +10,8 @@ SHORT = 3  # words: where a longer reference is not repeated, it may have been s
 
 _LETTER_FIRST = re.compile(
     r"""^[\s*_"'`$(\[]*(?:(?:the|is|option|choice|answer|letter)\s+)*[*_(\["'`$]*(?P<first>[A-Z])
-    (?=[)\].:*_,;"'`$]|\s*$|\s*[-–—]|\s+(?:not|because|since|as|which|and|or)\b)
+    (?=[)\].:*_,;"'`$]|\s*$|\s*[-–—]|\s+(?:not|because|since|as|which|and|or)\b
+        |\s+is\b(?!\s+(?:not|false|wrong|incorrect)\b))
     (?:[)\]*_"'`$]*\s*(?:,|and|or|&)\s*(?:and\s+)?[*_(\["'`]*(?P<second>[A-Z])(?![\w'’]))?""",
     re.VERBOSE,
 )
@@ -29,6 +30,7 @@ _POLARITY = re.compile(
     (yes|no|true|false)\b(?!\s+(?:one|of)\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
+_CONCLUDED = re.compile(r"\b(?:so|thus|therefore|hence),?\s+[*_\"']*(yes|no|true|false)\b[\s*_\"'.!]*$", re.IGNORECASE)
 _JUDGED = re.compile(r"\b(?:is|are|be|as)\s+(not\s+)?[*_\"']*(true|false)\b", re.IGNORECASE)
 _UNKNOWN = re.compile(
     r"""\b(?:(?:do|does|did|can|could)(?:\s+not|n['’]t)|cannot|unable|no\ idea|not\ (?:sure|certain|enough)
@@ -68,7 +70,7 @@ def final_polarity(text: str) -> FinalAnswer:
     whole = masked(text)
     for passage in passages(whole):
         plain = _plain(passage, whole)
-        if leading := _POLARITY.match(plain):
+        if leading := _POLARITY.match(plain) or _CONCLUDED.search(plain):
             return FinalAnswer((leading[1].lower(),), passage.place)
         if judged := list(_JUDGED.finditer(plain)):
             said = judged[-1][2].lower()
@@ -91,7 +93,12 @@ def compare_words(text: str, reference: str) -> WordVerdict:
         return WordVerdict(False, "nothing", "")
     if _says(spoken[-1], wanted):
         return WordVerdict(True, "text", spoken[-1])
-    if any(_says(sentence, wanted) for sentence in spoken) or (len(wanted) > SHORT and not admits_ignorance(text)):
+    partly = len(wanted) > 1 and any(len(word) > 2 and word in _words(spoken[-1]) for word in wanted)
+    if (
+        partly
+        or any(_says(sentence, wanted) for sentence in spoken)
+        or (len(wanted) > SHORT and not admits_ignorance(text))
+    ):
         return WordVerdict(None, "text", spoken[-1])
     return WordVerdict(False, "text", spoken[-1])
 
