@@ -87,7 +87,8 @@ def asserted(sentence: str, values: list[Value]) -> tuple[list[Value], bool]:
     """The value that the sentence asserts (several where "and", "or" or a comma joins them); whether it is certain."""
     right = [value for value in values if not value.left] or values
     found = groups(sentence, [value for value in right if not value.aside] or right)
-    sums = [group for group in found if _SUM.match(sentence[group[-1].end :])]
+    reckoned = sentence[: found[-1][0].start].rstrip(" $*").endswith("=")
+    sums = [] if reckoned else [group for group in found if _SUM.match(sentence[group[-1].end :])]
     return (sums or found)[-1], len(found) == 1
 
 

@@ -47,6 +47,8 @@ def test_values_are_read_as_they_are_written(sentence: str, values: list[str]) -
         ("720 grams will last for 2 days.", "2"),
         ("The horse #12 won 16 races.", "16"),
         ("She must get 35 questions right to move on to the 7th grade.", "35"),
+        ("She sold 72 clips in total, 48 in April and 24 in May.", "72"),
+        ("Since the three ran 52 miles in total, Ann ran 52 - 36 = 16 miles.", "16"),
         ("It is 3 hours.", "3"),
     ],
 )
