@@ -6,6 +6,7 @@ No tokenizer library is imported here: the caller passes a tokenizer in.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
@@ -84,12 +85,14 @@ def prompt_ids(tokenizer: Tokenizer, messages: Messages, *, generation_prompt: b
     """The messages as token ids, in the tokenizer's chat template.
 
     A tokenizer without a template gets plain text: the contents, each followed by a blank line, after the beginning
-    of sequence token where the tokenizer would put one.
+    of sequence token where the tokenizer would put one. A template without a system role finds the system text at the
+    head of the first user turn.
     Raises ChatError (`template_refused`) where the template fails on these messages.
     """
     if not tokenizer.chat_template:
         text = "".join(f"{message['content']}\n\n" for message in messages)
         return _begin(tokenizer) + _encode_text(tokenizer, text)
+    messages = _fitting(tokenizer, messages, generation_prompt)
     if any(_spells_special(tokenizer, message["content"]) for message in messages):
         return _in_pieces(tokenizer, messages, generation_prompt)
     # In one piece wherever it is safe: tokens may span the seam between the template's text and the content.
@@ -115,10 +118,45 @@ def _in_pieces(tokenizer: Tokenizer, messages: Messages, generation_prompt: bool
     return ids + _encode_template(tokenizer, rest)
 
 
-def _render(tokenizer: Tokenizer, messages: Messages, generation_prompt: bool) -> str:
+def without_system(messages: Messages) -> list[dict[str, str]]:
+    """The messages with the system text at the head of the first user turn, for a model that knows no system role.
+
+    Messages without a system message in front, or without a user turn behind it, stay as they are.
+    """
     plain = [dict(message) for message in messages]
+    if len(plain) < 2 or (plain[0]["role"], plain[1]["role"]) != ("system", "user"):
+        return plain
+    system, first, *rest = plain
+    joined = "\n\n".join(text for text in (system["content"], first["content"]) if text.strip())
+    return [{**first, "content": joined}, *rest]
+
+
+def _fitting(tokenizer: Tokenizer, messages: Messages, generation_prompt: bool) -> list[dict[str, str]]:
+    """The messages as the template takes them: with their system message, or with its text in the first user turn.
+
+    Raises ChatError, with the template's own reason, where it takes them in neither way.
+    """
+    folded = without_system(messages)
+    if folded == list(messages):
+        return folded
     try:
-        text = tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=generation_prompt)
+        plain = _render(tokenizer, messages, generation_prompt)
+    except ChatError:
+        with suppress(ChatError):
+            _render(tokenizer, folded, generation_prompt)
+            return folded
+        raise
+    # Some templates leave a system message out without a word.
+    system = messages[0]["content"].strip()
+    left_out = system not in plain and system in _render(tokenizer, folded, generation_prompt)
+    return folded if left_out else [dict(message) for message in messages]
+
+
+def _render(tokenizer: Tokenizer, messages: Messages, generation_prompt: bool) -> str:
+    try:
+        text = tokenizer.apply_chat_template(
+            [dict(message) for message in messages], tokenize=False, add_generation_prompt=generation_prompt
+        )
     except Exception as exc:  # a template is a program of the model's author: it may raise anything
         reason = " ".join(str(exc).split()) or type(exc).__name__
         raise ChatError("template_refused", f"The model's chat template refused the messages: {reason}.") from exc

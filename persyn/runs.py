@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 import persyn
 from persyn import set_needs, versions
-from persyn.config import RunConfig, Scorers, differences
+from persyn.config import RunConfig, differences
 from persyn.errors import ConfigError, NotFound, SchemaError
 from persyn.jobs import operators, pauses
 from persyn.states import Stage
@@ -77,7 +77,7 @@ def create(conn: Connection, config: RunConfig) -> int:
             text("INSERT INTO run_teacher (run_id, teacher_id, position) VALUES (:run, :teacher, :position)"),
             {"run": run_id, "teacher": teacher_id, "position": position},
         )
-    _add_scorers(conn, int(run_id), config.scorers, student_id)
+    _add_scorers(conn, int(run_id), config, student_id)
     return int(run_id)
 
 
@@ -218,10 +218,10 @@ def _json(*names: str) -> list[Any]:
     return [bindparam(name, type_=JSONB) for name in names]
 
 
-def _add_scorers(conn: Connection, run_id: int, scorers: Scorers, student_id: int) -> None:
-    weights = {versions.keep_scorer(conn, "quality", scorer, None): scorer.weight for scorer in scorers.quality}
+def _add_scorers(conn: Connection, run_id: int, config: RunConfig, student_id: int) -> None:
+    weights = {versions.keep_scorer(conn, "quality", scorer, None): scorer.weight for scorer in config.scorers.quality}
     weights |= {
-        versions.keep_scorer(conn, "learnability", scorer, student_id): scorer.weight for scorer in scorers.learnability
+        versions.keep_scorer(conn, "learnability", scorer, student_id): scorer.weight for scorer in config.measures()
     }
     for scorer_id, weight in weights.items():
         conn.execute(

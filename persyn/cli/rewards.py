@@ -97,4 +97,5 @@ def _draw(path: Path, result: AlphaSweep) -> None:
         shares=[point.shares for point in points],
         quality=[point.quality for point in points],
         learnability=[point.learnability for point in points],
+        own_alpha=result.alpha,
     )

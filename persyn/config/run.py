@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from persyn.config.export import Export
 from persyn.config.policies import READ_BY, Policy, PolicyOptions, check_budget
 from persyn.config.router import Preferences, Router
-from persyn.config.scorers import Scorers
+from persyn.config.scorers import LearnabilityScorer, Scorers
 from persyn.config.strict import Name, Share, Strict, fingerprint
 from persyn.config.teachers import Student, Teacher
 
@@ -89,9 +89,25 @@ class RunConfig(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _learnability_is_measured_where_it_counts(self) -> "RunConfig":
+        if self.needs_learnability and not self.scorers.learnability:
+            reader = "the policy car reads it" if self.policy == "car" else f"alpha is {self.alpha:g}"
+            raise ValueError(f"scorers.learnability: {reader}, so it must be measured. Name a measure, as kind: loglik")
+        return self
+
     @property
     def needs_router(self) -> bool:
         return self.policy in ("persyn", "budgeted")
+
+    @property
+    def needs_learnability(self) -> bool:
+        return self.alpha > 0.0 or self.policy == "car"
+
+    def measures(self) -> list[LearnabilityScorer]:
+        """The measures of learnability that a new run takes: where none is needed, only those given by name."""
+        named = "learnability" in self.scorers.model_fields_set
+        return self.scorers.learnability if named or self.needs_learnability else []
 
     def own_family(self) -> list[int]:
         """The positions of the teachers of the student's own family, whatever their case."""

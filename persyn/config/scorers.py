@@ -91,7 +91,9 @@ LearnabilityScorer = Annotated[LogLik | Ifd | RankSurprisal | Scas, Field(discri
 
 
 def _as_list(value: Any) -> Any:
-    """A list of one, where a single mapping stands for a list."""
+    """A list of one, where a single mapping stands for a list, and an empty one where `none` does."""
+    if value is None or value == "none":
+        return []
     return [value] if isinstance(value, dict) else value
 
 
@@ -101,8 +103,13 @@ class Scorers(Strict):
     ] = Field(default=[MathVerify()], min_length=1, description="how good an answer is; one scorer, or a list")
     learnability: Annotated[
         list[LearnabilityScorer],
-        BeforeValidator(_as_list, json_schema_input_type=LearnabilityScorer | list[LearnabilityScorer]),
-    ] = Field(default=[LogLik()], min_length=1, description="how easily the student learns it; one scorer, or a list")
+        BeforeValidator(
+            _as_list, json_schema_input_type=LearnabilityScorer | list[LearnabilityScorer] | Literal["none"] | None
+        ),
+    ] = Field(
+        default=[LogLik()],
+        description="how easily the student learns it; one scorer, or a list; none, with alpha 0, loads no student",
+    )
     score: Literal["calibration", "all"] = Field(
         default="all", description="whether the answers to routed prompts are scored too"
     )
@@ -110,7 +117,7 @@ class Scorers(Strict):
     @model_validator(mode="after")
     def _countable(self) -> "Scorers":
         for kind, scorers in (("quality", self.quality), ("learnability", self.learnability)):
-            if not any(scorer.weight for scorer in scorers):
+            if scorers and not any(scorer.weight for scorer in scorers):
                 raise ValueError(f"{kind}: at least one scorer needs a weight above 0")
             identities = [scorer_identity(scorer) for scorer in scorers]
             if any(identity in identities[:place] for place, identity in enumerate(identities)):

@@ -233,7 +233,7 @@ def _scores(
     stage: str, config: RunConfig, asked: Sequence[Expected], answers: int, there: int, known: Sizes
 ) -> StageEstimate:
     """Judges read the prompt and the answer, and cost; the other scorers run in the workers."""
-    scorers = [*config.scorers.quality, *config.scorers.learnability]
+    scorers = [*config.scorers.quality, *config.measures()]
     count = answers * sum(not isinstance(scorer, Imported) for scorer in scorers) - there
     judges = [scorer for scorer in config.scorers.quality if isinstance(scorer, Judge)]
     written = sum(one.completion_tokens for one in asked) / len(asked) if asked else ASSUMED_TOKENS

@@ -43,7 +43,8 @@ def check(config: RunConfig, *, with_worker: bool, elsewhere: bool) -> list[Find
 
 def _models(config: RunConfig) -> Iterator[_Model]:
     student = config.student
-    yield _Model("student.model", student.model, student.revision, "--scorers")
+    if config.measures():
+        yield _Model("student.model", student.model, student.revision, "--scorers")
     for scorer in config.scorers.quality:
         if isinstance(scorer, RewardModel):  # behind an endpoint its tokenizer is needed all the same
             yield _Model("scorers.quality", scorer.model, scorer.revision, "--scorers")

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from persyn.errors import InputError
 
 FORMATS = ("svg", "png", "pdf")
+DPI = 200  # of a PNG
 
 
 def alpha_sweep(
@@ -24,25 +25,37 @@ def alpha_sweep(
     shares: Sequence[Sequence[float]],
     quality: Sequence[float],
     learnability: Sequence[float],
+    own_alpha: float,
 ) -> None:
     """Shares of the teachers (A, M) stacked over α, and the mean raw scores (A,) of the chosen answers below.
 
-    Raises InputError where the file cannot be written.
+    own_alpha: the run's own α, which a line marks. Raises InputError where the file cannot be written.
     """
     figure = Figure(figsize=(7.0, 7.0), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     columns = [[row[teacher] for row in shares] for teacher in range(len(teachers))]
-    colours = [matplotlib.colormaps["tab20"](teacher % 20) for teacher in range(len(teachers))]
-    above.stackplot(alphas, *columns, labels=teachers, colors=colours)
+    above.stackplot(alphas, *columns, labels=teachers, colors=_colours(len(teachers)))
     above.set(title=title, ylabel="share of the prompts", ylim=(0, 1))
-    above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small")
-    left = below.plot(alphas, quality, "o-", color="tab:blue", label="mean quality")
+    above.margins(x=0.0)
+    above.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small", reverse=True)  # as they are stacked
+    # Colours mean teachers here, so the two lines are told apart by their strokes.
+    left = below.plot(alphas, quality, "o-", color="black", clip_on=False, label="mean quality (left)")
     below.set(xlabel="α", ylabel="mean quality")
     other = below.twinx()
-    right = other.plot(alphas, learnability, "s--", color="tab:orange", label="mean learnability")
+    right = other.plot(alphas, learnability, "s--", color="dimgray", clip_on=False, label="mean learnability (right)")
     other.set(ylabel="mean learnability")
-    below.legend(handles=[*left, *right], loc="center left", bbox_to_anchor=(1.15, 0.5), fontsize="small")
+    for axes in (above, below):
+        mark = axes.axvline(own_alpha, color="black", linestyle=":", label=f"α of the run: {own_alpha:g}")
+    below.legend(
+        handles=[*left, *right, mark], loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3, fontsize="small"
+    )
     save(figure, path)
+
+
+def _colours(count: int) -> list[Any]:
+    """A colour for each teacher; of more than ten, two neighbours are shades of one."""
+    name = "tab10" if count <= 10 else "tab20"
+    return [matplotlib.colormaps[name](number % matplotlib.colormaps[name].N) for number in range(count)]
 
 
 def learning_curve(path: Path, *, title: str, points: Sequence[Mapping[str, Any]]) -> None:
@@ -54,7 +67,7 @@ def learning_curve(path: Path, *, title: str, points: Sequence[Mapping[str, Any]
     axes = figure.subplots()
     sizes = [point["prompts"] for point in points]
     means, low, high = zip(*(point["mean_reward"] for point in points), strict=True)
-    axes.fill_between(sizes, low, high, color="tab:blue", alpha=0.2, label="95%")
+    axes.fill_between(sizes, low, high, color="tab:blue", alpha=0.2, label="router, 95% interval")
     axes.plot(sizes, means, "o-", color="tab:blue", label="router")
     axes.plot(sizes, [point["static_mean_reward"] for point in points], "s--", color="tab:gray", label="static best")
     axes.set(title=title, xlabel="calibration prompts", ylabel="mean reward", xscale="log")
@@ -81,6 +94,6 @@ def save(figure: Figure, path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with matplotlib.rc_context({"svg.hashsalt": "persyn", "text.parse_math": False}):
-            figure.savefig(path, format=kind, metadata={"Date": None} if kind == "svg" else None)
+            figure.savefig(path, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
     except OSError as exc:
         raise InputError(f"{path}: cannot be written: {exc}.") from exc

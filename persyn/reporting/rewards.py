@@ -16,6 +16,7 @@ class AlphaSweep(NamedTuple):
     """The best measured answers of a run at several α."""
 
     run: str
+    alpha: float  # the run's own
     normalisation: Normalisation
     teachers: list[str]  # in coefficient order
     sweep: Sweep
@@ -23,6 +24,7 @@ class AlphaSweep(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         return {
             "run": self.run,
+            "alpha": self.alpha,
             "normalisation": self.normalisation,
             "teachers": self.teachers,
             **self.sweep._asdict(),
@@ -43,7 +45,8 @@ def alpha_sweep(
             f"Run {loaded.name} has no calibration prompt with two answers that have both quality and learnability."
             f" `persyn score {loaded.name}` makes the scores; `persyn status {loaded.name}` shows how far they are."
         )
-    return AlphaSweep(loaded.name, how, [teacher.name for teacher in loaded.config.teachers], result)
+    teachers = [teacher.name for teacher in loaded.config.teachers]
+    return AlphaSweep(loaded.name, loaded.config.alpha, how, teachers, result)
 
 
 def degenerate_prompts(conn: Connection, run_id: int) -> DegenerateCounts:

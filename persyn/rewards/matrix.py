@@ -72,10 +72,12 @@ def load(conn: Connection, run_id: int, config: RunConfig) -> CalibrationScores:
     values = {scorer.scorer_id: scorer.values for scorer in scores}
     for score in conn.execute(_SCORES, {"run_id": run_id}):
         values[score.scorer_id][row_of[score.prompt_id], score.position] = score.value
-    quality, learnability = (
-        weighted([(scorer.values, scorer.weight) for scorer in scores if scorer.kind == kind], how=config.normalisation)
+    by_kind = {
+        kind: [(scorer.values, scorer.weight) for scorer in scores if scorer.kind == kind]
         for kind in ("quality", "learnability")
-    )
+    }
+    # A run whose α is 0 may measure no learnability.
+    quality, learnability = (weighted(of, how=config.normalisation) if of else empty for of in by_kind.values())
     validation = np.array([prompt.split == "validation" for prompt in prompts], dtype=bool)
     return CalibrationScores(
         prompt_ids=[prompt.prompt_id for prompt in prompts],

@@ -66,8 +66,7 @@ def _math_verify(context: ScorerContext) -> ScoreBatch:
         if item.reference_answer is None:
             message = "the prompt has no reference_answer to check the answer against"
             return Unscored(item, JobFailed("no_reference_answer", message, permanent=True))
-        verdict = math_verify_score(item.answer, item.reference_answer)
-        return Scored(item, verdict.value, verdict.detail)
+        return _measured(item, math_verify_score(item.answer, item.reference_answer))
 
     return lambda items: [score(item) for item in items]
 
@@ -122,7 +121,7 @@ def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
     async def ask(client: JudgeClient, requests: PacedRequests, item: Item) -> Outcome:
         verdict = await requests.ask(
             lambda: client.judge(item.messages, item.answer, item.reference_answer),
-            lambda verdict: (verdict.detail["prompt_tokens"] or 0) + (verdict.detail["completion_tokens"] or 0),
+            lambda verdict: verdict.detail.get("prompt_tokens", 0) + verdict.detail.get("completion_tokens", 0),
         )
         return Scored(item, verdict.value, verdict.detail)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from persyn.chat import conversation, prompt_ids, with_answer
+from persyn.chat import conversation, prompt_ids, with_answer, without_system
 from persyn.errors import ChatError
 
 USER = {"role": "user", "content": "Hi"}
@@ -27,7 +27,11 @@ class Characters:
 
     def apply_chat_template(self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool) -> str:
         if self.chat_template == "broken":
+            raise ValueError("it is broken")
+        if self.chat_template == "no system" and conversation[0]["role"] == "system":
             raise ValueError("system role is not supported")
+        if self.chat_template == "silent":
+            conversation = [message for message in conversation if message["role"] != "system"]
         turns = "".join(f"<{message['role'][0]}>{message['content'].strip()}#\n" for message in conversation)
         return turns + ("<a>" if add_generation_prompt else "")
 
@@ -59,6 +63,35 @@ def test_building_a_conversation_leaves_the_callers_messages_alone() -> None:
     messages = [dict(SYSTEM), dict(USER)]
     conversation(messages, system_prompt="Count.", examples=[])[1]["content"] = "changed"
     assert messages == [SYSTEM, USER]
+
+
+@pytest.mark.parametrize("template", ["no system", "silent"])
+def test_a_template_without_a_system_role_finds_the_system_text_in_the_first_user_turn(template: str) -> None:
+    folded = prompt_ids(
+        Characters(template), [SYSTEM, USER, {"role": "assistant", "content": "Yes"}], generation_prompt=False
+    )
+    assert "".join(chr(token or ord("|")) for token in folded) == "<u>Be kind.\n\nHi|\n<a>Yes|\n"
+
+
+def test_a_template_with_a_system_role_keeps_it() -> None:
+    ids = prompt_ids(Characters("yes"), [SYSTEM, USER], generation_prompt=False)
+    assert "".join(chr(token or ord("|")) for token in ids) == "<s>Be kind.|\n<u>Hi|\n"
+
+
+def test_a_system_text_in_front_of_no_user_turn_cannot_be_folded() -> None:
+    assistant = {"role": "assistant", "content": "Yes"}
+    assert without_system([SYSTEM, assistant]) == [SYSTEM, assistant]
+    with pytest.raises(ChatError, match="system role is not supported"):
+        prompt_ids(Characters("no system"), [SYSTEM, assistant], generation_prompt=False)
+
+
+def test_an_empty_system_text_leaves_nothing_in_the_user_turn() -> None:
+    assert without_system([{"role": "system", "content": " "}, USER]) == [USER]
+
+
+def test_a_folded_system_text_cannot_forge_a_turn() -> None:
+    ids = prompt_ids(Characters("no system"), [{"role": "system", "content": "#"}, USER], generation_prompt=False)
+    assert ids.count(0) == 1  # the template's own
 
 
 def test_the_mask_marks_the_answer_only() -> None:
@@ -117,7 +150,7 @@ def test_a_prompt_that_fills_the_context_is_refused_with_its_code() -> None:
 
 
 def test_a_template_that_fails_is_an_error_with_its_reason() -> None:
-    with pytest.raises(ChatError, match="system role is not supported") as caught:
+    with pytest.raises(ChatError, match="it is broken") as caught:
         with_answer(Characters("broken"), [USER], "ok")
     assert caught.value.code == "template_refused"
 

@@ -42,9 +42,25 @@ def test_the_smallest_run_takes_the_papers_values() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "measures"),
+    [
+        ({}, ["loglik"]),
+        ({"alpha": 0.0}, []),
+        ({"alpha": 0.0, "scorers": {"learnability": "none"}}, []),
+        ({"alpha": 0.0, "scorers": {"learnability": {"kind": "ifd"}}}, ["ifd"]),  # asked for by name
+        ({"alpha": 0.0, "policy": "car"}, ["loglik"]),
+    ],
+)
+def test_a_run_measures_learnability_where_it_needs_it(changes: dict[str, Any], measures: list[str]) -> None:
+    assert [measure.kind for measure in parse_run({**SMALL, **changes}, source="run.yaml").measures()] == measures
+
+
+@pytest.mark.parametrize(
     ("path", "value", "message"),
     [
         ("alpha", 1.5, "alpha: got 1.5; input should be less than or equal to 1."),
+        ("scorers.learnability", "none", "scorers.learnability: alpha is 0.4, so it must be measured."),
+        ("scorers.quality", "none", "scorers.quality"),
         ("alpha", "much", "alpha: got 'much'; input should be a valid number"),
         ("alpha", math.nan, "alpha: got nan; input should be"),
         ("seed", -1, "seed: got -1; input should be greater than or equal to 0."),

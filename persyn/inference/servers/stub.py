@@ -60,7 +60,7 @@ MESSAGES = {
     "500": "Internal server error.",
     "503": "The server is overloaded.",
 }
-WORDS = ("so", "we", "add", "two", "and", "six", "then", "the", "sum", "is", "even", "now", "take", "half", "of", "it")
+WORDS = ("so", "we", "add", "them", "and", "more", "then", "the", "sum", "is", "even", "now", "take", "part", "of", "it")
 
 
 class StubConfig(BaseModel):

@@ -5,6 +5,7 @@ is read once, and its keys and values serve all of them. The vocabulary's logits
 asked about, and a few rows at a time: 6,000 rows of a 49k vocabulary take more than a gigabyte.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -15,6 +16,8 @@ from persyn.chat import Encoded
 from persyn.errors import ModelError
 from persyn.inference.loading import choose_device, load_network, load_tokenizer
 from persyn.rewards.learnability.measures import rank_of, unit
+
+log = logging.getLogger(__name__)
 
 ROWS = 256  # of logits at a time
 SHARED_AT_LEAST = 16  # tokens: reading a shorter beginning again costs less than a pass of its own
@@ -50,6 +53,7 @@ class Student:
         `device` and `dtype` as `inference.loading` reads them.
         """
         owner = "The student"
+        self._name = model_path
         self.device = choose_device(device)
         self.tokenizer = load_tokenizer(model_path, revision=revision, owner=owner)
         self.model, _ = load_network(
@@ -57,7 +61,6 @@ class Student:
         )
         self._plain_head = self._head_gives_the_logits()
         self._reuses_prefixes = self._plain_head and self._continues_from_a_cache()
-        self._name = model_path
 
     def read(self, rows: Sequence[Row], *, ranks: bool = False, activations: bool = False) -> list[TokenStats]:
         """One pass over a batch. Raises ModelError where activations are asked of a model without an up-projection."""
@@ -164,9 +167,16 @@ class Student:
             with torch.inference_mode():
                 ways = (self._from_shared(rows, len(prefix), ranks=False), self._from_rows(rows, ranks=False))
                 shared, whole = (torch.cat([logprobs for logprobs, _ in way]) for way in ways)
-                return bool(torch.allclose(shared, whole, rtol=1e-3, atol=1e-3))
-        except (AttributeError, NotImplementedError, TypeError, ValueError, RuntimeError, IndexError):
-            return False
+        except torch.OutOfMemoryError:
+            raise  # says nothing about the cache
+        except (AttributeError, NotImplementedError, TypeError, ValueError, RuntimeError, IndexError) as exc:
+            why = f"{type(exc).__name__}: {exc}"
+        else:
+            if torch.allclose(shared, whole, rtol=1e-3, atol=1e-3):
+                return True
+            why = "its cache gives other numbers"
+        log.warning("action=load_student student=%s: reads every answer with its prompt, slower: %s", self._name, why)
+        return False
 
     def _up_projection(self) -> Any:
         layers = [module for name, module in self.model.named_modules() if name.endswith(".mlp.up_proj")]

@@ -7,15 +7,13 @@ may ask for a 10, and must not be able to pass for the rubric that asks.
 import secrets
 from collections.abc import Callable, Iterable
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from persyn.chat import Messages
 from persyn.config import Judge
 from persyn.inference.clients.chat_completions import TeacherClient
 from persyn.rewards.measurement import Measurement
+from persyn.rewards.quality.verdict import HIGHEST, LOWEST, NoVerdict, read_verdict
 from persyn.text import storable
 
-LOWEST, HIGHEST = 1, 10
 REASON_LIMIT = 300
 TIMEOUT_S = 120.0
 
@@ -58,13 +56,6 @@ _FORMAT = {
 }
 
 
-class _Reply(BaseModel):
-    model_config = ConfigDict(strict=True)
-
-    score: int = Field(ge=LOWEST, le=HIGHEST)
-    reason: str | None = None
-
-
 class JudgeClient:
     """Many `judge` calls may be in flight at once."""
 
@@ -80,18 +71,21 @@ class JudgeClient:
     async def judge(self, messages: Messages, answer: str, reference: str | None) -> Measurement:
         """The judge's score, 1.0 to 10.0; the detail has its reason and the tokens that asking took.
 
-        Raises RequestFailed as `TeacherClient.generate` does, also where the reply is no verdict.
+        Raises RequestFailed as `TeacherClient.generate` does, and `garbage` where the reply gives no verdict.
         """
         asked = question(self._rubric, messages, answer, reference)
         reply = await self._client.generate(asked, self._sampling, 0, response_format=_FORMAT)
         try:
-            verdict = _Reply.model_validate_json(reply.text)
-        except ValidationError as exc:
-            what = f"no verdict ({reply.finish_reason}): {reply.text[:200]!r}"
+            verdict = read_verdict(reply.text)
+        except NoVerdict as exc:
+            what = f"no verdict: {exc} (finish_reason {reply.finish_reason}): {reply.text[:200]!r}"
             raise self._client.failed("garbage", what) from exc
-        reason = {"reason": storable(verdict.reason)[:REASON_LIMIT]} if verdict.reason else {}
-        cost = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
-        return Measurement(float(verdict.score), reason | cost)
+        detail = {
+            "reason": storable(verdict.reason)[:REASON_LIMIT] if verdict.reason else None,
+            "prompt_tokens": reply.prompt_tokens,
+            "completion_tokens": reply.completion_tokens,
+        }
+        return Measurement(verdict.score, {key: value for key, value in detail.items() if value is not None})
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -1,7 +1,7 @@
-"""Quality of a mathematical answer: 1 if its final answer equals the reference, else 0.
+"""Quality of a mathematical answer: 1 if its final answer equals the reference, 0 if not, none where nobody can tell.
 
 The comparison runs in one child process (`math_check`, which says why), started at the first call and again after it
-died. An answer that takes it down is a wrong answer; the calls after it are not harmed.
+died. An answer that takes it down gets no score; the calls after it are not harmed.
 """
 
 import atexit
@@ -9,12 +9,13 @@ import json
 import subprocess
 import sys
 import threading
-from pathlib import Path
+from typing import Any
 
-from persyn.errors import ServerError
+from persyn.errors import JobFailed, ServerError
 from persyn.rewards.measurement import Measurement
 
-PROGRAM = Path(__file__).with_name("math_check.py")
+PROGRAM = "persyn.rewards.quality.math_check"
+KILLED: dict[str, Any] = {"value": None, "reason": "comparing it took more than 5 s or 4 GiB", "detail": {}}
 
 
 class _Checker:
@@ -24,7 +25,7 @@ class _Checker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
-    def ask(self, answer: str, reference: str) -> Measurement:
+    def ask(self, answer: str, reference: str) -> dict[str, Any]:
         with self._lock:
             process = self._running()
             try:
@@ -34,8 +35,9 @@ class _Checker:
                 line = ""
             if not line:
                 self._stop()
-                return Measurement(0.0, {"method": "killed"})
-        return Measurement(**json.loads(line))
+                return KILLED
+        verdict: dict[str, Any] = json.loads(line)
+        return verdict
 
     def close(self) -> None:
         with self._lock:
@@ -44,8 +46,7 @@ class _Checker:
     def _running(self) -> "subprocess.Popen[str]":
         if self._process is None or self._process.poll() is not None:
             self._stop()
-            # -P: the program's folder holds modules of ours, which must not shadow anyone's
-            command = [sys.executable, "-P", str(PROGRAM)]
+            command = [sys.executable, "-P", "-m", PROGRAM]  # -P: nothing in the working folder is taken for a module
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             if _read(self._process) != "ready\n":
                 self._stop()
@@ -68,12 +69,18 @@ _checker = _Checker()
 atexit.register(_checker.close)
 
 
-def math_verify_score(answer: str, reference: str) -> Measurement:
+def math_verify_score(answer: str, reference: str) -> Measurement | JobFailed:
     """Compare the final answer in a text with the reference: 1.0 or 0.0. Only the last 4,000 characters are read.
 
-    detail["method"]: `math_verify`; `last_number` or `text`, where math_verify could read nothing; `error` or
-    `killed`, where the comparison failed, ran over its time (5 s) or its memory (4 GiB).
+    JobFailed `unchecked`: the two cannot be compared, or comparing them ran over its time (5 s) or memory (4 GiB).
+
+    detail["basis"], how the answer was found: `boxed`, `stated` ("the answer is"), `bold`, `sentence` (the last one
+    asserts it), `nothing` (none was found); or a guess: `last_in_sight` of several values, or compared as `text`.
 
     Never raises for what the texts say. Raises ServerError if the child process cannot start.
     """
-    return _checker.ask(answer, reference)
+    verdict = _checker.ask(answer, reference)
+    if verdict["value"] is None:
+        message = f"The answer cannot be compared with the reference answer: {verdict['reason']}."
+        return JobFailed("unchecked", message, permanent=True)
+    return Measurement(verdict["value"], verdict["detail"])

@@ -68,6 +68,29 @@ def test_a_run_judged_by_a_reward_model_and_a_judge_trains_its_router(
     assert "sk-secret" not in everything + (site.home / "worker.log").read_text()
 
 
+def test_a_run_of_quality_alone_loads_no_student(site: Any, scripted: Any) -> None:
+    site.prepare(PROMPTS, CALIBRATION)
+    scripted.reply = verdict
+    site.environment["JUDGE_KEY"] = "sk-secret"
+    judge = {"kind": "judge", "model": "j", "endpoint": {"url": f"{scripted.url}/v1", "api_key_env": "JUDGE_KEY"}}
+    raw = json.loads(site.config_file.read_text()) | {
+        "scorers": {"quality": judge, "learnability": "none"}, "alpha": 0.0, "name": f"quality-{site.tag}",
+        "student": {"name": "absent", "model": "/there/is/no/student"},
+    }  # fmt: skip
+    with site.engine.begin() as conn:
+        run_id = runs.create(conn, parse_run(raw, source="test"))
+        runs.aim(conn, run_id, Stage.GENERATE)
+    pipeline.advance(site.engine, run_id)
+    site.start_worker("--all")
+    site.follow(run_id)
+    assert (
+        site.scalar("SELECT count(*) FROM score x JOIN scorer s ON s.id = x.scorer_id WHERE s.kind <> 'quality'") == 0
+    )
+    decided = "SELECT count(*) FROM routing_decision WHERE run_id = :id AND basis = 'router'"
+    assert site.scalar(decided, id=run_id) == PROMPTS - CALIBRATION
+    assert site.violations() == {}
+
+
 def test_a_key_that_a_worker_lacks_is_told_in_one_sentence_and_costs_no_request(site: Any, scripted: Any) -> None:
     site.prepare(4, 4)
     judge = {"kind": "judge", "model": "j", "endpoint": {"url": f"{scripted.url}/v1", "api_key_env": "NO_SUCH_KEY"}}

@@ -18,7 +18,7 @@ def test_every_teacher_and_every_alpha_is_in_the_table(pool: int) -> None:
     teachers = [f"t{number}[x]" for number in range(pool)]
     result = sweep(scores[0], scores[1], [0.0, 0.25, 1.0], "minmax")
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(_table(AlphaSweep("run", "minmax", teachers, result)))
+    console.print(_table(AlphaSweep("run", 0.4, "minmax", teachers, result)))
     shown = console.export_text()
     for expected in (*teachers, "0.25", "learnability", "30 calibration prompts"):
         assert expected in shown
@@ -30,7 +30,7 @@ def test_long_names_of_a_wide_pool_leave_room_for_every_number() -> None:
     result = sweep(scores[0], scores[1], alphas, "minmax")
     console = Console(width=80, record=True, file=io.StringIO())
     teachers = [f"teacher-{place}-of-a-long-name" for place in range(12)]
-    console.print(_table(AlphaSweep("run", "minmax", teachers, result)))
+    console.print(_table(AlphaSweep("run", 0.4, "minmax", teachers, result)))
     shown = console.export_text()
     assert "…" not in shown
     learnability = next(line for line in shown.splitlines() if "learnability" in line)

@@ -19,6 +19,7 @@ def draw(path: Path, name: str = "a") -> bytes:
         shares=[[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]],
         quality=[1.0, 0.8, 0.2],
         learnability=[-2.0, -1.5, -1.0],
+        own_alpha=0.4,
     )
     return path.read_bytes()
 
@@ -30,6 +31,19 @@ def test_a_plot_is_written_in_the_format_of_its_name(tmp_path: Path, kind: str) 
 
 def test_the_same_numbers_give_the_same_svg(tmp_path: Path) -> None:
     assert draw(tmp_path / "one.svg") == draw(tmp_path / "two.svg")
+
+
+def test_the_runs_own_alpha_is_marked_and_the_legend_follows_the_stack(tmp_path: Path) -> None:
+    drawn = draw(tmp_path / "sweep.svg", name="first").decode()
+    assert "<!-- α of the run: 0.4 -->" in drawn
+    assert drawn.index("<!-- b -->") < drawn.index("<!-- first -->")
+
+
+def test_a_single_alpha_beside_the_runs_own_can_be_drawn(tmp_path: Path) -> None:
+    plots.alpha_sweep(
+        tmp_path / "one.svg", title="one", teachers=["a"], alphas=[0.1], shares=[[1.0]], quality=[1.0],
+        learnability=[-1.0], own_alpha=0.4,
+    )  # fmt: skip
 
 
 def test_names_are_text_and_no_formula(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from persyn.chat import with_answer
 from persyn.config import Ifd, LogLik, RankSurprisal, Scas
 from persyn.errors import JobFailed, ModelError
 from persyn.rewards.learnability.scorer import Learnability
+from persyn.rewards.learnability.student import Row, Student
 from persyn.rewards.measurement import Measurement
 
 TEMPLATE = (
@@ -253,6 +254,19 @@ def test_a_measure_that_says_nothing_of_an_answer_leaves_the_others_their_value(
     assert isinstance(loglik, Measurement)
     assert isinstance(ifd, JobFailed)
     assert ifd.code == "not_finite"
+
+
+def test_a_student_whose_cache_cannot_be_continued_says_that_it_is_slower(
+    student: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Recurrent(Student):
+        def _from_shared(self, *args: Any, **kwargs: Any) -> Any:
+            raise NotImplementedError("no such cache")
+
+    rows = [Row([3, 5, 7, 9], 1)]
+    slow = Recurrent(student, device="cpu").read(rows)
+    assert "slower: NotImplementedError: no such cache" in caplog.text
+    assert torch.allclose(slow[0].logprobs, Student(student, device="cpu").read(rows)[0].logprobs)
 
 
 def test_a_student_without_an_up_projection_cannot_give_scas(tmp_path: Path) -> None:

@@ -101,13 +101,7 @@ def test_a_mark_that_a_text_contains_is_drawn_again() -> None:
     assert unused_mark(["xaaax", "bbb"], lambda: next(drawn)) == "ccc"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "I give it a 9.", '{"reason": "r"}', '{"score": 0}', '{"score": 11}', '{"score": 9.5}', '{"score": "9"}',
-        '{"score": true}', '{"score": NaN}', "[9]", "9", '{"reason": "cut off', "[" * 100_000,
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("text", ["", "It is good.", '{"score": 0}', "Score: 7 or score: 8", "[" * 100_000])
 def test_what_is_no_verdict_is_garbage_and_tried_again(scripted: Any, text: str) -> None:
     scripted.says(text)
     failed = failure(scripted)
@@ -118,6 +112,45 @@ def test_what_is_no_verdict_is_garbage_and_tried_again(scripted: Any, text: str)
 def test_a_judge_that_repeats_the_key_does_not_make_it_public(scripted: Any) -> None:
     scripted.says("my key is sk-secret")
     assert failure(scripted).code == "garbage"
+
+
+def test_a_verdict_in_words_is_one_too(scripted: Any) -> None:
+    scripted.says("The steps are right.\n\n**Score:** 7/10")
+    assert judge(scripted) == Measurement(7.0, {"prompt_tokens": 70, "completion_tokens": 9})
+
+
+def test_the_length_of_the_reply_is_the_users_choice(scripted: Any) -> None:
+    scripted.says("7")
+    judge(scripted)
+    judge(scripted, sampling={"max_tokens": 9000})
+    assert [asked.body["max_tokens"] for asked in scripted.asked] == [1024, 9000]
+
+
+def test_an_endpoint_without_json_schemas_is_asked_once_with_one(scripted: Any) -> None:
+    def reply(asked: Any) -> tuple[int, Any, dict[str, str]]:
+        if "response_format" in asked.body:
+            return 400, {"error": {"message": "response_format is not supported"}}, {}
+        message = {"role": "assistant", "content": "Score: 7"}
+        return 200, {"choices": [{"message": message, "finish_reason": "stop"}]}, {}
+
+    scripted.reply = reply
+    config = Judge.model_validate({"kind": "judge", "model": "j", "endpoint": {"url": f"{scripted.url}/v1"}})
+
+    async def ask() -> list[float]:
+        client = JudgeClient(config, api_key=None)
+        try:
+            return [(await client.judge(MESSAGES, answer, None)).value for answer in "abc"]
+        finally:
+            await client.aclose()
+
+    assert asyncio.run(ask()) == [7.0, 7.0, 7.0]
+    assert ["response_format" in asked.body for asked in scripted.asked] == [True, False, False, False]
+
+
+def test_a_request_that_is_refused_for_its_length_is_not_asked_again(scripted: Any) -> None:
+    scripted.refuses(400, "maximum context length is 10 tokens")
+    assert failure(scripted).code == "context_too_long"
+    assert len(scripted.asked) == 1
 
 
 def test_a_long_reason_is_cut_and_made_storable(scripted: Any) -> None:

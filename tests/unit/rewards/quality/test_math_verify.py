@@ -1,4 +1,4 @@
-"""`rewards.quality` through its real child process."""
+"""`rewards.math_verify` through its real child process."""
 
 import os
 import signal
@@ -10,6 +10,7 @@ import time
 import pytest
 
 from persyn import processes
+from persyn.errors import JobFailed
 from persyn.rewards.measurement import Measurement
 from persyn.rewards.quality.math_verify import math_verify_score
 
@@ -21,6 +22,12 @@ math_verify_score("72", "72")
 print(child.pid, flush=True)
 math_verify_score("\\\\boxed{9^{9^{9^{9^9}}}}", "72")
 """
+
+
+def value_of(answer: str, reference: str) -> float:
+    verdict = math_verify_score(answer, reference)
+    assert isinstance(verdict, Measurement)
+    return verdict.value
 
 
 @pytest.mark.parametrize(
@@ -44,7 +51,7 @@ math_verify_score("\\\\boxed{9^{9^{9^{9^9}}}}", "72")
     ],
 )
 def test_a_right_answer_scores_one(answer: str, reference: str) -> None:
-    assert math_verify_score(answer, reference).value == 1.0
+    assert value_of(answer, reference) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -61,23 +68,25 @@ def test_a_right_answer_scores_one(answer: str, reference: str) -> None:
     ],
 )
 def test_a_wrong_answer_scores_zero(answer: str, reference: str) -> None:
-    assert math_verify_score(answer, reference).value == 0.0
+    assert value_of(answer, reference) == 0.0
 
 
 def test_only_the_tail_of_a_huge_answer_is_read() -> None:
-    assert math_verify_score("7" * 1_000_000 + " so the answer is 72", "72").value == 1.0
-    assert math_verify_score("72" + " and so on" * 100_000, "72").value == 0.0
+    assert value_of("7" * 1_000_000 + " so the answer is 72", "72") == 1.0
+    assert value_of("72" + " and so on" * 100_000, "72") == 0.0
 
 
 @pytest.mark.parametrize("hostile", ["(" * 4000, "\\frac{" * 600, "\ud800 \x00", "$$" * 900, "\\boxed{", "9" * 3999])
-def test_text_that_cannot_be_read_is_a_wrong_answer(hostile: str) -> None:
-    assert math_verify_score(hostile, "72").value == 0.0
+def test_text_that_holds_no_answer_is_a_wrong_one(hostile: str) -> None:
+    assert value_of(hostile, "72") == 0.0
 
 
 @pytest.mark.slow  # waits until its time is up
-def test_an_answer_that_would_compute_forever_is_wrong_and_harms_no_other() -> None:
-    assert math_verify_score("\\boxed{9^{9^{9^{9^9}}}}", "72") == Measurement(0.0, {"method": "killed"})
-    assert math_verify_score("72", "72").value == 1.0
+def test_an_answer_that_would_compute_forever_has_no_verdict_and_harms_no_other() -> None:
+    verdict = math_verify_score("\\boxed{9^{9^{9^{9^9}}}}", "72")
+    assert isinstance(verdict, JobFailed)
+    assert (verdict.code, verdict.permanent, "more than 5 s" in str(verdict)) == ("unchecked", True, True)
+    assert value_of("72", "72") == 1.0
 
 
 @pytest.mark.slow
@@ -95,7 +104,7 @@ def test_threads_may_ask_at_the_same_time() -> None:
     values: dict[int, float] = {}
 
     def ask(number: int) -> None:
-        values[number] = math_verify_score(f"The answer is {number}.", str(number - number % 2)).value
+        values[number] = value_of(f"The answer is {number}.", str(number - number % 2))
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -106,5 +115,11 @@ def test_threads_may_ask_at_the_same_time() -> None:
 
 
 def test_the_detail_tells_what_was_compared() -> None:
-    detail = math_verify_score("The answer is 71.", "$72").detail
-    assert (detail["method"], detail["answer"], detail["reference"]) == ("math_verify", "71", "72")
+    verdict = math_verify_score("The answer is 71.", "$72")
+    assert verdict == Measurement(0.0, {"basis": "stated", "answer": "71.", "reference": "$72"})
+
+
+def test_what_cannot_be_compared_has_no_verdict_and_says_why() -> None:
+    verdict = math_verify_score("The answer is 42.", "B")
+    assert isinstance(verdict, JobFailed)
+    assert (verdict.code, "names no option" in str(verdict)) == ("unchecked", True)
