@@ -320,3 +320,8 @@ def cancel(conn: Connection, job_ids: Sequence[int]) -> int:
 def revive(conn: Connection, job_ids: Sequence[int]) -> int:
     """Give dead jobs a fresh start, with no attempt and no loss on their account."""
     return int(conn.execute(statements.REVIVE, {"ids": list(job_ids)}).scalar_one())
+
+
+def remove(conn: Connection, job_ids: Sequence[int]) -> int:
+    """Remove jobs whose results were taken back, so that a stage makes them anew. A leased one's lease loses it."""
+    return int(conn.execute(statements.REMOVE, {"ids": list(job_ids)}).scalar_one())
