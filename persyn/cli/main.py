@@ -42,7 +42,7 @@ COMMANDS = {
     "api": Entry("persyn.cli.api:api", "Serve the read-only HTTP API."),
     "router": Entry("persyn.cli.router:app", "The router of a run."),
     "worker": Entry("persyn.workers.__main__:app", "Work on this host, or let a worker leave."),
-    "prompts": Entry("persyn.cli.prompts:app", "Import prompts into a set, and list the sets."),
+    "prompts": Entry("persyn.cli.prompts:app", "Import prompts into a set, correct them, and look at them."),
     "generations": Entry("persyn.cli.generations:app", "Import answers that exist already."),
     "rewards": Entry("persyn.cli.rewards:app", "Ask the stored scores, without computing anything anew."),
     "jobs": Entry("persyn.cli.jobs:app", "The jobs, one by one."),

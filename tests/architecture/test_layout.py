@@ -23,6 +23,7 @@ TESTED_THROUGH = {
     "persyn/cli/db.py": "integration/db/test_auditor.py",
     "persyn/cli/export.py": "integration/cli/test_run.py",
     "persyn/cli/generations.py": "integration/imports/test_answers.py",
+    "persyn/cli/imports.py": "integration/cli/test_prompts.py",
     "persyn/cli/jobs.py": "integration/cli/test_fleet.py",
     "persyn/cli/main.py": "integration/cli/test_fleet.py",
     "persyn/cli/options.py": "integration/cli/test_audit.py",
