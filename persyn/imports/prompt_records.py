@@ -117,8 +117,10 @@ def _canonical(values: Mapping[str, Any], plan: Plan, max_bytes: int | None) -> 
         meta.setdefault(EXTRAS, found.extras)
     external_id, reference = scalar(plan, "id", values), scalar(plan, "reference_answer", values)
     messages_json, meta_json = messages_text(messages), json_text(meta) if meta else "{}"
-    scalars = json_text([external_id, reference])
-    problem = unstorable(messages_json, meta_json, scalars)
+    scalars = f"{external_id or ''} {reference or ''}"
+    problem = unstorable(messages_json, meta_json)
+    if not problem and ("\0" in scalars or not scalars.isascii()):
+        problem = unstorable(json_text(scalars))
     if problem:
         raise Refused(problem)
     encoded = messages_json.encode()
@@ -134,9 +136,12 @@ def _size(messages: list[dict[str, str]], *texts: str) -> int:
 
 def _conversation(plan: Plan, values: Mapping[str, Any]) -> Conversation:
     """The conversation, whether the record has it as a prompt, as messages, or as both."""
-    prompt, turns = plan.read("prompt", values), decoded(plan.read("messages", values))
+    prompt = plan.read("prompt", values)
+    turns = decoded(plan.read("messages", values)) if "messages" in plan.fields else None
+    if turns is None:
+        return _from_prompt(plan, prompt)
     blank = prompt is None or prompt == [] or (isinstance(prompt, str) and not prompt.strip())
-    if turns is None or (not turns and not blank):
+    if not turns and not blank:
         return _from_prompt(plan, prompt)
     whole = conversation(turns, plan.fields["messages"].words)
     if not blank and not _holds(whole.messages, _from_prompt(plan, prompt).messages):

@@ -30,16 +30,16 @@ FIRST = """
 CREATE TEMP TABLE prompt_first ON COMMIT DROP AS
 SELECT min(number) AS number, sha256 FROM prompt_staging GROUP BY sha256
 """
+# The lock leaves no room for a conflict. Positions are counted on narrow rows: sorting whole ones would go to the disk.
 MERGE = """
 INSERT INTO prompt (prompt_set_id, position, external_id, sha256, messages, reference_answer, meta)
-SELECT %(set_id)s, last.position + row_number() OVER (ORDER BY s.number),
-       s.external_id, s.sha256, s.messages, s.reference_answer, s.meta
-FROM prompt_first f
-JOIN prompt_staging s ON s.number = f.number
-CROSS JOIN (SELECT coalesce(max(position), -1) AS position FROM prompt WHERE prompt_set_id = %(set_id)s) last
-WHERE NOT EXISTS (SELECT FROM prompt p WHERE p.prompt_set_id = %(set_id)s AND p.sha256 = f.sha256)
-ORDER BY s.number
-ON CONFLICT (prompt_set_id, sha256) DO NOTHING
+SELECT %(set_id)s, fresh.position, s.external_id, s.sha256, s.messages, s.reference_answer, s.meta
+FROM prompt_staging s
+JOIN (SELECT f.number, last.position + row_number() OVER (ORDER BY f.number) AS position
+      FROM prompt_first f
+      CROSS JOIN (SELECT coalesce(max(position), -1) AS position FROM prompt WHERE prompt_set_id = %(set_id)s) last
+      WHERE NOT EXISTS (SELECT FROM prompt p WHERE p.prompt_set_id = %(set_id)s AND p.sha256 = f.sha256)
+) fresh ON fresh.number = s.number
 """
 # Rows of one text that say different things, in the file and in the set: how many, and the first of them.
 REPEATS_DIFFER = """
@@ -120,7 +120,7 @@ def import_prompts(
         staged = stage(cursor, source_pass.items())
         chosen.check_columns()
         published = publish_rejects(refused, strict=strict, what=f"of {source_pass.read} records")
-        merged = _merge(cursor, set_name, files) if staged else _Merged(_set_id(cursor, set_name), 0, 0, ())
+        merged = _merge(cursor, set_name, files, staged) if staged else _Merged(_set_id(cursor, set_name), 0, 0, ())
     return PromptImport(
         source_pass.read, merged.imported, merged.distinct - merged.imported, staged - merged.distinct, refused.count,
         published, merged.set_id, tuple(chosen.taken()), merged.notes, refused.first, tuple(chosen.columns),
@@ -149,7 +149,7 @@ def _set_id(cursor: psycopg.Cursor[Any], set_name: str) -> int | None:
     return row[0] if row else None
 
 
-def _merge(cursor: psycopg.Cursor[Any], set_name: str, files: list[str]) -> _Merged:
+def _merge(cursor: psycopg.Cursor[Any], set_name: str, files: list[str], staged: int) -> _Merged:
     """Merge the staged prompts into the set, and look for contradictions first."""
     cursor.execute(NEW_SET, [set_name])
     is_new = cursor.rowcount == 1
@@ -157,7 +157,7 @@ def _merge(cursor: psycopg.Cursor[Any], set_name: str, files: list[str]) -> _Mer
     distinct = cursor.execute(FIRST).rowcount
     cursor.execute("ANALYZE prompt_first")
     notes = [
-        _differing(cursor.execute(REPEATS_DIFFER).fetchone(), files, set_name),
+        _differing(cursor.execute(REPEATS_DIFFER).fetchone(), files, set_name) if distinct < staged else None,
         None if is_new else _differing(cursor.execute(STORED_DIFFER, values).fetchone(), files, set_name),
         _same_id(cursor.execute(SAME_ID, values).fetchone()),
     ]

@@ -32,9 +32,11 @@ class Plan:
     def read(self, name: str, values: Mapping[str, Any]) -> Any:
         """The value of a field, or None. Raises Refused."""
         field = self.fields.get(name)
-        value = None if field is None else field.read(values)
+        if field is None:
+            return None
+        value = field.read(values)
         if isinstance(value, Unreadable):
-            raise Refused(f"{field.words if field else name} {value.problem}")
+            raise Refused(f"{field.words} {value.problem}")
         return value
 
 
@@ -85,9 +87,11 @@ class Reading:
             values = {"prompt": values}
         if not isinstance(values, dict):
             raise Refused("not an object")
-        request = request_in(values)
+        request = request_in(values) if "custom_id" in values else None
         record = values if request is None else request
-        keys = tuple(key for key, value in record.items() if value is not None)
+        keys = tuple(record)
+        if None in record.values():
+            keys = tuple([key for key in keys if record[key] is not None])
         plan = self._plans.get(keys)
         if plan is None or len(keys) < len(record):
             self.columns.update(dict.fromkeys(list(record)[:MAX_PLANS]))
