@@ -53,8 +53,11 @@ def shape_lines(shapes: Sequence[Taken]) -> list[str]:
     return lines
 
 
-def rejects_lines(path: Path | None) -> list[str]:
-    return [f"Why each was refused: {path}"] if path else []
+def rejects_lines(path: Path | None, first_reason: str | None = None) -> list[str]:
+    """The place of the refused records, and the first reason where it is not told otherwise."""
+    if path is None:
+        return []
+    return [f"Why each was refused: {path}", *([f"The first: {first_reason}."] if first_reason else [])]
 
 
 def nothing_came(what: str, read: int, reason: str | None, columns: Sequence[str]) -> None:

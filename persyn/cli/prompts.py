@@ -173,4 +173,5 @@ def _summary(set_name: str, report: PromptImport) -> str:
         f"{report.imported:,} of {report.read:,} prompts imported into {set_name}; "
         f"{report.duplicates:,} were there already, {repeated}{report.rejected:,} refused."
     ]
-    return "\n".join([*lines, *shape_lines(report.shapes), *report.notes, *rejects_lines(report.rejects_path)])
+    first = None if report.came_to_nothing else report.first_reason
+    return "\n".join([*lines, *shape_lines(report.shapes), *report.notes, *rejects_lines(report.rejects_path, first)])

@@ -73,6 +73,16 @@ def boxed(name: str) -> Field:
     return Field(f"the last {BOX} of {name}", (name,), read)
 
 
+def first_of(*fields: Field) -> Field:
+    """The first of several places that is not blank."""
+
+    def read(values: Values) -> Any:
+        found = (field.read(values) for field in fields)
+        return next((value for value in found if value is not None and str(value).strip()), None)
+
+    return Field(" or ".join(field.words for field in fields), tuple(n for f in fields for n in f.columns), read)
+
+
 def last_box(solution: str) -> str | None:
     """The text inside the last box, whose braces may nest; TeX also takes one bare word for a box's content."""
     before, found, rest = solution.rpartition(BOX)

@@ -63,7 +63,7 @@ def scalar(plan: Plan, field: str, values: Mapping[str, Any]) -> str | None:
     """A field that is a text or a number. Raises Refused."""
     value = plan.read(field, values)
     if isinstance(value, str) or value is None:
-        text = value
+        text = value if value is None or field == "id" or value.strip() else None
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise Refused(f"{plan.fields[field].words} is not a string or a number")
     else:

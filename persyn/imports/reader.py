@@ -75,7 +75,6 @@ class Source:
 
     def _read(self, max_bytes: int) -> Iterator[Record | Rejected]:
         head = self.stream.peek(HEAD_BYTES)
-        check_pointer(self.name, head)
         if self.format in TABLES:
             read = read_parquet if self.format == "parquet" else read_arrow
             return read(self.name, cast(BinaryIO, self.stream), self._set_share)
@@ -117,6 +116,7 @@ def open_source(location: str, format: Format | None = None) -> Iterator["Source
             yield Source("stdin", chosen, stdin, _buffered(stdin), None, format is not None)
             return
         file = stack.enter_context(_open(Path(location)))
+        check_pointer(location, file.peek(HEAD_BYTES))
         stream = _buffered(_unpacked(location, file))
         yield Source(location, chosen, file, stream, os.fstat(file.fileno()).st_size, format is not None)
 

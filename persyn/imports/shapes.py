@@ -6,7 +6,7 @@ To add a shape, add one entry to `SHAPES`. `conversation.py` knows the spellings
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from persyn.imports.fields import Field, after_hashes, boxed, column, template
+from persyn.imports.fields import Field, after_hashes, boxed, column, first_of, template
 
 
 class Shape(NamedTuple):
@@ -32,9 +32,6 @@ EVERYWHERE: Mapping[str, tuple[Field, ...]] = {
     "system": _columns("system", "system_prompt", "system_message"),
     "reference_answer": _columns("reference_answer"),
 }
-PLAIN = Shape(
-    "prompt", ("prompt",), {"prompt": _columns("prompt"), "messages": TURNS, "answers": _columns("responses")}
-)
 _MATH = {"prompt": _columns("problem"), "messages": TURNS, "answer": _columns("solution")}
 
 SHAPES = (  # the first whose keys a record has
@@ -47,9 +44,11 @@ SHAPES = (  # the first whose keys a record has
     Shape("preference", ("chosen", "rejected"), {"messages": _columns("chosen")}),
     Shape("prompt_completion", ("prompt", "completion"),
           {"prompt": _columns("prompt"), "messages": TURNS, "answer": _columns("completion")}),
-    PLAIN,
+    Shape("prompt", ("prompt",),
+          {"prompt": _columns("prompt"), "messages": TURNS, "answer": _columns("response", "output"),
+           "answers": _columns("responses")}),
     Shape("numinamath", ("problem", "solution", "answer"),
-          _MATH | {"reference_answer": _columns("reference_answer", "answer")}),
+          _MATH | {"reference_answer": (column("reference_answer"), first_of(column("answer"), boxed("solution")))}),
     Shape("math", ("problem", "solution"),
           _MATH | {"reference_answer": (column("reference_answer"), boxed("solution"))}),
     Shape("math", ("problem", "answer"),

@@ -44,6 +44,7 @@ def test_refused_lines_are_told_and_do_not_fail_the_command(tmp_path: Path) -> N
     assert result.exit_code == 0
     assert "1 of 2 prompts imported into math; 0 were there already, 1 refused." in result.stdout
     assert str(tmp_path / "a.jsonl.rejects") in result.stdout
+    assert "The first: " in result.stdout
 
 
 def test_the_report_comes_as_json(tmp_path: Path) -> None:

@@ -88,6 +88,12 @@ def test_parquet_from_standard_input_is_refused() -> None:
         read("-", "parquet")
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet", "a.jsonl.zst"])
+def test_a_pointer_is_told_whatever_its_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="git lfs pull"):
+        read(write(tmp_path / name, b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"))
+
+
 def test_a_jsonl_file_that_holds_one_array_is_read_as_json(tmp_path: Path) -> None:
     assert values(read(write(tmp_path / "a.jsonl", '[{"a": 1},\n {"a": 2}]'))) == [{"a": 1}, {"a": 2}]
     assert values(read(write(tmp_path / "b.jsonl", "[1]\n[2]\n"), "jsonl")) == [[1], [2]], "told, it is JSONL"
