@@ -9,6 +9,7 @@ MARKS = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
+LATIN_1 = "ISO-8859-1"
 PACKED = {
     b"\x1f\x8b": "gzip (.gz)",
     b"\x28\xb5\x2f\xfd": "Zstandard (.zst)",
@@ -41,8 +42,9 @@ def check_text(name: str, head: bytes) -> None:
             )
     encoding = _other_encoding(head)
     if encoding:
+        known_as = "Latin-1 (ISO-8859-1)" if encoding == LATIN_1 else encoding
         raise InputError(
-            f"{name}: its text is {encoding}, not UTF-8. Convert it:"
+            f"{name}: its text is {known_as}, not UTF-8. Convert it:"
             f" `iconv -f {encoding} -t UTF-8 {name} > NEW`, and import NEW."
         )
     if b"\r" in head.removesuffix(b"\r") and b"\n" not in head and len(head.split(b"\r")) > 1 + head.endswith(b"\r"):
@@ -61,7 +63,7 @@ def _other_encoding(head: bytes) -> str | None:
         return "UTF-16LE"
     if len(pairs) >= 8 and pairs[0::2].count(0) > len(pairs) // 4:
         return "UTF-16BE"
-    return "ISO-8859-1" if _looks_like_latin_1(head) else None
+    return LATIN_1 if _looks_like_latin_1(head) else None
 
 
 def _looks_like_latin_1(head: bytes) -> bool:

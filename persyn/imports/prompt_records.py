@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
-from persyn.imports.conversation import Conversation, SourceAnswer, conversation, decoded
+from persyn.imports.conversation import NO_TOOLS, Conversation, SourceAnswer, conversation, decoded
 from persyn.imports.fields import Refused
 from persyn.imports.reading import Plan, Reading
+from persyn.imports.shapes import NOT_TEXT
 
 MAX_ID_CHARS = 512  # Postgres refuses to index texts above 2,704 bytes
 EXTRAS = "message_extras"  # the key in `meta` for what messages hold besides role and content
@@ -204,11 +205,12 @@ def _check_parts(plan: Plan, values: Mapping[str, Any], messages: list[dict[str,
         if isinstance(value, str) and any(value.strip() in message["content"] for message in messages):
             continue
         prompt = plan.fields.get("prompt")
-        if isinstance(value, str) and prompt is not None and part not in ("tools", "functions"):
-            name = prompt.columns[0]
-            told = f"which would be lost; --map 'prompt={{{name}}}\\n\\n{{{part}}}' takes it in"
+        if part in NOT_TEXT:
+            told = NO_TOOLS
+        elif isinstance(value, str) and prompt is not None:
+            told = f"which would be lost; --map 'prompt={{{prompt.columns[0]}}}\\n\\n{{{part}}}' takes it in"
         else:
-            told = "which PerSyn can give to no teacher and to no student"
+            told = "which would be lost, and is no text that --map could join to the prompt"
         raise Refused(f"has {part}, {told}; --ignore {part} imports the prompt without it")
 
 

@@ -126,10 +126,11 @@ class Reading:
         fields = {name: field for name, options in places.items() if (field := _there(options, visible))}
         fields = self._with_mapped(fields)
         used = frozenset(name for field in fields.values() for name in field.columns)
+        null = {name for options in places.values() for field in options for name in field.columns if name not in keys}
         parts = tuple(key for key in visible if key in PARTS and key not in used)
         lacking = None if "prompt" in fields or "messages" in fields else _no_prompt(shape and shape.name, visible)
         name = shape.name if shape else "columns as mapped" if self._mapped else ""
-        return Plan(f"{BATCH_REQUEST} ({name})" if request else name, fields, used, parts, lacking)
+        return Plan(f"{BATCH_REQUEST} ({name})" if request else name, fields, used | null, parts, lacking)
 
     def _with_mapped(self, fields: dict[str, Field]) -> dict[str, Field]:
         """The user's places before the shape's: a column that the user gave to one field is read by no other."""

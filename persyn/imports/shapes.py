@@ -70,10 +70,10 @@ SHAPES = (  # the first whose keys a record has
 BATCH_REQUEST = "batch request"
 NAMES = tuple(dict.fromkeys(shape.name for shape in SHAPES))
 
+NOT_TEXT = ("tools", "functions", "image", "images", "audio", "video", "videos")
 # A column of such a name belongs to what the teacher must read. One that nothing reads is refused, unless ignored.
 PARTS = (
-    "system", "system_prompt", "system_message", "instructions", "input", "context", "options", "choices",
-    "tools", "functions", "image", "images", "audio", "video", "videos",
+    "system", "system_prompt", "system_message", "instructions", "input", "context", "options", "choices", *NOT_TEXT,
 )  # fmt: skip
 
 

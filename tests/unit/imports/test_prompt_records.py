@@ -92,6 +92,10 @@ def test_numbers_become_text_and_the_rest_becomes_meta() -> None:
     assert prompt.meta == {"level": 3, "tags": ["a"]}
 
 
+def test_a_field_that_is_null_is_no_meta() -> None:
+    assert accepted({"id": None, "system_prompt": None, "prompt": "hi", "level": None}).meta == {"level": None}
+
+
 def test_a_cell_of_json_text_is_a_list_of_messages() -> None:
     assert accepted({"messages": json.dumps([SYSTEM, USER])}).messages == [SYSTEM, USER]
 

@@ -40,6 +40,9 @@ def test_a_part_of_the_prompt_is_never_dropped_in_silence() -> None:
     assert content(ALPACA, Reading.parse(["prompt=instruction"], ignored=["input"])) == "Translate."
     assert content(ALPACA | {"input": " "}, Reading.parse(["prompt=instruction"])) == "Translate."
     assert content({"prompt": "About: Good", "context": "Good"}, Reading()) == "About: Good", "nothing is lost"
+    choices = content({"prompt": "Which?", "choices": ["a", "b"]}, Reading())
+    assert choices.startswith("has choices, which would be lost")
+    assert choices.endswith("--ignore choices imports the prompt without it")
     tools = {"prompt": "Hi", "tools": [{"type": "function"}]}
     assert content(tools, Reading()).startswith("has tools, which PerSyn can give to no teacher")
     assert content(tools, Reading.parse(ignored=["tools"])) == "Hi"
