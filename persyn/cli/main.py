@@ -54,7 +54,7 @@ COMMANDS = {
     "api": Entry("persyn.cli.api:api", "Serve the read-only HTTP API."),
     "router": Entry("persyn.cli.router:app", "The router of a run."),
     "worker": Entry("persyn.workers.__main__:app", "Work on this host, or let a worker leave."),
-    "prompts": Entry("persyn.cli.prompts:app", "Import prompts into a set, list the sets, delete prompts."),
+    "prompts": Entry("persyn.cli.prompts:app", "Import prompts into a set, correct them, look at them, delete them."),
     "generations": Entry("persyn.cli.generations:app", "Import answers that exist already."),
     "rewards": Entry("persyn.cli.rewards:app", "Ask the stored scores, without computing anything anew."),
     "jobs": Entry("persyn.cli.jobs:app", "The jobs, one by one."),

@@ -2,7 +2,8 @@
 
 A record is a prompt with the answers of several teachers: `{"id" | "prompt" | "messages", "responses": {teacher:
 {"text", "quality"?, "reasoning"?, "finish_reason"?, "prompt_tokens"?, "completion_tokens"?}}}`, or the bare text in
-place of the inner object.
+place of the inner object. UltraFeedback's `completions` are such answers too. The one answer of another shape has no
+teacher's name; the user gives one.
 """
 
 import math
@@ -11,11 +12,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from persyn import thoughts
-from persyn.imports.prompt_records import ANSWERS, Columns, canonical, storable_problem
+from persyn.imports.conversation import SourceAnswer, answer_in
+from persyn.imports.fields import Refused
+from persyn.imports.prompt_records import NOT_STORABLE, canonical, json_text, scalar, unstorable
+from persyn.imports.reading import Plan, Reading
 
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _TEXTS = ("reasoning", "finish_reason")
 _KEYS = ("text", "quality", *_TEXTS, *_COUNTS)
+RESPONSES = "responses"
 
 
 class Pool(NamedTuple):
@@ -42,36 +47,85 @@ class PromptIdentity(NamedTuple):
 
     external_id: str | None
     sha256: str | None
+    answer: SourceAnswer | None = None  # that its conversation ended with
 
 
-def identity(values: Any, *, max_bytes: int | None = None) -> PromptIdentity | str:
+def identity(values: Any, reading: Reading, *, max_bytes: int | None = None) -> PromptIdentity | str:
     """The prompt that a record names, or one sentence without a full stop that says why it names none."""
-    if not isinstance(values, dict):
-        return "not an object"
-    problem = storable_problem(values, max_bytes)
-    if problem:
-        return problem
-    fields = {key: values[key] for key in Columns._fields if values.get(key) is not None}
-    if "prompt" in fields or "messages" in fields:
-        prompt = canonical(fields)
-        return prompt if isinstance(prompt, str) else PromptIdentity(prompt.external_id, prompt.sha256)
-    name = fields.get("id")
-    if name is None:
-        return "has neither id nor prompt nor messages"
-    if isinstance(name, bool) or not isinstance(name, str | int | float):
-        return "id is not a string or a number"
-    return PromptIdentity(str(name), None)
+    try:
+        record, plan = reading.plan(values)
+        text = json_text(record)
+        problem = unstorable(text)
+        if problem is None and max_bytes is not None and len(text.encode()) > max_bytes:
+            problem = f"longer than {max_bytes} bytes"
+        if problem:
+            return problem
+        if not plan.lacking:
+            prompt = canonical(values, reading)
+            return (
+                prompt if isinstance(prompt, str) else PromptIdentity(prompt.external_id, prompt.sha256, prompt.answer)
+            )
+        if "id" not in plan.fields:
+            return f"has no id, and {plan.lacking}"
+        return PromptIdentity(scalar(plan, "id", record), None)
+    except Refused as exc:
+        return str(exc)
+    except RecursionError:
+        return NOT_STORABLE
 
 
-def answers(values: Mapping[str, Any], pool: Pool) -> Iterator[ImportedAnswer | str]:
-    """Each teacher's answer, or one sentence that says why it is refused."""
-    responses = values.get(ANSWERS)
-    if not isinstance(responses, dict) or not responses:
-        yield f"{ANSWERS} is not an object of answers by teacher"
+def answers(
+    values: Any, prompt: PromptIdentity, reading: Reading, pool: Pool, teacher: str | None = None
+) -> Iterator[ImportedAnswer | str]:
+    """Each answer, or one sentence that says why it is refused. `teacher` gave those that come without a name."""
+    try:
+        record, plan = reading.plan(values)
+        responses = _named_answers(record, plan) or _nameless_answer(record, plan, prompt, teacher)
+    except Refused as exc:
+        yield str(exc)
         return
-    for teacher, response in responses.items():
-        answer = _answer(str(teacher), response, pool)
-        yield f"{str(teacher)[:80]}: {answer}" if isinstance(answer, str) else answer
+    for name, response in responses:
+        answer = _answer(name, response, pool)
+        yield f"{name[:80]}: {answer}" if isinstance(answer, str) else answer
+
+
+def _named_answers(record: Mapping[str, Any], plan: Plan) -> list[tuple[str, Any]]:
+    """Teachers with their answers as the record has them; none where it names no teacher. Raises Refused."""
+    found = plan.read("answers", record)
+    if found is None:
+        return []
+    where = plan.fields["answers"].words
+    if isinstance(found, dict) and found:
+        return [(str(name), response) for name, response in found.items()]
+    if isinstance(found, list) and found and all(isinstance(one, dict) and "model" in one for one in found):
+        return [(str(one["model"]), _completion(one)) for one in found]
+    raise Refused(f"{where} is not an object of answers by teacher")
+
+
+def _completion(given: Mapping[str, Any]) -> dict[str, Any]:
+    """One of UltraFeedback's completions: a model, its response, and an overall score."""
+    return {"text": given.get("response"), "offered_quality": given.get("overall_score")}
+
+
+def _nameless_answer(
+    record: Mapping[str, Any], plan: Plan, prompt: PromptIdentity, teacher: str | None
+) -> list[tuple[str, Any]]:
+    """The source's answer as that of the teacher that the user named. Raises Refused."""
+    answer = _source_answer(record, plan) or prompt.answer
+    if answer is None:
+        raise Refused(f"has no answer: neither {RESPONSES} by teacher nor a last turn of the assistant")
+    if teacher is None:
+        raise Refused("has an answer without a teacher's name; --answers-as TEACHER gives it one")
+    return [(teacher, {"text": answer.text, "reasoning": answer.reasoning})]
+
+
+def _source_answer(record: Mapping[str, Any], plan: Plan) -> SourceAnswer | None:
+    given = plan.read("answer", record)
+    if given is None or isinstance(given, str):
+        return None if given is None else SourceAnswer(given)
+    if isinstance(given, list):
+        return answer_in(given, plan.fields["answer"].words)
+    raise Refused(f"{plan.fields['answer'].words} is not a text")
 
 
 def _answer(teacher: str, response: Any, pool: Pool) -> ImportedAnswer | str:
@@ -80,6 +134,10 @@ def _answer(teacher: str, response: Any, pool: Pool) -> ImportedAnswer | str:
     given = {"text": response} if isinstance(response, str) else response
     if not isinstance(given, dict):
         return "the answer is neither a text nor an object"
+    offered = given.get("offered_quality")
+    if offered is not None:  # a score that was not made for this scorer counts where it fits
+        fits = pool.scorer_id is not None and _wrong_quality(offered, pool) is None
+        given = {"text": given["text"]} | ({"quality": offered} if fits else {})
     unknown = [key for key, value in given.items() if key not in _KEYS and value is not None]
     if unknown:
         return f"the answer has the unknown key {str(unknown[0])[:40]!r}; expected {', '.join(_KEYS)}"

@@ -13,8 +13,13 @@ import psycopg
 from sqlalchemy import Engine
 
 from persyn import jobs
+from persyn.errors import ConfigError
 from persyn.imports.answer_records import Pool, answers, identity
-from persyn.imports.reader import STDIN, Format, Rejected, excerpt
+from persyn.imports.hub import PREFIX
+from persyn.imports.locations import expanded
+from persyn.imports.reader import STDIN, Format
+from persyn.imports.reading import Reading, Taken
+from persyn.imports.records import Rejected, excerpt
 from persyn.imports.rejects import RejectsFile, default_path
 from persyn.imports.source_pass import ImportProgress, SourcePass, check_places, publish_rejects, transaction
 
@@ -107,6 +112,12 @@ class AnswerImport(NamedTuple):
     scored: int  # of all answers, how many got a quality
     rejected: int  # answers, and records of which nothing could be read
     rejects_path: Path | None  # None where nothing was rejected
+    shapes: tuple[Taken, ...] = ()
+    first_reason: str | None = None  # of the refused
+
+    @property
+    def came_to_nothing(self) -> bool:
+        return self.imported + self.duplicates == 0
 
 
 def import_answers(
@@ -114,6 +125,8 @@ def import_answers(
     run_id: int,
     sources: list[str],
     *,
+    reading: Reading | None = None,
+    answers_as: str | None = None,
     format: Format | None = None,
     strict: bool = False,
     rejects: Path | None = None,
@@ -122,41 +135,48 @@ def import_answers(
 ) -> AnswerImport:
     """Add the answers of files (or `-`, standard input) to a run's prompts and teachers.
 
+    answers_as: the teacher whose answers those without a name are.
+
     Raises InputError with `strict` when any answer is refused, or when a source is damaged; nothing is imported then.
     Raises ConfigError, NotFound, and ServiceError where Postgres goes away.
     """
-    rejects_path = rejects or default_path(f"answers-{run_id}", sources)
-    check_places(sources, rejects_path)
+    files, rejects_path = expanded(sources, format), rejects or default_path(f"answers-{run_id}", sources)
+    check_places(files, rejects_path)
+    chosen = reading or Reading()
     with RejectsFile(rejects_path) as refused, transaction(engine) as (connection, cursor):
         pool = _pool(cursor, run_id)
-        imports = [_new_import(cursor, run_id, source) for source in sources]
-        cursor.execute(STAGING)
-        reading = SourcePass(sources, format, max_bytes, _check_by(pool), refused, on_progress)
-        staged = 0
-        with cursor.copy(COPY) as copy:
-            for staged, item in enumerate(reading.items(), start=1):
-                copy.write_row((staged, item.line, imports[item.source], *item.value))
-        for source, import_id in zip(sources, imports, strict=True):
-            cursor.execute(READ_WHOLE, [_sha256(source), import_id])
+        if answers_as is not None and answers_as not in pool.teachers:
+            raise ConfigError(
+                f"--answers-as {answers_as}: the run has no such teacher; it has {', '.join(pool.teachers)}."
+            )
+        check = _check_by(pool, chosen, answers_as)
+        source_pass = SourcePass(files, format, max_bytes, check, refused, on_progress)
+        staged = _stage(cursor, run_id, source_pass)
+        chosen.check_columns()
         staged -= _match(cursor, run_id, pool, refused)
         published = publish_rejects(refused, strict=strict, what="answers or records")
         imported = cursor.execute(MERGE).rowcount
         scored = cursor.execute(MERGE_QUALITY, {"scorer_id": pool.scorer_id}).rowcount if pool.scorer_id else 0
         jobs.cancel(connection, [row[0] for row in cursor.execute(MOOT).fetchall()])
         cursor.execute(REOPEN, [run_id])
-    return AnswerImport(reading.read, imported, staged - imported, scored, refused.count, published)
+    shapes = tuple(chosen.taken())
+    return AnswerImport(
+        source_pass.read, imported, staged - imported, scored, refused.count, published, shapes, refused.first
+    )
 
 
-def _check_by(pool: Pool) -> Callable[[Any, int | None], Iterator[tuple[Any, ...] | str]]:
+def _check_by(
+    pool: Pool, reading: Reading, answers_as: str | None
+) -> Callable[[Any, int | None], Iterator[tuple[Any, ...] | str]]:
     """A function from a record to its good answers as rows of the staging table, and the reasons for the others."""
 
     def check(values: Any, limit: int | None) -> Iterator[tuple[Any, ...] | str]:
-        prompt = identity(values, max_bytes=limit)
+        prompt = identity(values, reading, max_bytes=limit)
         if isinstance(prompt, str):
             yield prompt
             return
-        for answer in answers(values, pool):
-            yield answer if isinstance(answer, str) else (*prompt, *answer)
+        for answer in answers(values, prompt, reading, pool, answers_as):
+            yield answer if isinstance(answer, str) else (prompt.external_id, prompt.sha256, *answer)
 
     return check
 
@@ -165,6 +185,19 @@ def _pool(cursor: psycopg.Cursor[Any], run_id: int) -> Pool:
     teachers = dict(cursor.execute(TEACHERS, [run_id]).fetchall())
     scorer = cursor.execute(IMPORTED_SCORER, [run_id]).fetchone()
     return Pool(teachers, *scorer) if scorer else Pool(teachers, None)
+
+
+def _stage(cursor: psycopg.Cursor[Any], run_id: int, source_pass: SourcePass[tuple[Any, ...]]) -> int:
+    """Stream the answers into the staging table, and note each file that was read to its end."""
+    imports = [_new_import(cursor, run_id, source) for source in source_pass.sources]
+    cursor.execute(STAGING)
+    staged = 0
+    with cursor.copy(COPY) as copy:
+        for staged, item in enumerate(source_pass.items(), start=1):
+            copy.write_row((staged, item.line, imports[item.source], *item.value))
+    for source, import_id in zip(source_pass.sources, imports, strict=True):
+        cursor.execute(READ_WHOLE, [_sha256(source), import_id])
+    return staged
 
 
 def _new_import(cursor: psycopg.Cursor[Any], run_id: int, source: str) -> int:
@@ -189,7 +222,7 @@ def _match(cursor: psycopg.Cursor[Any], run_id: int, pool: Pool, refused: Reject
 
 
 def _sha256(source: str) -> str | None:
-    if source == STDIN:
+    if source == STDIN or source.startswith(PREFIX):
         return None
     with open(source, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

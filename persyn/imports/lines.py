@@ -1,7 +1,7 @@
 """Lines of bytes from a file of any size, in flat memory.
 
-Text files are cut into lines before they are decoded, so that a bad or endless line spoils only itself.
-
+Text files are cut into lines before they are decoded, so that a bad or endless line spoils only itself. A byte order
+mark may stand before any line, because files with one are put together by `cat`.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def read_lines(stream: BinaryIO, max_bytes: int) -> Iterator[Line]:
         too_long = len(raw) > max_bytes and not raw.endswith(b"\n")
         if too_long:
             _skip_line(stream)
-        yield Line(number, raw.removeprefix(BOM) if number == 1 else raw, too_long)
+        yield Line(number, raw.removeprefix(BOM), too_long)
 
 
 def _skip_line(stream: BinaryIO) -> None:

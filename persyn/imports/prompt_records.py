@@ -3,164 +3,220 @@
 The canonical messages decide a prompt's identity: two records with the same messages are the same prompt.
 """
 
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, get_args
+import math
+from collections.abc import Mapping
+from json.encoder import encode_basestring
+from typing import Any, NamedTuple
 
-from persyn.config import Message, fingerprint
-from persyn.errors import ConfigError
+from persyn.imports.conversation import NO_TOOLS, Conversation, SourceAnswer, conversation, decoded
+from persyn.imports.fields import Refused
+from persyn.imports.reading import Plan, Reading
+from persyn.imports.shapes import NOT_TEXT
 
 MAX_ID_CHARS = 512  # Postgres refuses to index texts above 2,704 bytes
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=str)
-ANSWERS = "responses"  # of teachers; `persyn generations import` reads them
-ROLES: tuple[str, ...] = get_args(Message.model_fields["role"].annotation)
+EXTRAS = "message_extras"  # the key in `meta` for what messages hold besides role and content
+NOT_STORABLE = "holds a number or a nesting that JSON cannot store"
+
+
+def _as_text(value: Any) -> str:
+    return f"<{len(value)} bytes>" if isinstance(value, bytes) else str(value)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_text)
 
 
 class Prompt(NamedTuple):
+    """A prompt as the table holds it, and the answer that its source brought along."""
+
     external_id: str | None
     sha256: str
-    messages: list[dict[str, str]]
+    messages_json: str
     reference_answer: str | None
-    meta: dict[str, Any]
+    meta_json: str
+    answer: SourceAnswer | None = None
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        return json.loads(self.messages_json)  # type: ignore[no-any-return]
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        return json.loads(self.meta_json)  # type: ignore[no-any-return]
 
 
-class Columns(NamedTuple):
-    """The file's key or column for each field; all other keys but the teachers' answers go into `meta`."""
-
-    id: str = "id"
-    prompt: str = "prompt"
-    messages: str = "messages"
-    reference_answer: str = "reference_answer"
-
-    @classmethod
-    def parse(cls, mappings: Iterable[str]) -> "Columns":
-        """From `field=column` texts. Raises ConfigError."""
-        chosen: dict[str, str] = {}
-        for mapping in mappings:
-            field, _, column = mapping.partition("=")
-            if field not in cls._fields or not column or field in chosen:
-                expected = ", ".join(f"{name}=COLUMN" for name in cls._fields)
-                raise ConfigError(f"--map {mapping}: expected one of {expected}, each at most once.")
-            chosen[field] = column
-        columns = cls(**chosen)
-        if len(set(columns)) < len(columns):
-            raise ConfigError(f"--map: two fields would read the same column: {', '.join(columns)}.")
-        return columns
-
-
-def canonical(values: Any, columns: Columns = Columns(), *, max_bytes: int | None = None) -> Prompt | str:
+def canonical(values: Any, reading: Reading, *, max_bytes: int | None = None) -> Prompt | str:
     """The prompt that a record holds, or one sentence without a full stop that says why it is refused."""
-    if not isinstance(values, dict):
-        return "not an object"
-    values = _unpacked(values, columns.messages)
-    problem = storable_problem(values, max_bytes) or _wrong_scalars(values, columns)
-    if problem:
-        return problem
-    messages = _messages(values, columns)
-    if isinstance(messages, str):
-        return messages
-    return Prompt(
-        external_id=_text(values.get(columns.id)),
-        sha256=fingerprint(messages),
-        messages=messages,
-        reference_answer=_text(values.get(columns.reference_answer)),
-        meta={key: value for key, value in values.items() if key not in columns and key != ANSWERS},
-    )
+    try:
+        record, plan = reading.plan(values)
+        prompt = _canonical(record, plan, max_bytes)
+    except Refused as exc:
+        return str(exc)
+    except RecursionError:
+        return NOT_STORABLE
+    plan.prompts += 1
+    plan.answers += prompt.answer is not None or "answer" in plan.fields or "answers" in plan.fields
+    return prompt
+
+
+def scalar(plan: Plan, field: str, values: Mapping[str, Any]) -> str | None:
+    """A field that is a text or a number. Raises Refused."""
+    value = plan.read(field, values)
+    if isinstance(value, str) or value is None:
+        text = value if value is None or field == "id" or value.strip() else None
+    elif isinstance(value, bool) or not isinstance(value, int | float):
+        raise Refused(f"{plan.fields[field].words} is not a string or a number")
+    else:
+        text = None if value != value else str(value)  # a table's NaN is a hole
+    if field == "id" and text is not None and len(text) > MAX_ID_CHARS:
+        raise Refused(f"{plan.fields[field].words} is longer than {MAX_ID_CHARS} characters")
+    return text
 
 
 def json_text(value: Any) -> str:
-    """JSON for a jsonb column. What JSON lacks (dates, decimals, bytes from Parquet) becomes a string.
-
-    Raises ValueError for NaN and infinities.
-    """
-    return _ENCODER.encode(value)
-
-
-def _unpacked(values: dict[str, Any], column: str) -> dict[str, Any]:
-    """The values with their messages decoded, because a CSV cell can only hold a list as JSON text."""
-    text = values.get(column)
-    if not isinstance(text, str):
-        return values
+    """JSON for a jsonb column. What JSON lacks (dates, decimals, bytes) becomes a string, NaN and infinity null."""
     try:
-        return values | {column: json.loads(text)}
-    except (ValueError, RecursionError):
-        return values
+        return _ENCODER.encode(value)
+    except ValueError:
+        return _ENCODER.encode(_finite(value))
 
 
-def storable_problem(values: dict[str, Any], max_bytes: int | None) -> str | None:
-    """The reason why Postgres would refuse the values, or None.
+def unstorable(*texts: str | None) -> str | None:
+    r"""The reason why Postgres would refuse one of the JSON texts, or None: an import would end there.
 
-    Postgres would end the whole import, so each record is checked before.
+    In JSON a NUL is written as an escape, before which no odd backslash stands.
     """
-    try:
-        text = json_text(values)
-        size = len(text.encode("utf-8"))
-    except UnicodeEncodeError:
-        return "holds a lone surrogate, which is no character"
-    except (ValueError, RecursionError):
-        return "holds a number or a nesting that JSON cannot store"
-    if "\\u0000" in text.replace("\\\\", ""):  # with the escaped backslashes gone, the escape can only be a NUL
-        return "holds a NUL character"
-    if max_bytes is not None and size > max_bytes:
-        return f"longer than {max_bytes} bytes"
+    for text in texts:
+        if text is None or (text.isascii() and "\\u0000" not in text):
+            continue
+        if "\\u0000" in text and "\\u0000" in text.replace("\\\\", ""):
+            return "holds a NUL character"
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError:
+            return "holds a lone surrogate, which is no character"
     return None
 
 
-def _wrong_scalars(values: Mapping[str, Any], columns: Columns) -> str | None:
-    for column in (columns.id, columns.reference_answer):
-        value = values.get(column)
-        if isinstance(value, bool) or not isinstance(value, str | int | float | None):
-            return f"{column} is not a string or a number"
-    if len(str(values.get(columns.id))) > MAX_ID_CHARS:
-        return f"{columns.id} is longer than {MAX_ID_CHARS} characters"
-    return None
+def messages_text(messages: list[dict[str, str]]) -> str:
+    """Messages as canonical JSON, the text that `config.fingerprint` takes the sha256 of."""
+    return (
+        "[" + ",".join(f'{{"content":{encode_basestring(m["content"])},"role":"{m["role"]}"}}' for m in messages) + "]"
+    )
 
 
-def _text(value: str | int | float | None) -> str | None:
-    return None if value is None else str(value)
+def _canonical(values: Mapping[str, Any], plan: Plan, max_bytes: int | None) -> Prompt:
+    if plan.lacking:
+        raise Refused(plan.lacking)
+    found = _conversation(plan, values)
+    messages = _with_system(found.messages, plan, values)
+    if plan.parts:
+        _check_parts(plan, values, messages)
+    meta = {key: value for key, value in values.items() if key not in plan.used}
+    if found.extras:
+        meta.setdefault(EXTRAS, found.extras)
+    external_id, reference = scalar(plan, "id", values), scalar(plan, "reference_answer", values)
+    messages_json, meta_json = messages_text(messages), json_text(meta) if meta else "{}"
+    scalars = f"{external_id or ''} {reference or ''}"
+    problem = unstorable(messages_json, meta_json)
+    if not problem and ("\0" in scalars or not scalars.isascii()):
+        problem = unstorable(json_text(scalars))
+    if problem:
+        raise Refused(problem)
+    encoded = messages_json.encode()
+    if max_bytes is not None and _size(messages, meta_json, scalars) > max_bytes:
+        raise Refused(f"longer than {max_bytes} bytes")
+    sha256 = hashlib.sha256(encoded).hexdigest()
+    return Prompt(external_id, sha256, messages_json, reference, meta_json, found.answer)
 
 
-def _messages(values: Mapping[str, Any], columns: Columns) -> list[dict[str, str]] | str:
-    prompt, messages = values.get(columns.prompt), values.get(columns.messages)
-    if prompt is not None and messages is not None:
-        return f"has both {columns.prompt} and {columns.messages}"
-    if prompt is not None:
-        if not isinstance(prompt, str):
-            return f"{columns.prompt} is not a string"
-        return [{"role": "user", "content": prompt}] if prompt.strip() else f"{columns.prompt} is empty"
-    if messages is None:
-        return f"has neither {columns.prompt} nor {columns.messages}"
-    return _canonical_messages(messages, columns.messages)
+def _size(messages: list[dict[str, str]], *texts: str) -> int:
+    return sum(len(text.encode()) for text in (*(message["content"] for message in messages), *texts))
 
 
-def _canonical_messages(messages: Any, column: str) -> list[dict[str, str]] | str:
-    if not isinstance(messages, list) or not messages:
-        return f"{column} is not a list of messages"
-    for number, message in enumerate(messages, start=1):
-        problem = _wrong_message(message)
-        if problem:
-            return f"message {number} {problem}"
-    return _wrong_order([message["role"] for message in messages]) or [
-        {"role": message["role"], "content": message["content"]} for message in messages
-    ]
+def _conversation(plan: Plan, values: Mapping[str, Any]) -> Conversation:
+    """The conversation, whether the record has it as a prompt, as messages, or as both."""
+    prompt = plan.read("prompt", values)
+    turns = decoded(plan.read("messages", values)) if "messages" in plan.fields else None
+    if turns is None:
+        return _from_prompt(plan, prompt)
+    blank = prompt is None or prompt == [] or (isinstance(prompt, str) and not prompt.strip())
+    if not turns and not blank:
+        return _from_prompt(plan, prompt)
+    whole = conversation(turns, plan.fields["messages"].words)
+    if not blank and not _holds(whole.messages, _from_prompt(plan, prompt).messages):
+        columns = plan.fields["prompt"].columns[0], plan.fields["messages"].columns[0]
+        raise Refused(
+            f"has both {columns[0]} and {columns[1]}, and they differ; --ignore {columns[1]} takes the first,"
+            f" --ignore {columns[0]} the second"
+        )
+    return whole
 
 
-def _wrong_message(message: Any) -> str | None:
-    if not isinstance(message, dict):
-        return "is not an object with role and content"
-    unknown = [key for key, value in message.items() if key not in ("role", "content") and value is not None]
-    if unknown:
-        return f"has the unknown key {unknown[0][:40]!r}"
-    if message.get("role") not in ROLES:
-        return f"has the role {str(message.get('role'))[:40]!r}; expected {', '.join(ROLES)}"
-    content = message.get("content")
-    if not isinstance(content, str):
-        return "has a content that is not a string"
-    return None if content.strip() else "has empty content"
+def _from_prompt(plan: Plan, prompt: Any) -> Conversation:
+    where = plan.fields["prompt"].words if "prompt" in plan.fields else plan.fields["messages"].words
+    if isinstance(prompt, list) and prompt:
+        return conversation(prompt, where)
+    if prompt is None:
+        raise Refused(f"has no {where}")
+    if not isinstance(prompt, str):
+        raise Refused(f"{where} is not a string")
+    if not prompt.strip():
+        raise Refused(f"{where} is empty")
+    return Conversation([{"role": "user", "content": prompt}])
 
 
-def _wrong_order(roles: list[str]) -> str | None:
-    turns = roles[1:] if roles[0] == "system" else roles
-    if turns != ["user", "assistant"] * (len(turns) // 2) + ["user"]:
-        return f"roles must go user, assistant, …, user, after at most one system; got {', '.join(roles)[:80]}"
-    return None
+def _holds(messages: list[dict[str, str]], prompt: list[dict[str, str]]) -> bool:
+    """Whether a conversation is the prompt, or has its one turn of the user."""
+    if len(prompt) > 1:
+        return messages == prompt
+    turn = prompt[0]["content"].strip()
+    return any(message["role"] == "user" and message["content"].strip() == turn for message in messages)
+
+
+def _with_system(messages: list[dict[str, str]], plan: Plan, values: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The messages with the text of a system column before them."""
+    system = plan.read("system", values) if "system" in plan.fields else None
+    if system is None or system == []:
+        return messages
+    where = plan.fields["system"].words
+    if isinstance(system, list):  # content parts
+        system = conversation([{"role": "user", "content": system}], where).messages[0]["content"]
+    if not isinstance(system, str):
+        raise Refused(f"{where} is not a string")
+    if not system.strip():
+        return messages
+    if messages[0]["role"] != "system":
+        return [{"role": "system", "content": system}, *messages]
+    if messages[0]["content"].strip() != system.strip():
+        raise Refused(
+            f"has two system texts that differ, {where} and the first message; --ignore {where} takes the latter"
+        )
+    return messages
+
+
+def _check_parts(plan: Plan, values: Mapping[str, Any], messages: list[dict[str, str]]) -> None:
+    """Refuse a record that has more of its prompt in a column that nothing reads. Raises Refused."""
+    for part in plan.parts:
+        value = values[part]
+        if not value or value in ("[]", "{}", "null") or (isinstance(value, str) and not value.strip()):
+            continue
+        if isinstance(value, str) and any(value.strip() in message["content"] for message in messages):
+            continue
+        prompt = plan.fields.get("prompt")
+        if part in NOT_TEXT:
+            told = NO_TOOLS
+        elif isinstance(value, str) and prompt is not None:
+            told = f"which would be lost; --map 'prompt={{{prompt.columns[0]}}}\\n\\n{{{part}}}' takes it in"
+        else:
+            told = "which would be lost, and is no text that --map could join to the prompt"
+        raise Refused(f"has {part}, {told}; --ignore {part} imports the prompt without it")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list | tuple) else value

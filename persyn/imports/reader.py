@@ -1,11 +1,11 @@
-"""Reads records from a user's file: JSONL, JSON, CSV or Parquet, gzipped or not, or standard input.
+"""Opens a user's file, packed or not, and reads its records by the format that its name or the user tells.
 
 A bad record becomes a `Rejected` and reading goes on. Only a file that cannot be read at all is an error.
 """
 
-import csv
+import bz2
 import gzip
-import json
+import lzma
 import os
 import sys
 import zlib
@@ -14,70 +14,52 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NamedTuple, cast, get_args
+from typing import Any, BinaryIO, Literal, cast, get_args
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from persyn.errors import ConfigError, InputError, NotFound
-from persyn.imports.lines import Line, read_lines
+from persyn.imports import hub
+from persyn.imports.arrow_rows import read_arrow, read_parquet
+from persyn.imports.csv_rows import delimiter_of, read_csv
+from persyn.imports.encodings import HEAD_BYTES, check_pointer, check_text
+from persyn.imports.json_rows import read_json, read_jsonl, read_text
+from persyn.imports.lines import BOM
+from persyn.imports.records import MAX_BYTES, Record, Rejected
 
-Format = Literal["jsonl", "json", "csv", "parquet"]
+Format = Literal["jsonl", "json", "csv", "parquet", "arrow", "text"]
 FORMATS: tuple[str, ...] = get_args(Format)
+TABLES = ("parquet", "arrow")
 STDIN = "-"
-MAX_BYTES = 1 << 20
-JSON_FILE_BYTES = 1 << 28  # an array is parsed as a whole, so it must fit into memory
-PARQUET_BATCH = 256
-EXCERPT_CHARS = 200
 SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
     ".csv": "csv",
+    ".tsv": "csv",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
 }
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-class Record(NamedTuple):
-    line: int  # the line on which it starts, or its place (from 1) in an array or a Parquet file
-    values: Any  # a dict of keys and values where the record is an object
-    raw: bytes | None  # the line's bytes in the file, where the format has lines
-
-
-class Rejected(NamedTuple):
-    line: int
-    reason: str
-    excerpt: str
-
-
-def excerpt(raw: Any) -> str:
-    """The first characters of a record, as text that can be stored and printed whatever the bytes were."""
-    if isinstance(raw, bytes):
-        return raw[: EXCERPT_CHARS * 4].decode("utf-8", "backslashreplace").rstrip("\r\n")[:EXCERPT_CHARS]
-    return repr(raw)[:EXCERPT_CHARS]
+PACKED = (".gz", ".zst", ".xz", ".bz2")
+DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
 
 
 @dataclass
 class Source:
-    """An open file. `share()` is the part of it that has been read, from 0 to 1; None for a stream without a size."""
+    """An open file. `share()` is the part of it that has been read, from 0 to 1; None where its size is not known."""
 
     name: str
     format: Format
     file: BinaryIO  # the bytes as they lie on the disk
-    stream: BinaryIO  # the same, decompressed
+    stream: BufferedReader  # the same, unpacked
     size: int | None
-    _parquet_share: float | None = field(default=None, init=False)
+    told: bool  # whether the user named the format
+    _table_share: float | None = field(default=None, init=False)
 
     def share(self) -> float | None:
-        if self._parquet_share is not None or not self.size:
-            return self._parquet_share
+        if self._table_share is not None or not self.size:
+            return self._table_share
         return min(1.0, self.file.tell() / self.size)
 
     def records(self, max_bytes: int = MAX_BYTES) -> Iterator[Record | Rejected]:
@@ -87,49 +69,82 @@ class Source:
         """
         try:
             yield from self._read(max_bytes)
-        except (OSError, EOFError, zlib.error, pa.ArrowException) as exc:
+        except DAMAGE as exc:
             problem = " ".join(str(exc).split())
             raise InputError(f"{self.name}: cannot be read to its end as {self.format}: {problem}.") from exc
 
     def _read(self, max_bytes: int) -> Iterator[Record | Rejected]:
-        match self.format:
-            case "jsonl":
-                return _read_jsonl(self.stream, max_bytes)
-            case "json":
-                return _read_json(self.name, self.stream)
-            case "csv":
-                return _read_csv(self.name, self.stream, max_bytes)
-            case "parquet":
-                return self._read_parquet()
+        head = self.stream.peek(HEAD_BYTES)
+        if self.format in TABLES:
+            read = read_parquet if self.format == "parquet" else read_arrow
+            return read(self.name, cast(BinaryIO, self.stream), self._set_share)
+        check_text(self.name, head)
+        return self._read_text(head, max_bytes)
 
-    def _read_parquet(self) -> Iterator[Record | Rejected]:
-        parquet = pq.ParquetFile(self.stream, pre_buffer=False, buffer_size=MAX_BYTES)
-        total, number = parquet.metadata.num_rows, 0
-        for batch in parquet.iter_batches(batch_size=PARQUET_BATCH):
-            for values in _rows(batch):
-                number += 1
-                yield Rejected(number, "not UTF-8", "") if values is None else Record(number, values, None)
-            self._parquet_share = number / total
+    def _read_text(self, head: bytes, max_bytes: int) -> Iterator[Record | Rejected]:
+        stream = cast(BinaryIO, self.stream)
+        is_array = head.removeprefix(BOM).lstrip()[:1] == b"["
+        match self.format:
+            case "csv":
+                return read_csv(self.name, stream, max_bytes, delimiter_of(head))
+            case "text":
+                return read_text(stream, max_bytes)
+            case "jsonl" if self.told or not is_array:
+                return read_jsonl(stream, max_bytes)
+            case _:
+                return read_json(self.name, stream, max_bytes)
+
+    def _set_share(self, share: float) -> None:
+        self._table_share = share
 
 
 @contextmanager
-def open_source(location: str, format: Format | None = None) -> Iterator[Source]:
-    """Open a path, or standard input for `-` (JSONL unless `format` says otherwise).
+def open_source(location: str, format: Format | None = None) -> Iterator["Source | hub.HubSource"]:
+    """Open a path, a name on the hub, or standard input for `-` (JSONL unless `format` says otherwise).
 
     Raises NotFound, InputError where it cannot be opened, ConfigError where its format cannot be told.
     """
-    chosen = format or _format_of(location)
+    if location.startswith(hub.PREFIX):
+        yield hub.HubSource(location)
+        return
+    chosen = format or format_of(location)
     with ExitStack() as stack:
         if location == STDIN:
-            if chosen == "parquet":
-                raise ConfigError("Parquet cannot be read from standard input. Name the file instead.")
-            stream = cast(BinaryIO, sys.stdin.buffer)
-            yield Source("stdin", chosen, stream, stream, None)
+            if chosen in TABLES:
+                raise ConfigError(f"{chosen.capitalize()} cannot be read from standard input. Name the file instead.")
+            stdin = cast(BinaryIO, sys.stdin.buffer)
+            yield Source("stdin", chosen, stdin, _buffered(stdin), None, format is not None)
             return
         file = stack.enter_context(_open(Path(location)))
-        compressed = location.lower().endswith(".gz")
-        stream = cast(BinaryIO, stack.enter_context(gzip.open(file))) if compressed else file
-        yield Source(location, chosen, file, stream, os.fstat(file.fileno()).st_size)
+        check_pointer(location, file.peek(HEAD_BYTES))
+        stream = _buffered(_unpacked(location, file))
+        yield Source(location, chosen, file, stream, os.fstat(file.fileno()).st_size, format is not None)
+
+
+def format_of(location: str) -> Format:
+    """The format that a name tells. Raises ConfigError."""
+    if location == STDIN:
+        return "jsonl"
+    suffix = suffix_of(location)
+    if suffix not in SUFFIXES:
+        raise ConfigError(
+            f"{location}: its format cannot be told from its name."
+            f" Add --format {'|'.join(FORMATS)} (text: a prompt a line)."
+        )
+    return SUFFIXES[suffix]
+
+
+def suffix_of(location: str) -> str:
+    """The last suffix in lower case, but for that of the packing."""
+    path = Path(location.lower())
+    return Path(path.stem).suffix if path.suffix in PACKED else path.suffix
+
+
+def known_format(name: str) -> Format:
+    """Raises ConfigError."""
+    if name not in FORMATS:
+        raise ConfigError(f"--format {name}: expected {', '.join(FORMATS)}.")
+    return cast(Format, name)
 
 
 def _open(path: Path) -> BufferedReader:
@@ -141,133 +156,19 @@ def _open(path: Path) -> BufferedReader:
         raise InputError(f"{path}: cannot be opened: {exc.strerror}.") from exc
 
 
-def _format_of(location: str) -> Format:
-    if location == STDIN:
-        return "jsonl"
-    suffix = Path(location.lower().removesuffix(".gz")).suffix
-    if suffix not in SUFFIXES:
-        raise ConfigError(f"{location}: its format cannot be told from its name. Add --format {'|'.join(FORMATS)}.")
-    return SUFFIXES[suffix]
+def _unpacked(location: str, file: BinaryIO) -> Any:
+    match Path(location.lower()).suffix:
+        case ".gz":
+            return gzip.open(file)
+        case ".xz":
+            return lzma.open(file)
+        case ".bz2":
+            return bz2.open(file)
+        case ".zst":
+            return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
+        case _:
+            return file
 
 
-def known_format(name: str) -> Format:
-    """Raises ConfigError."""
-    if name not in FORMATS:
-        raise ConfigError(f"--format {name}: expected {', '.join(FORMATS)}.")
-    return cast(Format, name)
-
-
-def _read_jsonl(stream: BinaryIO, max_bytes: int) -> Iterator[Record | Rejected]:
-    for line in read_lines(stream, max_bytes):
-        if line.too_long:
-            yield _too_long(line, max_bytes)
-        elif line.raw.strip():
-            yield _parse_line(line)
-
-
-def _too_long(line: Line, max_bytes: int) -> Rejected:
-    return Rejected(line.number, f"longer than {max_bytes} bytes", excerpt(line.raw))
-
-
-def _parse_line(line: Line) -> Record | Rejected:
-    try:
-        return Record(line.number, _DECODER.decode(line.raw.decode("utf-8")), line.raw)
-    except UnicodeDecodeError:
-        reason = "not UTF-8"
-    except json.JSONDecodeError as exc:
-        reason = f"broken JSON: {exc.msg} at column {exc.colno}"
-    except (ValueError, RecursionError) as exc:  # NaN, an integer of thousands of digits, endless nesting
-        reason = f"broken JSON: {exc}"
-    return Rejected(line.number, reason, excerpt(line.raw))
-
-
-def _read_json(name: str, stream: BinaryIO) -> Iterator[Record | Rejected]:
-    data = stream.read(JSON_FILE_BYTES + 1)
-    if len(data) > JSON_FILE_BYTES:
-        raise InputError(f"{name}: larger than {JSON_FILE_BYTES >> 20} MiB. Convert it to JSONL: `jq -c '.[]' FILE`.")
-    try:
-        array = _DECODER.decode(data.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as exc:
-        raise InputError(f"{name}: not valid JSON: {exc}. With one object a line, add --format jsonl.") from exc
-    if not isinstance(array, list):
-        raise InputError(f"{name}: expected an array of objects. With one object a line, add --format jsonl.")
-    for number, values in enumerate(array, start=1):
-        yield Record(number, values, None)
-
-
-@dataclass
-class _CsvLines:
-    """Text lines for csv.reader, without those that are too long; `start` is the line on which the record began.
-
-    Bytes that are not UTF-8 become surrogates, so that they do not upset the quoting of the lines after them.
-    """
-
-    stream: BinaryIO
-    max_bytes: int
-    start: int = 0
-    too_long: list[Rejected] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[str]:
-        for line in read_lines(self.stream, self.max_bytes):
-            if line.too_long:
-                self.too_long.append(_too_long(line, self.max_bytes))
-                continue
-            self.start = self.start or line.number
-            yield line.raw.decode("utf-8", "surrogateescape")
-
-
-def _read_csv(name: str, stream: BinaryIO, max_bytes: int) -> Iterator[Record | Rejected]:
-    csv.field_size_limit(max_bytes)  # an unclosed quote can swallow no more than this
-    lines = _CsvLines(stream, max_bytes)
-    reader = csv.reader(lines, strict=True)
-    header = _csv_header(name, reader)
-    while True:
-        lines.start = 0
-        row = _next_row(reader)
-        yield from lines.too_long
-        lines.too_long.clear()
-        if row is None:
-            break
-        if isinstance(row, str):
-            yield Rejected(lines.start, f"broken CSV: {row}", "")
-        elif row:
-            yield _csv_record(lines.start, header, row)
-
-
-def _next_row(reader: Iterator[list[str]]) -> list[str] | str | None:
-    """The next row, or the sentence that says what is wrong with it, or None at the end."""
-
-    try:
-        return next(reader, None)
-    except csv.Error as exc:
-        return str(exc)
-
-
-def _csv_header(name: str, reader: Iterator[list[str]]) -> list[str]:
-    row = _next_row(reader)
-    header = [column.strip() for column in row] if isinstance(row, list) else []
-    if not all(header) or not header or not "".join(header).isprintable():
-        raise InputError(f"{name}: has no CSV header. Its first line must name every column, in UTF-8.")
-    if len(set(header)) < len(header):
-        raise InputError(f"{name}: two columns of its header have the same name: {', '.join(header)}.")
-    return header
-
-
-def _csv_record(line: int, header: list[str], row: list[str]) -> Record | Rejected:
-    if len(row) != len(header):
-        return Rejected(line, f"has {len(row)} columns where the header has {len(header)}", excerpt(row))
-    try:
-        "".join(row).encode("utf-8")
-    except UnicodeEncodeError:
-        return Rejected(line, "not UTF-8", excerpt(row))
-    return Record(line, {column: value for column, value in zip(header, row, strict=True) if value}, None)
-
-
-def _rows(batch: Any) -> list[dict[str, Any] | None]:
-    """The rows of a record batch; None for one whose text is not UTF-8."""
-    try:
-        return cast(list[dict[str, Any] | None], batch.to_pylist())
-    except UnicodeDecodeError:
-        if len(batch) == 1:
-            return [None]
-        return [row for index in range(len(batch)) for row in _rows(batch.slice(index, 1))]
+def _buffered(stream: Any) -> BufferedReader:
+    return stream if isinstance(stream, BufferedReader) else BufferedReader(stream, HEAD_BYTES)

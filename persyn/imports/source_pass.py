@@ -15,7 +15,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from persyn.errors import ConfigError, InputError, ServiceError
-from persyn.imports.reader import STDIN, Format, Record, Rejected, excerpt, open_source
+from persyn.imports.reader import STDIN, Format, open_source
+from persyn.imports.records import Record, Rejected, excerpt
 from persyn.imports.rejects import RejectsFile
 
 PROGRESS_EVERY = 1000  # records

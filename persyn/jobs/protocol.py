@@ -328,3 +328,8 @@ def revive(conn: Connection, job_ids: Sequence[int]) -> int:
     A stage's job is due only once `open_stage` says so.
     """
     return int(conn.execute(statements.REVIVE, {"ids": list(job_ids)}).scalar_one())
+
+
+def remove(conn: Connection, job_ids: Sequence[int]) -> int:
+    """Remove jobs whose results were taken back, so that a stage makes them anew. A leased one's lease loses it."""
+    return int(conn.execute(statements.REMOVE, {"ids": list(job_ids)}).scalar_one())

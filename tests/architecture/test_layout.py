@@ -22,6 +22,7 @@ TESTED_THROUGH = {
     "persyn/cli/context.py": "integration/cli/test_fleet.py",
     "persyn/cli/db.py": "integration/db/test_auditor.py",
     "persyn/cli/generations.py": "integration/imports/test_answers.py",
+    "persyn/cli/imports.py": "integration/cli/test_prompts.py",
     "persyn/cli/jobs.py": "integration/cli/test_fleet.py",
     "persyn/cli/options.py": "integration/cli/test_audit.py",
     "persyn/cli/prompts_delete.py": "integration/cli/test_runs.py",

@@ -60,7 +60,24 @@ MESSAGES = {
     "500": "Internal server error.",
     "503": "The server is overloaded.",
 }
-WORDS = ("so", "we", "add", "them", "and", "more", "then", "the", "sum", "is", "even", "now", "take", "part", "of", "it")
+WORDS = (
+    "so",
+    "we",
+    "add",
+    "them",
+    "and",
+    "more",
+    "then",
+    "the",
+    "sum",
+    "is",
+    "even",
+    "now",
+    "take",
+    "part",
+    "of",
+    "it",
+)
 
 
 class StubConfig(BaseModel):

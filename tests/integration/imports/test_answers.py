@@ -9,7 +9,7 @@ from sqlalchemy import Engine, text
 
 from persyn import runs
 from persyn.config import parse_run
-from persyn.errors import InputError
+from persyn.errors import ConfigError, InputError
 from persyn.imports.answers import AnswerImport, import_answers
 from persyn.imports.prompts import import_prompts
 from persyn.stages import pipeline
@@ -148,3 +148,26 @@ def test_a_question_that_an_import_answers_is_not_asked_any_more(engine: Engine,
         ("score", "score.learnability")
     ]
     assert rows(engine, "SELECT * FROM audit.integrity WHERE violations <> 0") == []
+
+
+def test_a_public_shape_brings_its_answers_and_the_scores_that_fit(engine: Engine, run_id: int, tmp_path: Path) -> None:
+    completions = [
+        {"model": "small", "response": "1", "overall_score": 0.5},
+        {"model": "large", "response": "one", "overall_score": 8.5},
+    ]
+    source = write(tmp_path / "a.jsonl", [{"instruction": "0+1?", "completions": completions}])
+    report = import_answers(engine, run_id, [source])
+    assert (counts(report), [taken.shape for taken in report.shapes]) == ((2, 0, 1, 0), ["ultrafeedback"])
+
+
+def test_the_answers_of_a_source_may_be_given_to_a_teacher(engine: Engine, run_id: int, tmp_path: Path) -> None:
+    chat = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2"}]
+    source = write(tmp_path / "a.jsonl", [{"messages": chat}, {"instruction": "2+1?", "input": "", "output": "3"}])
+    assert counts(import_answers(engine, run_id, [source], answers_as="large")) == (2, 0, 0, 0)
+    found = rows(engine, "SELECT g.text, t.name FROM generation g JOIN teacher t ON t.id = g.teacher_id ORDER BY g.id")
+    assert found == [("2", "large"), ("3", "large")]
+    with pytest.raises(ConfigError, match="it has small, large"):
+        import_answers(engine, run_id, [source], answers_as="huge")
+    nameless = import_answers(engine, run_id, [source])
+    assert nameless.came_to_nothing
+    assert "--answers-as" in (nameless.first_reason or "")

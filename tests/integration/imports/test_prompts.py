@@ -14,8 +14,9 @@ import pytest
 from sqlalchemy import Engine, text
 
 from persyn.errors import ConfigError, InputError, NotFound, ServiceError
-from persyn.imports.prompt_records import Columns
-from persyn.imports.prompts import PromptImport, import_prompts, list_sets
+from persyn.imports.prompt_sets import list_sets
+from persyn.imports.prompts import PromptImport, import_prompts
+from persyn.imports.reading import Reading
 from persyn.imports.source_pass import ImportProgress
 
 
@@ -68,7 +69,8 @@ def test_importing_again_adds_nothing(engine: Engine, tmp_path: Path) -> None:
 
 def test_of_equal_prompts_the_first_stays(engine: Engine, tmp_path: Path) -> None:
     source = write(tmp_path / "a.jsonl", [{"id": 1, "prompt": "a"}, {"id": 2, "prompt": "b"}, {"id": 3, "prompt": "a"}])
-    assert counts(import_prompts(engine, "math", [source])) == (3, 2, 1, 0)
+    report = import_prompts(engine, "math", [source])
+    assert (counts(report), report.repeated) == ((3, 2, 0, 0), 1)
     assert [(row[0], row[1]) for row in stored(engine)] == [(0, "1"), (1, "2")]
 
 
@@ -88,13 +90,13 @@ def test_bad_lines_are_written_down_and_the_good_ones_imported(engine: Engine, t
     source = write(tmp_path / "a.jsonl", [{"prompt": "a"}, "{broken", {"question": "b"}, {"prompt": "c"}])
     report = import_prompts(engine, "math", [source])
     assert counts(report) == (4, 2, 0, 2)
-    assert report.rejects_path == tmp_path / "a.jsonl.rejects.jsonl"
+    assert report.rejects_path == tmp_path / "a.jsonl.rejects"
     entries = [json.loads(line) for line in report.rejects_path.read_text().splitlines()]
     assert [(entry["file"], entry["line"], entry["raw"]) for entry in entries] == [
         (source, 2, "{broken"),
         (source, 3, '{"question": "b"}'),
     ]
-    assert entries[1]["reason"] == "has neither prompt nor messages"
+    assert entries[1]["reason"] == "has neither prompt nor messages, but question; try --map prompt=question"
 
 
 def test_strict_imports_nothing_when_a_line_is_refused(engine: Engine, tmp_path: Path) -> None:
@@ -133,15 +135,16 @@ def test_whatever_the_line_holds_postgres_never_refuses_the_import(engine: Engin
         json.dumps({"prompt": "g", "id": "\U0001f600" * 512}, ensure_ascii=False),
     ]
     report = import_prompts(engine, "math", [write(tmp_path / "a.jsonl", list(lines))])
-    assert counts(report) == (8, 5, 0, 3)
-    assert stored(engine)[2][2] == [{"role": "user", "content": "\u2028 \\N \\. \t \U0001f600"}]
+    assert counts(report) == (8, 6, 0, 2)
+    assert stored(engine)[0][4] == {"n": None}, "an infinite number is a hole in what nobody needs"
+    assert stored(engine)[3][2] == [{"role": "user", "content": "\u2028 \\N \\. \t \U0001f600"}]
 
 
 def test_columns_can_be_mapped_and_formats_mixed(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("question,gold\n1+1?,2\n")
     pq.write_table(pa.table({"question": ["2+2?"], "gold": ["4"]}), tmp_path / "b.parquet")
-    columns = Columns.parse(["prompt=question", "reference_answer=gold"])
-    import_prompts(engine, "math", [str(tmp_path / "a.csv"), str(tmp_path / "b.parquet")], columns=columns)
+    reading = Reading.parse(["prompt=question", "reference_answer=gold"])
+    import_prompts(engine, "math", [str(tmp_path / "a.csv"), str(tmp_path / "b.parquet")], reading=reading)
     assert [(row[2][0]["content"], row[3]) for row in stored(engine)] == [("1+1?", "2"), ("2+2?", "4")]
 
 
@@ -150,7 +153,7 @@ def test_standard_input_is_imported(engine: Engine, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"prompt": "a"}\n{broken\n')))
     report = import_prompts(engine, "math", ["-"])
     assert counts(report) == (2, 1, 0, 1)
-    assert report.rejects_path == Path("rejects-math.jsonl")
+    assert report.rejects_path == Path("math.rejects")
     assert json.loads(report.rejects_path.read_text())["file"] == "stdin"
 
 
@@ -213,15 +216,62 @@ def test_a_connection_cut_in_the_middle_imports_nothing_and_says_so(engine: Engi
     assert counts(import_prompts(engine, "math", [source])) == (3000, 3000, 0, 0)
 
 
-def test_sets_are_listed_with_their_sizes(engine: Engine, tmp_path: Path) -> None:
-    import_prompts(
-        engine, "b", [write(tmp_path / "b.jsonl", [{"prompt": "x", "reference_answer": 1}, {"prompt": "y"}])]
-    )
-    import_prompts(engine, "a", [write(tmp_path / "a.jsonl", [{"prompt": "x"}])])
-    assert [(info.name, info.prompts, info.with_reference_answer) for info in list_sets(engine)] == [
-        ("a", 1, 0),
-        ("b", 2, 1),
+def test_a_file_that_contradicts_what_is_stored_is_told_with_the_way_to_correct_it(
+    engine: Engine, tmp_path: Path
+) -> None:
+    first = [{"id": "a", "prompt": "6*7?", "reference_answer": "41"}, {"id": "b", "prompt": "6*8?"}, {"prompt": "x"}]
+    import_prompts(engine, "math", [write(tmp_path / "a.jsonl", first)])
+    second = [
+        {"id": "a", "prompt": "6*7?", "reference_answer": "42"},
+        {"id": "b", "prompt": "6*8?", "reference_answer": "48"},
+        {"prompt": "x"},
     ]
+    source = write(tmp_path / "b.jsonl", second)
+    assert import_prompts(engine, "math", [source]).notes == (
+        f"2 rows differ from what is stored: {source}, line 1, has the reference_answer '42' where math has '41'."
+        " `persyn prompts update FILE --set math` takes over what the file says.",
+    )
+    assert import_prompts(engine, "math", [write(tmp_path / "c.jsonl", [{"prompt": "6*7?"}])]).notes == ()
+
+
+def test_rows_of_one_text_that_differ_and_an_id_of_two_texts_are_told(engine: Engine, tmp_path: Path) -> None:
+    rows = [{"id": "a", "prompt": "one"}, {"id": "b", "prompt": "one"}, {"id": "a", "prompt": "two"}]
+    source = write(tmp_path / "a.jsonl", rows)
+    repeat, same = import_prompts(engine, "math", [source]).notes
+    assert repeat == (
+        f"1 row differs from an earlier row of the same text: {source}, line 2, has the id 'b' where line 1 has 'a'."
+        " The first counts."
+    )
+    assert same.startswith("1 id stands for several texts, such as 'a'.")
+    later = import_prompts(engine, "math", [write(tmp_path / "b.jsonl", [{"id": "a", "prompt": "three"}])])
+    assert later.notes == (same,), "also across files"
+
+
+def test_a_misspelt_column_imports_nothing_and_leaves_no_rejects(engine: Engine, tmp_path: Path) -> None:
+    source = write(tmp_path / "a.jsonl", [{"question": "1+1?", "answer": "2"}])
+    with pytest.raises(ConfigError, match="Did you mean answer"):
+        import_prompts(engine, "math", [source], reading=Reading.parse(["prompt=question", "reference_answer=anwser"]))
+    assert list_sets(engine) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
+def test_a_pattern_can_be_imported_again_after_a_refusal(engine: Engine, tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", [{"prompt": "a"}, "{broken"])
+    pattern = str(tmp_path / "*.jsonl")
+    assert import_prompts(engine, "math", [pattern]).rejects_path is not None
+    assert counts(import_prompts(engine, "math", [pattern])) == (2, 0, 1, 1)
+
+
+def test_a_data_set_of_shards_and_shapes_says_what_it_took(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    for n in range(2):
+        table = pa.table({"instruction": [f"Translate {n}"], "input": ["Good"], "output": ["Bon"]})
+        pq.write_table(table, tmp_path / "shards" / f"train-0000{n}-of-00002.parquet")
+    report = import_prompts(engine, "math", [str(tmp_path / "shards")])
+    assert [tuple(taken) for taken in report.shapes] == [
+        ("alpaca", 2, 2, {"prompt": "instruction, then input", "answer": "output"})
+    ]
+    assert [row[2][0]["content"] for row in stored(engine)] == ["Translate 0\n\nGood", "Translate 1\n\nGood"]
 
 
 def test_a_real_file_of_thousands_is_imported_whole_and_once(engine: Engine, shared_data: Path) -> None:

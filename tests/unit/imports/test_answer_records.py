@@ -6,13 +6,22 @@ from hypothesis import strategies as st
 
 from persyn.config import fingerprint
 from persyn.imports.answer_records import ImportedAnswer, Pool, PromptIdentity, answers, identity
+from persyn.imports.conversation import SourceAnswer
+from persyn.imports.reading import Reading
 
 POOL = Pool({"small": 1, "large": 2}, scorer_id=7)
+PROMPT = PromptIdentity("p", None)
+
+
+def read(record: object, pool: Pool = POOL, teacher: str | None = None) -> list[ImportedAnswer | str]:
+    reading = Reading()
+    prompt = identity(record, reading)
+    return list(answers(record, PROMPT if isinstance(prompt, str) else prompt, reading, pool, teacher))
 
 
 def test_an_answer_brings_its_text_its_counts_and_its_quality() -> None:
     full = {"text": "42", "reasoning": "6*7", "finish_reason": "stop", "prompt_tokens": 3, "completion_tokens": 1}
-    got = list(answers({"responses": {"small": full | {"quality": 1}, "large": "forty-two"}}, POOL))
+    got = read({"id": 1, "responses": {"small": full | {"quality": 1}, "large": "forty-two"}})
     assert got == [
         ImportedAnswer(1, "42", "6*7", "stop", 3, 1, 1.0),
         ImportedAnswer(2, "forty-two", None, "unknown", None, None, None),
@@ -46,7 +55,7 @@ def test_thoughts_in_the_text_of_an_answer_are_split_off() -> None:
 def test_a_refused_answer_says_whose_it_is_and_why_and_leaves_its_neighbour_alone(
     response: object, reason: str
 ) -> None:
-    wrong, good = answers({"responses": {"small": response, "large": {"text": "b"}}}, POOL)
+    wrong, good = read({"id": 1, "responses": {"small": response, "large": {"text": "b"}}})
     assert isinstance(wrong, str)
     assert wrong.startswith("small: ")
     assert reason in wrong
@@ -54,19 +63,60 @@ def test_a_refused_answer_says_whose_it_is_and_why_and_leaves_its_neighbour_alon
 
 
 def test_an_unknown_teacher_is_told_who_there_is() -> None:
-    (refused,) = answers({"responses": {"huge": {"text": "a"}}}, POOL)
+    (refused,) = read({"id": 1, "responses": {"huge": {"text": "a"}}})
     assert refused == "huge: the run has no teacher of this name; it has small, large"
 
 
 def test_a_quality_that_no_scorer_would_take_is_not_dropped_in_silence() -> None:
-    (refused,) = answers({"responses": {"small": {"text": "a", "quality": 1}}}, POOL._replace(scorer_id=None))
+    (refused,) = read({"id": 1, "responses": {"small": {"text": "a", "quality": 1}}}, POOL._replace(scorer_id=None))
     assert isinstance(refused, str)
     assert "no quality scorer of the kind imported" in refused
 
 
-@pytest.mark.parametrize("responses", [None, [], {}, "text"])
+@pytest.mark.parametrize("responses", [[], {}, "text"])
 def test_a_record_without_answers_says_so(responses: object) -> None:
-    assert list(answers({"responses": responses}, POOL)) == ["responses is not an object of answers by teacher"]
+    assert read({"id": 1, "responses": responses}) == ["responses is not an object of answers by teacher"]
+    assert read({"id": 1})[0] == "has no answer: neither responses by teacher nor a last turn of the assistant"
+
+
+CHAT = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": "2", "reasoning": "easy"}]
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"messages": CHAT}, ("2", "easy")),
+        ({"instruction": "1+1?", "input": "", "output": "two"}, ("two", None)),
+        ({"question": "1+1?", "answer": "It is #### 2"}, ("It is #### 2", None)),
+        ({"prompt": "1+1?", "completion": CHAT[1:]}, ("2", "easy")),
+        ({"prompt": "1+1?", "chosen": CHAT, "rejected": CHAT}, ("2", "easy")),
+    ],
+)
+def test_the_answer_of_a_source_becomes_that_of_the_teacher_whom_the_user_names(
+    record: object, expected: tuple[str, str | None]
+) -> None:
+    (answer,) = read(record, teacher="large")
+    assert isinstance(answer, ImportedAnswer), answer
+    assert (answer.teacher_id, answer.text, answer.reasoning) == (2, *expected)
+    assert read(record) == ["has an answer without a teacher's name; --answers-as TEACHER gives it one"]
+
+
+def test_the_completions_of_ultrafeedback_are_answers_and_their_scores_count_where_they_fit() -> None:
+    completions = [
+        {"model": "small", "response": "a", "overall_score": 6.0, "critique": "fine"},
+        {"model": "large", "response": "b", "overall_score": None},
+        {"model": "other", "response": "c"},
+    ]
+    record = {"instruction": "x", "completions": completions}
+    wide = POOL._replace(maximum=10.0)
+    small, large, other = read(record, wide)
+    assert isinstance(small, ImportedAnswer)
+    assert isinstance(large, ImportedAnswer)
+    assert (small.text, small.quality, large.text, large.quality) == ("a", 6.0, "b", None)
+    assert str(other).startswith("other: the run has no teacher of this name")
+    for narrow in (POOL, POOL._replace(scorer_id=None)):
+        assert isinstance(first := read(record, narrow)[0], ImportedAnswer)
+        assert first.quality is None
 
 
 @pytest.mark.parametrize(
@@ -76,15 +126,15 @@ def test_a_record_without_answers_says_so(responses: object) -> None:
         ({"id": 7}, PromptIdentity("7", None)),
         # the messages decide, whatever the id
         ({"id": "a", "prompt": "1+1?"}, PromptIdentity("a", fingerprint([{"role": "user", "content": "1+1?"}]))),
-        ({"responses": {}}, "has neither id nor prompt nor messages"),
+        ({"messages": CHAT}, PromptIdentity(None, fingerprint(CHAT[:1]), SourceAnswer("2", "easy"))),
+        ({"responses": {}}, "has no id, and has neither prompt nor messages, but responses; try --map prompt=COLUMN"),
         ({"id": ["a"]}, "id is not a string or a number"),
-        ({"id": "a", "prompt": "x", "messages": [{"role": "user", "content": "x"}]}, "has both prompt and messages"),
         ({"id": "a", "responses": {"small": {"text": "\0"}}}, "holds a NUL character"),
-        ("text", "not an object"),
+        (5, "not an object"),
     ],
 )
 def test_a_record_names_its_prompt_or_says_why_not(record: object, expected: object) -> None:
-    assert identity(record) == expected
+    assert identity(record, Reading()) == expected
 
 
 @given(
@@ -93,8 +143,12 @@ def test_a_record_names_its_prompt_or_says_why_not(record: object, expected: obj
     )
 )
 def test_nothing_that_a_file_holds_raises(value: object) -> None:
-    identity(value)
-    list(answers({"responses": value}, POOL))
-    list(answers({"responses": {"small": value}}, POOL))
-    for answer in answers({"responses": {"small": {"text": "a", "quality": value}}}, POOL):
+    for record in (
+        value,
+        {"responses": value},
+        {"id": 1, "responses": {"small": value}},
+        {"prompt": "a", "completion": value},
+    ):
+        read(record, teacher="small")
+    for answer in read({"id": 1, "responses": {"small": {"text": "a", "quality": value}}}):
         assert isinstance(answer, str) or json.dumps(answer.quality, allow_nan=False)

@@ -35,6 +35,11 @@ def test_lines_are_numbered_from_one_and_blank_ones_count() -> None:
     assert [(line.number, line.raw) for line in lines] == [(1, b"a\n"), (2, b"\n"), (3, b"b")]
 
 
+def test_a_byte_order_mark_before_any_line_is_none_of_it() -> None:
+    bom = b"\xef\xbb\xbf"
+    assert [line.raw for line in read_lines(io.BytesIO(bom + b"a\n" + bom + b"b\n"), 10)] == [b"a\n", b"b\n"]
+
+
 def test_a_line_of_exactly_the_limit_is_kept() -> None:
     assert [line.too_long for line in read_lines(io.BytesIO(b"12345\n12345"), 5)] == [False, False]
 

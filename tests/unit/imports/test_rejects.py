@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from persyn.errors import InputError
-from persyn.imports.reader import Rejected
+from persyn.imports.records import Rejected
 from persyn.imports.rejects import RejectsFile, default_path
 
 
 def test_it_lies_next_to_the_first_source_or_here_for_standard_input() -> None:
-    assert default_path("math", ["data/a.jsonl", "b.csv"]) == Path("data/a.jsonl.rejects.jsonl")
-    assert default_path("math", ["-"]) == Path("rejects-math.jsonl")
+    assert default_path("math", ["data/a.jsonl", "b.csv"]) == Path("data/a.jsonl.rejects")
+    assert default_path("math", ["data/shards/"]) == Path("data/shards.rejects")
+    assert default_path("math", ["-"]) == default_path("math", ["hf://owner/name"]) == Path("math.rejects")
 
 
 def test_each_line_says_where_why_and_what(tmp_path: Path) -> None:
@@ -27,6 +28,22 @@ def test_nothing_refused_writes_no_file(tmp_path: Path) -> None:
     with RejectsFile(tmp_path / "r.jsonl") as rejects:
         assert rejects.publish() is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_once_nothing_is_refused_the_file_of_an_earlier_import_goes(tmp_path: Path) -> None:
+    with RejectsFile(tmp_path / "r.jsonl") as rejects:
+        rejects.add("a.jsonl", Rejected(3, "not UTF-8", ""))
+        rejects.publish()
+    with RejectsFile(tmp_path / "r.jsonl") as rejects:
+        assert rejects.publish() is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_another_kind_stays(tmp_path: Path) -> None:
+    (tmp_path / "r.jsonl").write_text('{"prompt": "a"}\n')
+    with RejectsFile(tmp_path / "r.jsonl") as rejects:
+        assert rejects.publish() is None
+    assert (tmp_path / "r.jsonl").exists()
 
 
 def test_an_import_that_fails_leaves_no_file(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""JSONL, JSON and plain text as records."""
+
+import json
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any, BinaryIO
+
+from persyn.errors import InputError
+from persyn.imports.lines import Line, read_lines
+from persyn.imports.records import Record, Rejected, excerpt
+from persyn.imports.shapes import recognised
+
+JSON_FILE_BYTES = 1 << 28  # a JSON file is parsed as a whole, so it must fit into memory
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise ValueError(f"the key {twice[:40]!r} stands twice in one object")
+    return values
+
+
+# NaN and infinity are a table's holes: they become null.
+_DECODER = json.JSONDecoder(parse_constant=lambda name: None, object_pairs_hook=_object)
+
+
+def read_jsonl(stream: BinaryIO, max_bytes: int) -> Iterator[Record | Rejected]:
+    """Each line's value."""
+    for line in read_lines(stream, max_bytes):
+        if line.too_long:
+            yield too_long(line, max_bytes)
+        elif line.raw.strip():
+            yield _parse_line(line)
+
+
+def read_text(stream: BinaryIO, max_bytes: int) -> Iterator[Record | Rejected]:
+    """Each line as a text."""
+    for line in read_lines(stream, max_bytes):
+        if line.too_long:
+            yield too_long(line, max_bytes)
+        elif line.raw.strip():
+            try:
+                yield Record(line.number, line.raw.decode("utf-8").rstrip("\r\n"), line.raw)
+            except UnicodeDecodeError:
+                yield Rejected(line.number, "not UTF-8", excerpt(line.raw))
+
+
+def read_json(name: str, stream: BinaryIO, max_bytes: int) -> Iterator[Record | Rejected]:
+    """The rows of an array, those of the one list in an object, or the object itself. Raises InputError."""
+    data = stream.read(JSON_FILE_BYTES + 1)
+    if len(data) > JSON_FILE_BYTES:
+        raise InputError(f"{name}: larger than {JSON_FILE_BYTES >> 20} MiB. Convert it to JSONL: `jq -c '.[]' FILE`.")
+    try:
+        whole = _DECODER.decode(data.decode("utf-8-sig"))
+    except json.JSONDecodeError as exc:
+        if not exc.msg.startswith("Extra data"):
+            raise _no_json(name, exc) from exc
+        yield from read_jsonl(BytesIO(data), max_bytes)  # one object a line
+        return
+    except (ValueError, RecursionError) as exc:
+        raise _no_json(name, exc) from exc
+    for number, values in enumerate(_rows(name, whole), start=1):
+        yield Record(number, values, None)
+
+
+def too_long(line: Line, max_bytes: int) -> Rejected:
+    return Rejected(line.number, f"longer than {max_bytes} bytes", excerpt(line.raw))
+
+
+def _no_json(name: str, exc: Exception) -> InputError:
+    return InputError(f"{name}: not valid JSON: {exc}. With one object a line, add --format jsonl.")
+
+
+def _rows(name: str, whole: Any) -> list[Any]:
+    if isinstance(whole, list):
+        return whole
+    if not isinstance(whole, dict) or recognised([key for key, value in whole.items() if value is not None]):
+        return [whole]
+    lists = [
+        key
+        for key, value in whole.items()
+        if isinstance(value, list) and value and (isinstance(value[0], dict) or len(whole) == 1)
+    ]
+    if len(lists) > 1:
+        raise InputError(
+            f"{name}: holds several lists: {', '.join(lists)[:200]}."
+            f" Take one out: `jq -c '.{lists[0]}[]' FILE > NEW.jsonl`."
+        )
+    return list(whole[lists[0]]) if lists else [whole]
+
+
+def _parse_line(line: Line) -> Record | Rejected:
+    try:
+        return Record(line.number, _DECODER.decode(line.raw.decode("utf-8")), line.raw)
+    except UnicodeDecodeError:
+        reason = "not UTF-8"
+    except json.JSONDecodeError as exc:
+        reason = f"broken JSON: {exc.msg} at column {exc.colno}"
+    except (ValueError, RecursionError) as exc:  # a repeated key, an integer of thousands of digits, endless nesting
+        reason = f"broken JSON: {exc}"
+    return Rejected(line.number, reason, excerpt(line.raw))

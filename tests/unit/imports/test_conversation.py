@@ -1,0 +1,78 @@
+"""Turns in the spellings of several tools become canonical messages, or are refused with the reason."""
+
+import json
+from typing import Any
+
+import pytest
+
+from persyn.imports.conversation import SourceAnswer, conversation
+from persyn.imports.fields import Refused
+
+USER = {"role": "user", "content": "hi"}
+ASSISTANT = {"role": "assistant", "content": "hello"}
+SYSTEM = {"role": "system", "content": "be brief"}
+
+
+@pytest.mark.parametrize(
+    ("turns", "expected"),
+    [
+        ([{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}], [USER]),
+        ([{"from": "system", "value": "be brief"}, {"from": "human", "value": "hi", "weight": 0}], [SYSTEM, USER]),
+        ([{"role": "developer", "content": "be brief"}, USER], [SYSTEM, USER]),
+        ([{"role": "system", "content": ""}, USER], [USER]),
+        ([{"role": "User", "content": "hi"}], [USER]),
+        ([{"role": "user", "content": [{"type": "text", "text": "hi"}]}], [USER]),
+        ([{"role": "user", "content": [{"type": "input_text", "text": "a"}, {"type": "text", "text": "b"}]}],
+         [{"role": "user", "content": "a\nb"}]),
+        ([USER, ASSISTANT, USER, ASSISTANT], [USER, ASSISTANT, USER]),
+        (json.dumps([SYSTEM, USER]), [SYSTEM, USER]),
+    ],
+)  # fmt: skip
+def test_the_spellings_of_a_conversation(turns: Any, expected: list[dict[str, str]]) -> None:
+    assert conversation(turns, "messages").messages == expected
+
+
+def test_the_last_turn_of_the_assistant_is_an_answer_and_no_part_of_the_prompt() -> None:
+    last = {"role": "assistant", "content": "4", "reasoning_content": "2+2"}
+    assert conversation([USER, last], "messages").answer == SourceAnswer("4", "2+2")
+    assert conversation([USER], "messages").answer is None
+
+
+def test_names_and_earlier_thoughts_are_kept_beside() -> None:
+    earlier = {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "3"}]}
+    turns = [{"role": "system", "content": " "}, USER | {"name": "Ann"}, earlier, USER]
+    assert conversation(turns, "messages").extras == {"1": {"name": "Ann"}, "2": {"reasoning_content": "hm"}}
+
+
+@pytest.mark.parametrize(
+    ("turns", "reason"),
+    [
+        ([], "messages is not a list of messages"),
+        ("hi", "messages is not a list of messages"),
+        ({"role": "user"}, "messages is not a list of messages"),
+        (["hi"], "message 1 is not an object with role and content"),
+        ([{"content": "x"}], "message 1 has the role 'None'; expected system"),
+        ([{"role": "narrator", "content": "x"}], "message 1 has the role 'narrator'"),
+        ([{"role": "user"}], "message 1 has a content that is not a string"),
+        ([{"role": "user", "content": ["x"]}], "message 1 has a content that is not a string"),
+        ([{"role": "user", "content": ""}], "message 1 has empty content"),
+        ([{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}], "message 1 has an image"),
+        ([{"role": "user", "content": [{"type": "input_audio"}]}], "message 1 has a sound"),
+        ([{"role": "user", "content": [{"type": "tool_result"}]}], "message 1 has a part 'tool_result'"),
+        ([USER | {"images": ["x.png"]}], "message 1 has an image"),
+        ([USER, ASSISTANT | {"tool_calls": [{"id": "1"}]}], "message 2 has tools (tool_calls)"),
+        ([USER, {"from": "function_call", "value": "{}"}], "message 2 is a tool's (function_call)"),
+        ([USER, ASSISTANT, {"role": "tool", "content": "x"}], "message 3 is a tool's (tool)"),
+        ([SYSTEM], "roles must go user"),
+        ([ASSISTANT], "roles must go user"),
+        ([ASSISTANT, USER], "roles must go user"),
+        ([USER, USER], "roles must go user"),
+        ([USER, ASSISTANT, ASSISTANT], "roles must go user"),
+        ([SYSTEM, SYSTEM, USER], "roles must go user"),
+        ([USER, SYSTEM, USER], "roles must go user"),
+    ],
+)
+def test_a_conversation_that_is_no_prompt_is_refused_with_the_reason(turns: Any, reason: str) -> None:
+    with pytest.raises(Refused) as refused:
+        conversation(turns, "messages")
+    assert str(refused.value).startswith(reason)
