@@ -23,19 +23,20 @@ if TYPE_CHECKING:
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST_S = 3650 * 86_400.0
 _POLL_S = 1.0
 
 
 def seconds(duration: str) -> float:
     """`90s`, `10m`, `2h`, `1d` in seconds. Raises ConfigError."""
     parts = _DURATION.fullmatch(duration.strip())
-    if parts is None or (length := float(parts[1]) * _SECONDS[parts[2]]) == 0:
+    if parts is None or not 0 < (length := float(parts[1]) * _SECONDS[parts[2]]) <= _LONGEST_S:
         raise ConfigError(f"{duration!r} is no length of time. Write it as 90s, 10m, 2h or 1d.")
     return length
 
 
 def list_workers(as_json: Json = False) -> None:
-    """Show who works where: state, teacher, tokens a second, lease, last heartbeat."""
+    """Show who works where: state, teacher, tokens a second, lease, last heartbeat; and what its host cannot do."""
     with context.engine().connect() as conn:
         rows, held = workers.workers(conn), pauses.paused(conn)
     if as_json:
@@ -47,7 +48,27 @@ def list_workers(as_json: Json = False) -> None:
     terminal.console.print(
         table if rows else "No worker was seen within a day. `persyn worker --help` says how to start one."
     )
+    print_unfit(rows)
     print_pauses(held)
+
+
+def print_unfit(rows: list[workers.Worker]) -> None:
+    """One line for each thing that a worker's host cannot do, and one for each queue that nobody can serve."""
+    for row in rows:
+        for each in row.unfit if row.is_there else []:
+            again = in_future(each["again_at"])
+            _warn(f"{row.name} cannot serve {each['queue']} and looks again {again}: {each['reason']}")
+    for queue in workers.unserved(rows):
+        _warn(f"No worker can serve {queue}.")
+
+
+def in_future(moment: str) -> str:
+    left = (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
+    return f"in {left:.0f} s" if left > 0 else "soon"
+
+
+def _warn(line: str) -> None:
+    terminal.console.print(f"[yellow]{terminal.safe(line)}[/yellow]", highlight=False)
 
 
 def _cells(worker: workers.Worker) -> list[str]:
@@ -121,7 +142,7 @@ def print_pauses(held: list[pauses.Pause]) -> None:
         line = (
             f"{what} is paused by {pause.paused_by or 'an unknown person'} since {pause.paused_at:%F %T %Z}{until}{why}"
         )
-        terminal.console.print(f"[yellow]{terminal.safe(line)}[/yellow]", highlight=False)
+        _warn(line)
 
 
 def drain(
