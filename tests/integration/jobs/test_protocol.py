@@ -10,6 +10,7 @@ from sqlalchemy import text
 from persyn import jobs
 from persyn.jobs import Failure, protocol
 from persyn.states import JobEvent, JobState
+from persyn.waits import LONGEST_S
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World
@@ -309,10 +310,10 @@ SLACK_S = 0.9
         (4, None, 8, 16),
         (4, 3.0, 8, 16),  # the server asks for less than the backoff
         (1, 60.0, 60, 60),  # the server asks for more
-        (4, protocol.RETRY_AFTER_CAP_S - 1, protocol.RETRY_AFTER_CAP_S - 1, protocol.RETRY_AFTER_CAP_S - 1),
-        (1, 1e30, protocol.RETRY_AFTER_CAP_S, protocol.RETRY_AFTER_CAP_S),  # nonsense is cut
-        (1, float("inf"), protocol.RETRY_AFTER_CAP_S, protocol.RETRY_AFTER_CAP_S),
-        (1, float("nan"), protocol.RETRY_AFTER_CAP_S, protocol.RETRY_AFTER_CAP_S),
+        (4, LONGEST_S - 1, LONGEST_S - 1, LONGEST_S - 1),
+        (1, 1e30, LONGEST_S, LONGEST_S),  # nonsense is cut
+        (1, float("inf"), LONGEST_S, LONGEST_S),
+        (1, float("nan"), LONGEST_S, LONGEST_S),
         (1, -5.0, 1, 2),
     ],
 )
