@@ -28,7 +28,6 @@ class CheckIn:
     def __init__(self, worker: Worker, queues: Sequence[str]) -> None:
         self._worker = worker
         self.queues = list(queues)
-        self.queue: str | None = None  # what it drains now
         self._totals: list[tuple[float, float]] = []
 
     def begin(self) -> None:
@@ -38,15 +37,17 @@ class CheckIn:
 
     def say(self) -> None:
         """Describe the worker, and begin to leave where an operator asked for it."""
-        queue = self.queue
-        teacher = None if queue is None else teacher_of(queue)
-        status = workers.WorkerStatus(self.queues, queue, teacher, self._rate() if queue is not None else None)
+        drained = self._worker.drained()
+        teacher = teacher_of(drained[0]) if len(drained) == 1 else None
+        rate = self._rate() if drained else None
+        unfit = self._worker.fitness.report(time.monotonic())
+        status = workers.WorkerStatus(self.queues, ", ".join(drained) or None, teacher, rate, unfit)
         with self._worker.engine.begin() as conn:
             leave, at_once = workers.seen(conn, self._worker.name, status)
         if leave and not self._worker.draining.is_set():
             log.info("action=drain_worker an operator asked for it; what is in flight is finished")
             self._worker.draining.set()
-        if self._worker.draining.is_set() and (at_once or self.queue is None):
+        if self._worker.draining.is_set() and (at_once or not self._worker.drained()):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def end(self) -> None:

@@ -14,7 +14,7 @@ from persyn.errors import ConfigError, JobFailed
 from persyn.inference import models
 from persyn.inference.clients.batch import PacedRequests, ask_all
 from persyn.inference.clients.endpoint import EndpointClient, read_key
-from persyn.inference.clients.pace import Pace
+from persyn.inference.clients.pace import Paces
 from persyn.inference.clients.pooling import PoolingClient
 from persyn.inference.warm_model import WarmModel
 from persyn.jobs.lease_keeper import LeaseKeeper
@@ -36,6 +36,7 @@ class ScorerContext(NamedTuple):
     lease: LeaseKeeper  # beaten as the work moves
     warm: WarmModel
     stopping: threading.Event
+    paces: Paces  # of the endpoints that this worker asks
 
 
 def build(group: Sequence[ScorerVersion], context: ScorerContext) -> ScoreBatch:
@@ -103,7 +104,10 @@ def _served_reward_model(config: RewardModel, endpoint: Endpoint, context: Score
         value = await requests.ask(lambda: client.score(ids), lambda _: len(ids))
         return _measured(item, reward_model.reward(value, len(ids)))
 
-    return _by_endpoint(endpoint, lambda: PoolingClient(endpoint.url, config.model, api_key=key), ask, context)
+    def connect() -> PoolingClient:
+        return PoolingClient(endpoint.url, config.model, api_key=key)
+
+    return _by_endpoint(f"reward_model {config.model}", endpoint, connect, ask, context)
 
 
 def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
@@ -116,17 +120,23 @@ def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
         )
         return Scored(item, verdict.value, verdict.detail)
 
-    return _by_endpoint(config.endpoint, lambda: JudgeClient(config, api_key=key), ask, context)
+    owner = f"judge {config.model}"
+    return _by_endpoint(owner, config.endpoint, lambda: JudgeClient(config, api_key=key), ask, context)
 
 
 def _by_endpoint(
+    owner: str,
     endpoint: Endpoint,
     connect: Callable[[], Client],
     ask: Callable[[Client, PacedRequests, Item], Coroutine[Any, Any, Outcome]],
     context: ScorerContext,
 ) -> ScoreBatch:
-    """Many requests in flight; what one batch learned of the endpoint's pace holds for the next batch too."""
-    pace = Pace(endpoint)
+    """Many requests in flight; what one batch learned of the endpoint's pace holds for the next batch too.
+
+    An item with EndpointPaused is nobody's fault but the endpoint's, which is to be left alone.
+    """
+    pace = context.paces.of(owner, endpoint)
+    pace.opened()
 
     async def ask_batch(items: Sequence[Item]) -> Sequence[Outcome]:
         client = connect()
