@@ -10,7 +10,15 @@ from typing import Any, TypeVar
 
 from persyn.errors import EndpointPaused, RequestFailed
 from persyn.inference.clients.evidence import ENOUGH, Evidence, enough
-from persyn.inference.clients.pace import MAY_BE_DOWN, NEEDS_A_PERSON, NO_ANSWER, PATIENCE_S, REFUSED_S, Pace
+from persyn.inference.clients.pace import (
+    MAY_BE_DOWN,
+    MAY_BE_GONE,
+    NEEDS_A_PERSON,
+    NO_ANSWER,
+    PATIENCE_S,
+    REFUSED_S,
+    Pace,
+)
 from persyn.waits import bounded
 
 REFUSALS_AT_MOST = 20
@@ -117,7 +125,7 @@ class PacedRequests:
 
     async def _look_whether_it_is_there(self, pace: Pace, exc: RequestFailed, sent_at: float) -> None:
         pace.met_trouble(exc, sent_at)
-        if self._evidence.clears(exc.code, sent_at):
+        if exc.code not in MAY_BE_GONE or self._evidence.clears(exc.code, sent_at):
             return
         async with self._judging:  # what sixty requests meet at once is one fault
             if self.paused is None and not await asyncio.to_thread(pace.is_there):

@@ -23,6 +23,8 @@ PATIENCE_S = 30.0
 REFUSED_S = 300.0
 NEEDS_A_PERSON = frozenset(("refused_auth", "model_not_found", "out_of_credit", "bad_request"))
 MAY_BE_DOWN = frozenset(("connection", "server_error", "timeout", "garbage"))
+# Who sends garbage is there.
+MAY_BE_GONE = MAY_BE_DOWN - {"garbage"}
 NO_ANSWER = "It answers no request, so no prompt is at fault."
 _PROBE_TIMEOUT_S = 10.0
 
@@ -103,7 +105,7 @@ class Pace:
             response = httpx.get(url, timeout=_PROBE_TIMEOUT_S, trust_env=proxied)
         except (httpx.HTTPError, httpx.InvalidURL):
             return False
-        return response.status_code < 500
+        return response.status_code < 500 or response.status_code == httpx.codes.NOT_IMPLEMENTED
 
 
 class Paces:
