@@ -9,7 +9,7 @@ LONGEST_S = 3600.0
 
 def bounded(seconds: float) -> float:
     """A wait that came from outside, between 0 and LONGEST_S: no clock and no timestamp holds 1e300 seconds."""
-    return LONGEST_S if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_S)
+    return LONGEST_S if math.isnan(seconds) else float(min(max(seconds, 0.0), LONGEST_S))
 
 
 class Backoff:

@@ -46,11 +46,11 @@ def drain(worker: Worker, name: str) -> None:
         log.warning("action=drain queue=%s %s", name, exc)
 
 
-def drain_next(worker: Worker) -> None:
+def drain_next(worker: Worker) -> bool:
     """Drain the queue that is best next, whichever queue the wake-up was for: wake-ups come in no order.
 
-    The database may go away at any point, even before a queue is chosen. A queue whose drain ends by an error that
-    nobody foresaw is left alone for a while, so that the others get their turn.
+    Returns whether there was one. The database may go away at any point, even before a queue is chosen. A queue whose
+    drain ends by an error that nobody foresaw is left alone for a while, so that the others get their turn.
     """
     chosen = None
     try:
@@ -64,13 +64,14 @@ def drain_next(worker: Worker) -> None:
         if blame(exc) is Fault.NOBODY:
             why = explained(exc)
             log.warning("action=drain queue=%s the database went away; what was held goes back: %s", chosen, why)
-            return
+            return chosen is not None
         log.exception("action=drain queue=%s", chosen)
         if chosen is not None:
             worker.is_unfit([Need(chosen)], exc)
     finally:
         if chosen is not None:
             worker.leave_queue(chosen)
+    return chosen is not None
 
 
 def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers: bool) -> int:
@@ -83,9 +84,7 @@ def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers
     def _drain(_woken: str) -> None:
         if worker.draining.is_set():
             return  # others are woken for it within a round
-        try:
-            drain_next(worker)
-        finally:
+        if drain_next(worker):
             maintenance.ask()
 
     def _ready(sender: Consumer, **_: Any) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from persyn import jobs, versions
 from persyn.config import Endpoint
-from persyn.errors import EndpointPaused
+from persyn.errors import EndpointPaused, PersynError
 from persyn.inference.clients.endpoint import read_key
 from persyn.inference.clients.pace import Pace, Paces
 from persyn.inference.servers.server import Server
@@ -141,7 +141,11 @@ class Worker:
             return None
         if wake_ups.teacher_of(item.queue) is None or group.teacher_id is None:
             return scheduling.Candidate(*item, loaded=self.model_server.leaves_gpu_free())
-        teacher = versions.load_teacher(conn, group.teacher_id).config
+        try:
+            teacher = versions.load_teacher(conn, group.teacher_id).config
+        except (ValueError, PersynError) as exc:  # a configuration of another version's
+            self.is_unfit([Need(item.queue, teacher_id=group.teacher_id)], exc)
+            return None
         aside = teacher.endpoint is not None
         return scheduling.Candidate(*item, loaded=aside or self.model_server.holds(teacher), aside=aside)
 

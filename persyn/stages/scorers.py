@@ -107,7 +107,7 @@ def _served_reward_model(config: RewardModel, endpoint: Endpoint, context: Score
     def connect() -> PoolingClient:
         return PoolingClient(endpoint.url, config.model, api_key=key)
 
-    return _by_endpoint(f"reward_model {config.model}", endpoint, connect, ask, context)
+    return _by_endpoint(f"reward_model {config.model} {endpoint.url}", endpoint, connect, ask, context)
 
 
 def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
@@ -120,7 +120,7 @@ def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
         )
         return Scored(item, verdict.value, verdict.detail)
 
-    owner = f"judge {config.model}"
+    owner = f"judge {config.model} {config.endpoint.url}"
     return _by_endpoint(owner, config.endpoint, lambda: JudgeClient(config, api_key=key), ask, context)
 
 

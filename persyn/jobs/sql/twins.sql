@@ -2,10 +2,11 @@
 -- open run's job for the same result, its twin, is being worked on. Of twins that were claimed together the older one
 -- goes ahead. An answer that was cut is no result for a job that was made after it.
 -- Called by protocol.claim.
--- Index: pk_job; the unique ones of answers, scores and jobs, one probe for each job and for each other open run.
+-- Index: pk_job; the unique ones of answers, scores and jobs, one probe for each job and each other open run of its set.
 WITH claimed AS (
-    SELECT id, run_id, kind, prompt_id, teacher_id, sample_index, generation_id, scorer_id, created_at
-    FROM job WHERE id = ANY(:job_ids)
+    SELECT j.id, j.run_id, j.prompt_id, j.teacher_id, j.sample_index, j.generation_id, j.scorer_id, j.created_at,
+           r.prompt_set_id
+    FROM job j JOIN run r ON r.id = j.run_id WHERE j.id = ANY(:job_ids)
 ), found AS (
     SELECT c.id, EXISTS (
                SELECT FROM generation g
@@ -17,12 +18,12 @@ WITH claimed AS (
                SELECT FROM run other JOIN job twin ON twin.run_id = other.id AND twin.state = 'leased'
                 AND twin.kind = 'generate' AND twin.teacher_id = c.teacher_id AND twin.prompt_id = c.prompt_id
                 AND twin.sample_index = c.sample_index
-               WHERE other.finished_at IS NULL AND other.id <> c.run_id
+               WHERE other.prompt_set_id = c.prompt_set_id AND other.finished_at IS NULL AND other.id <> c.run_id
                  AND (twin.id < c.id OR twin.id <> ALL(:job_ids))
            ) OR EXISTS (
                SELECT FROM run other JOIN job twin ON twin.run_id = other.id AND twin.state = 'leased'
                 AND twin.kind = 'score' AND twin.scorer_id = c.scorer_id AND twin.generation_id = c.generation_id
-               WHERE other.finished_at IS NULL AND other.id <> c.run_id
+               WHERE other.prompt_set_id = c.prompt_set_id AND other.finished_at IS NULL AND other.id <> c.run_id
                  AND (twin.id < c.id OR twin.id <> ALL(:job_ids))) AS asked
     FROM claimed c
 )

@@ -90,7 +90,7 @@ def test_a_claim_may_ask_for_one_teacher_only(world: "World") -> None:
     small, large = world.teachers
     with world.engine.begin() as conn:
         lease_id = world.lease(conn)
-        assert jobs.next_group(conn, world.queue) == (small, None)
+        assert jobs.next_group(conn, world.queue) == (world.run_id, 50, small, None)
         assert jobs.claim(conn, lease_id, world.queue, 10, teacher_id=large) == []
         assert [claim.id for claim in jobs.claim(conn, lease_id, world.queue, 10, teacher_id=small)] == ids
         assert jobs.next_group(conn, world.queue) is None
@@ -210,9 +210,9 @@ def test_the_next_group_is_a_suspect_only_when_nothing_else_is_due(world: "World
     make_suspect(world, ids[0])
     with world.engine.begin() as conn:
         conn.execute(text("UPDATE job SET teacher_id = :t WHERE id = :id"), {"t": world.teachers[1], "id": ids[0]})
-        assert jobs.next_group(conn, world.queue) == (world.teachers[0], None)
+        assert jobs.next_group(conn, world.queue) == (world.run_id, 50, world.teachers[0], None)
         jobs.cancel(conn, ids[1:])
-        assert jobs.next_group(conn, world.queue) == (world.teachers[1], None)
+        assert jobs.next_group(conn, world.queue) == (world.run_id, 50, world.teachers[1], None)
 
 
 def claim_one(world: "World") -> int:

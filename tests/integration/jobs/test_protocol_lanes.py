@@ -122,3 +122,18 @@ def test_a_released_job_keeps_its_place_and_a_retried_one_goes_behind(world: "Wo
     assert order[0] == ids[0]
     assert order[-1] == ids[1]
     assert len(order) == 4
+
+
+def test_the_next_group_leaves_out_what_the_caller_cannot_serve(world: "World") -> None:
+    world.fill(1)
+    with world.engine.begin() as conn:
+        for without in (
+            jobs.Without(teacher_ids=world.teachers),
+            jobs.Without(run_ids=[world.run_id]),
+        ):
+            assert jobs.next_group(conn, world.queue, without=without) is None
+        others = jobs.Without(run_ids=[999], teacher_ids=[world.teachers[1]], scorer_ids=[world.quality_id])
+        assert jobs.next_group(conn, world.queue, without=others) is not None
+        lease_id = world.lease(conn)
+        assert jobs.claim(conn, lease_id, world.queue, 1, run_id=999) == []
+        assert len(jobs.claim(conn, lease_id, world.queue, 1, run_id=world.run_id)) == 1

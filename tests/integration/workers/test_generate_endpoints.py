@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -148,6 +149,34 @@ def test_a_wait_that_an_endpoint_asks_for_holds_for_all_of_its_requests(site: An
     released = site.rows("SELECT DISTINCT detail FROM job_event WHERE event = 'released'")
     assert released
     assert all("Too many requests" in row.detail for row in released)
+
+
+def test_an_endpoint_that_hangs_holds_up_no_other(site: Any) -> None:
+    site.changes[0] = {"system_prompt": "[[stub:hang]]"}
+    run_id = site.prepare(prompts=6, calibration=6)
+    calibrate(site, run_id)
+    site.start_worker()
+    site.eventually(lambda: done_by(site, 1) == done_by(site, 2) == 6)
+    site.eventually(lambda: site.scalar("SELECT count(*) FROM job WHERE state = 'leased'") == 6)
+
+
+def test_a_worker_whose_server_does_not_start_takes_nothing_from_a_healthy_one(site: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "uvicorn.py").write_text("raise SystemExit('no CUDA here')")
+    site.changes[0] = {"endpoint": None, "model": "one", "server": {"kind": "stub"}}
+    run_id = site.prepare(prompts=30, calibration=30)
+    calibrate(site, run_id)
+    path = site.environment.get("PYTHONPATH", "")
+    site.environment["PYTHONPATH"] = f"{tmp_path / 'broken'}:{path}"
+    site.start_worker("--teachers", f"t0-{site.tag}")
+    site.eventually(lambda: bool(lacks(site)))
+    assert site.rows("SELECT * FROM queue_pause") == []
+    site.environment["PYTHONPATH"] = path
+    site.start_worker("--teachers", f"t0-{site.tag}")
+    site.eventually(lambda: done_by(site, 0) == 30)
+    assert site.rows("SELECT DISTINCT event FROM job_event ORDER BY event") == [("claimed",), ("completed",)]
+    assert attempts_spent(site, 0) == 1
+    assert site.violations() == {}
 
 
 def test_two_workers_on_one_teacher_share_its_queue_and_ask_nothing_twice(site: Any) -> None:

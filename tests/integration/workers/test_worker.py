@@ -67,6 +67,13 @@ def test_an_error_that_nobody_foresaw_keeps_a_worker_from_that_queue_and_from_no
     assert calibrating.scalar("SELECT max(attempt) FROM job WHERE state = 'ready'") == 0
 
 
+def test_a_teacher_that_this_version_cannot_read_keeps_a_worker_from_no_other(calibrating: Any, tmp_path: Path) -> None:
+    with calibrating.engine.begin() as conn:
+        conn.execute(text("UPDATE run SET config = jsonb_set(config, '{teachers, 0, new_key}', '1')"))
+    worker = Worker(calibrating.engine, tmp_path)
+    assert {worker.take_queue() for _ in range(3)} == {None, queue(calibrating, 1), queue(calibrating, 2)}
+
+
 def test_an_earlier_stage_overtakes_a_later_one_of_the_same_queue(calibrating: Any, tmp_path: Path) -> None:
     worker = Worker(calibrating.engine, tmp_path)
     assert worker.is_overtaken(queue(calibrating, 0), Stage.GENERATE)
