@@ -1,12 +1,16 @@
 """Drains the router queue: the jobs that train a run's router and route its prompts, one at a time."""
 
+import logging
+
 from persyn import jobs, runs
 from persyn.jobs.wake_ups import ROUTER
 from persyn.stages import route, train
 from persyn.stages.work import Work
-from persyn.workers.blame import Fault, blame, failures
+from persyn.workers.blame import Fault, blame, explained, failures
 from persyn.workers.fitness import Need
 from persyn.workers.worker import Worker
+
+log = logging.getLogger(__name__)
 
 PERFORM = {"train_router": train.perform, "route": route.perform}
 
@@ -42,6 +46,7 @@ def _perform(worker: Worker, need: Need, work: Work) -> None:
             case Fault.HOST:
                 worker.is_unfit([need], exc)
             case Fault.JOB | Fault.UNFORESEEN:
+                log.warning("action=fail queue=%s job=%d %s", need.queue, work.claim.id, explained(exc))
                 with worker.engine.begin() as conn:
                     jobs.fail(conn, work.lease.id, failures([work.claim.id], exc))
             case _:

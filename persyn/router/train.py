@@ -72,9 +72,9 @@ def train(
     """Train on prompts[train_idx] and measure on prompts[val_idx].
 
     rewards: (P, M) combined rewards, NaN where missing. prompt_ids: (P,) the ids that `Prediction.neighbour_ids` uses.
-    vectors: (P, D) from `prompt_vectors`, where they are known already. on_progress: called every few seconds of work;
-    while_loading: entered for the load of the backbone, which cannot say how far it is.
-    The same arguments give the same router on the same machine. Raises ModelError if the backbone cannot be loaded.
+    vectors: (P, D) from `prompt_vectors`, where they are known already. on_progress: called every few seconds of work.
+    while_loading: entered for the backbone's load, which cannot say how far it is. The same arguments give the same
+    router on the same machine. Raises ModelError if the backbone cannot be loaded.
     """
     train_rows, val_rows = np.asarray(train_idx, dtype=np.intp), np.asarray(val_idx, dtype=np.intp)
     preferences = preferences or _PREFERENCES
@@ -85,18 +85,15 @@ def train(
     if vectors is None:
         with while_loading():
             backbone = load_backbone(backbone_path, revision=config.revision, dtype=config.backbone_dtype)
-            model = _model(backbone, config, static).to(choose_device(device))
         rows = tokenise(backbone, prompts, config.max_length)
-        on_progress()
+        model = _model(backbone, config, static).to(choose_device(device))
         if not config.freeze_backbone:
             epochs = finetune(
                 model, [rows[index] for index in train_rows], rewards[train_rows], config, preferences, seed=seed,
                 checkpoint=checkpoint, on_epoch=on_epoch, on_step=on_step,
             )  # fmt: skip
-        vectors = prompt_vectors(
-            model, rows, prompts, with_surface=config.sees_surface, batch_size=config.batch_size,
-            on_progress=on_progress,
-        )  # fmt: skip
+        vectors = prompt_vectors(model, rows, prompts, with_surface=config.sees_surface, batch_size=config.batch_size,
+                                 on_progress=on_progress)  # fmt: skip
     known_vectors = vectors[train_rows]
     fitted, extra = _head(model, epochs, known_vectors, rewards[train_rows], config, preferences, seed, on_progress)
     measured = evaluate(fitted.coefficients(vectors[val_rows]), rewards[val_rows], static=static)
