@@ -83,14 +83,11 @@ class LeaseLost(PersynError):
 
 
 class EndpointPaused(PersynError):
-    """An endpoint is not to be asked for `seconds`. Claimed jobs go back without an attempt spent.
+    """An endpoint is not to be asked for `seconds`. Claimed jobs go back without an attempt spent."""
 
-    `spends`: the failure that led to this may be the prompt's own fault, so its job loses an attempt all the same.
-    """
-
-    def __init__(self, message: str, seconds: float, *, spends: bool = False) -> None:
+    def __init__(self, message: str, seconds: float) -> None:
         super().__init__(message)
-        self.seconds, self.spends = seconds, spends
+        self.seconds = seconds
 
 
 class JobFailed(PersynError):

@@ -1,6 +1,7 @@
-"""The Celery worker: one thread that drains one queue at a time, as the settings in persyn/jobs/wake_ups.py say.
+"""The Celery worker: a few threads that drain a queue each, as the settings in persyn/jobs/wake_ups.py say.
 
-The pool is a thread and not a fork, because a forked child may not start the model server's processes.
+One of them works on this host, with the model that it keeps loaded; the others ask endpoints. The pool is of threads
+and not of forks, because a forked child may not start the model server's processes.
 """
 
 import logging
@@ -13,15 +14,16 @@ from celery import Celery, signals
 from celery.worker.consumer import Consumer
 
 from persyn import counters
-from persyn.db import session
-from persyn.errors import EndpointPaused, LeaseLost, PersynError
+from persyn.errors import EndpointPaused, LeaseLost
 from persyn.jobs import wake_ups
+from persyn.workers.blame import Fault, blame, explained
 from persyn.workers.check_in import CheckIn, Leave
+from persyn.workers.fitness import Need
 from persyn.workers.generate import drain_teacher
 from persyn.workers.maintenance import Maintenance
 from persyn.workers.router import drain_router
 from persyn.workers.score import drain_scores
-from persyn.workers.worker import Worker
+from persyn.workers.worker import ASIDE, Worker
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ SAME_SIGNAL_S = 1.0
 
 
 def drain(worker: Worker, name: str) -> None:
-    """Empty one queue. An error is logged and left to the next wake-up; the jobs' rows keep the reasons."""
+    """Empty one queue. Raises what is neither an endpoint's fault nor a lost lease."""
     try:
         if wake_ups.teacher_of(name) is not None:
             drain_teacher(worker, name)
@@ -42,29 +44,34 @@ def drain(worker: Worker, name: str) -> None:
         worker.pause(name, exc)
     except LeaseLost as exc:
         log.warning("action=drain queue=%s %s", name, exc)
-    except PersynError as exc:
-        log.error("action=drain queue=%s %s", name, exc)
 
 
-def drain_next(worker: Worker, check_in: CheckIn) -> None:
+def drain_next(worker: Worker) -> bool:
     """Drain the queue that is best next, whichever queue the wake-up was for: wake-ups come in no order.
 
-    The database may go away at any point, even before a queue is chosen.
+    Returns whether there was one. The database may go away at any point, even before a queue is chosen. A queue whose
+    drain ends by an error that nobody foresaw is left alone for a while, so that the others get their turn.
     """
     chosen = None
     try:
-        chosen = worker.next_queue()
+        chosen = worker.take_queue()
         if chosen is not None:
             log.info("action=drain queue=%s", chosen)
             counters.DRAINS.labels(chosen).inc()
-            check_in.queue = chosen
             drain(worker, chosen)
-    except session.DatabaseError as exc:
-        if not session.is_away(exc):
-            log.exception("action=drain queue=%s", chosen)
-            return
-        why = session.in_one_line(exc)
-        log.warning("action=drain queue=%s the database went away; what was held goes back: %s", chosen, why)
+            worker.is_fit([Need(chosen)])
+    except Exception as exc:
+        if blame(exc) is Fault.NOBODY:
+            why = explained(exc)
+            log.warning("action=drain queue=%s the database went away; what was held goes back: %s", chosen, why)
+            return chosen is not None
+        log.exception("action=drain queue=%s", chosen)
+        if chosen is not None:
+            worker.is_unfit([Need(chosen)], exc)
+    finally:
+        if chosen is not None:
+            worker.leave_queue(chosen)
+    return chosen is not None
 
 
 def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers: bool, leave: Leave) -> int:
@@ -77,10 +84,7 @@ def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers
     def _drain() -> None:
         if worker.draining.is_set():
             return  # others are woken for it within a round
-        try:
-            drain_next(worker, check_in)
-        finally:
-            check_in.queue = None
+        if drain_next(worker):
             maintenance.ask()
 
     maintenance = Maintenance(worker, app, check_in, _drain, follow_teachers=follow_teachers)
@@ -138,7 +142,7 @@ def _say_goodbye(check_in: CheckIn) -> None:
 def _run(app: Celery, node: str, queues: list[str]) -> None:
     app.worker_main(
         [
-            "worker", "--pool=threads", "--concurrency=1", f"--hostname={node}",
+            "worker", "--pool=threads", f"--concurrency={1 + ASIDE}", f"--hostname={node}",
             "--without-mingle", "--without-gossip", "--loglevel=WARNING", f"--queues={','.join(queues)}",
         ]
     )  # fmt: skip

@@ -36,19 +36,8 @@ class CheckIn:
     def __init__(self, worker: Worker, queues: Sequence[str], leave: Leave = Leave()) -> None:
         self._worker, self._leave = worker, leave
         self.queues = list(queues)
-        self._queue: str | None = None
-        self._started_at = self._busy_at = time.monotonic()
+        self._started_at = time.monotonic()
         self._totals: list[tuple[float, float]] = []
-
-    @property
-    def queue(self) -> str | None:
-        """The queue that it drains now."""
-        return self._queue
-
-    @queue.setter
-    def queue(self, name: str | None) -> None:
-        self._queue = name
-        self._busy_at = time.monotonic()
 
     def begin(self) -> None:
         """Make the row."""
@@ -58,20 +47,22 @@ class CheckIn:
     def say(self) -> None:
         """Describe the worker, and begin to leave where an operator asked for it."""
         self._leave_in_time()
-        queue = self.queue
-        teacher = None if queue is None else teacher_of(queue)
-        status = workers.WorkerStatus(self.queues, queue, teacher, self._rate() if queue is not None else None)
+        drained = self._worker.drained()
+        teacher = teacher_of(drained[0]) if len(drained) == 1 else None
+        rate = self._rate() if drained else None
+        unfit = self._worker.fitness.report(time.monotonic())
+        status = workers.WorkerStatus(self.queues, ", ".join(drained) or None, teacher, rate, unfit)
         with self._worker.engine.begin() as conn:
             leave, at_once = workers.seen(conn, self._worker.name, status)
         if leave and not self._worker.draining.is_set():
             log.info("action=drain_worker an operator asked for it; what is in flight is finished")
             self._worker.draining.set()
-        if self._worker.draining.is_set() and (at_once or self.queue is None):
+        if self._worker.draining.is_set() and (at_once or not self._worker.drained()):
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _leave_in_time(self) -> None:
         now, (idle_s, after_s) = time.monotonic(), self._leave
-        idle = idle_s is not None and self.queue is None and now - self._busy_at >= idle_s
+        idle = idle_s is not None and not self._worker.drained() and now - self._worker.busy_at >= idle_s
         over = after_s is not None and now - self._started_at >= after_s
         if (idle or over) and not self._worker.draining.is_set():
             log.info("action=leave %s", "there was no work for so long" if idle else "its time is over")

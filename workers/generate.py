@@ -6,14 +6,16 @@ import time
 from collections.abc import Sequence
 
 from persyn import chat, counters, jobs, versions
-from persyn.errors import EndpointPaused, JobFailed, PersynError, RequestFailed
+from persyn.errors import EndpointPaused, JobFailed, RequestFailed
 from persyn.inference.clients.batch import PacedRequests
 from persyn.inference.clients.chat_completions import TIMEOUT_S, Completion, TeacherClient
 from persyn.inference.servers import kinds
 from persyn.inference.servers.server import ProgressWatch, Server
 from persyn.jobs.lease_keeper import LeaseKeeper
 from persyn.stages import generate
-from persyn.workers.failures import failures
+from persyn.workers.blame import Fault, blame, failures
+from persyn.workers.fitness import Need
+from persyn.workers.storing import store_each
 from persyn.workers.worker import Target, Worker
 
 log = logging.getLogger(__name__)
@@ -31,36 +33,45 @@ STORE_AFTER_ROWS = 64
 WATCH_S = 5.0
 # An engine that died answers 500 or cuts the line some seconds before its process is gone.
 DEATH_CONFIRMED_WITHIN_S = 15.0
+# Asked where nothing else shows whether a teacher's endpoint is well.
+HARMLESS = [{"role": "user", "content": "Please answer with the word yes."}]
 _DEATH_CODES = frozenset({"connection", "server_error", "garbage"})
 
 
 def drain_teacher(worker: Worker, queue: str) -> None:
     """Answer the queue's due jobs until none is left, one teacher version after the other.
 
-    Raises LeaseLost, ModelError, ServerError; EndpointPaused for an endpoint's fault.
+    Raises LeaseLost; EndpointPaused for an endpoint's fault.
     """
     while not worker.leaving():
         with worker.engine.connect() as conn:
-            group = jobs.next_group(conn, queue)
-            teacher = None if group is None or group[0] is None else versions.load_teacher(conn, group[0])
-        if teacher is None:
+            group = worker.next_group(conn, queue)
+            teacher_id = None if group is None else group.teacher_id
+            teacher = None if teacher_id is None else versions.load_teacher(conn, teacher_id)
+        if teacher is None or (teacher.config.endpoint is None and not worker.may_load(queue)):
             return
         if teacher.config.model is None:
             message = f"the teacher {teacher.config.name} has no model: import its answers, or give it a model"
             worker.fail_batch(queue, JobFailed("no_model", message, permanent=True), teacher_id=teacher.id)
-            continue
-        try:
-            target = worker.target(teacher)
-        except EndpointPaused:
-            raise
-        except PersynError as exc:
-            worker.fail_batch(queue, exc, teacher_id=teacher.id)
-            raise
+        elif _leave_after(worker, queue, teacher):
+            return
+
+
+def _leave_after(worker: Worker, queue: str, teacher: versions.TeacherVersion) -> bool:
+    """Answer what is due of one teacher version, if this host can; returns whether the queue is to be left then."""
+    needs = [Need(queue, teacher_id=teacher.id)]
+    try:
+        target = worker.target(teacher)
+        worker.is_fit(needs)
         with worker.lease(queue) as lease:
             drain = Drain(worker, lease, queue, teacher, target)
             asyncio.run(drain.run())
-        if drain.ending:
-            return
+            return drain.ending
+    except Exception as exc:
+        if blame(exc) is not Fault.HOST:
+            raise
+        worker.is_unfit(needs, exc)
+        return False
 
 
 def _client(target: Target, *, for_transformers: bool) -> TeacherClient:
@@ -87,7 +98,7 @@ class Drain:
         self.watched_at = time.monotonic()
         self.client = _client(target, for_transformers=not self.counts_tokens)
         places = IN_FLIGHT if target.pace is None else target.pace.endpoint.concurrency
-        self.requests = PacedRequests(places, target.pace)
+        self.requests = PacedRequests(places, target.pace, control=self._ask_control)
         self.ending = False  # what is in flight is waited for, and nothing joins it
         self.yield_checked_at = time.monotonic()
         self.in_flight: dict[asyncio.Task[Completion], generate.GenerationRequest] = {}
@@ -98,6 +109,7 @@ class Drain:
         self.claim_again_at = 0.0
         self.died = False
         self.alone = False  # a suspect is in flight, and nothing may join it
+        self.stage = 0  # of the job that was claimed last
 
     async def run(self) -> None:
         """Answer until nothing is due. Raises LeaseLost, and then drops what is in flight, and EndpointPaused."""
@@ -132,9 +144,13 @@ class Drain:
             self.claim_again_at = time.monotonic() + EMPTY_S
         for request in requests:
             self.alone = request.claim.lost_count >= jobs.ALONE_AFTER_LOSSES
+            self.stage = request.claim.stage
             self.in_flight[asyncio.create_task(self._ask(request))] = request
 
     def _limit(self) -> int:
+        return self._usual_limit() + self.requests.room_for_witnesses
+
+    def _usual_limit(self) -> int:
         if self.target.pace is not None:
             return self.target.pace.limit
         if self.counts_tokens:
@@ -142,13 +158,19 @@ class Drain:
         return 1 if self.teacher.config.sampling.draws else IN_FLIGHT_TRANSFORMERS
 
     async def _ask(self, request: generate.GenerationRequest) -> Completion:
-        config = self.teacher.config
-        examples = [example.model_dump() for example in config.examples]
-        messages = chat.conversation(request.messages, system_prompt=config.system_prompt, examples=examples)
         return await self.requests.ask(
-            lambda: self.client.generate(messages, config.sampling, request.seed),
+            lambda: self._send(request.messages, request.seed),
             lambda completion: completion.tokens,
         )
+
+    async def _ask_control(self) -> Completion:
+        return await self._send(HARMLESS, 0)
+
+    async def _send(self, messages: list[dict[str, str]], seed: int) -> Completion:
+        config = self.teacher.config
+        examples = [example.model_dump() for example in config.examples]
+        conversation = chat.conversation(messages, system_prompt=config.system_prompt, examples=examples)
+        return await self.client.generate(conversation, config.sampling, seed)
 
     async def _check_end(self) -> None:
         """End where the endpoint is paused, or where another queue of this worker has waited too long.
@@ -164,6 +186,9 @@ class Drain:
         self.yield_checked_at = time.monotonic()
         if await asyncio.to_thread(self.worker.must_yield, self.queue):
             log.info("action=yield queue=%s another queue has waited too long", self.queue)
+            self.ending = True
+        elif await asyncio.to_thread(self.worker.is_overtaken, self.queue, self.stage):
+            log.info("action=yield queue=%s an earlier stage waits", self.queue)
             self.ending = True
 
     async def _cancel(self, tasks: Sequence[asyncio.Task[Completion]]) -> None:
@@ -193,6 +218,8 @@ class Drain:
                 doubtful = supervised and exc.code in _DEATH_CODES
                 (self.doubtful if doubtful else self.failures).extend(failures([request.claim.id], exc))
             except Exception as exc:  # one prompt's, never its neighbours'
+                if blame(exc) is Fault.HOST:
+                    raise
                 self.failures += failures([request.claim.id], exc)
             else:
                 version = self.target.version
@@ -251,15 +278,20 @@ class Drain:
 
     def _write(self) -> None:
         with self.worker.engine.begin() as conn:
-            if self.generations:
-                generate.store(conn, self.lease.id, self.generations)
-            if self.failures:
-                jobs.fail(conn, self.lease.id, self.failures)
+            refused = store_each(conn, self.lease.id, self.generations, generate.store, _job_of)
+            if refused or self.failures:
+                jobs.fail(conn, self.lease.id, [*self.failures, *refused])
+        lost = {failure.job_id for failure in refused}
+        stored = [one for one in self.generations if _job_of(one) not in lost]
         counters.answered(
-            self.teacher.config.name, sum(one.prompt_tokens or 0 for one in self.generations),
-            sum(one.completion_tokens or 0 for one in self.generations), len(self.generations),
+            self.teacher.config.name, sum(one.prompt_tokens or 0 for one in stored),
+            sum(one.completion_tokens or 0 for one in stored), len(stored),
         )  # fmt: skip
         log.info(
             "action=store lease=%s queue=%s answers=%d failures=%d",
-            self.lease.id, self.queue, len(self.generations), len(self.failures),
+            self.lease.id, self.queue, len(stored), len(self.failures) + len(refused),
         )  # fmt: skip
+
+
+def _job_of(generation: generate.NewGeneration) -> int:
+    return generation.request.claim.id

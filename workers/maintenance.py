@@ -111,11 +111,11 @@ class Maintenance(threading.Thread):
     def _drain_unasked(self) -> None:
         """Drain if there is work and no wake-up came: the broker may be away, or the wake-ups lost.
 
-        Not after each drain, so that a queue that gives nothing is not asked without a pause. It takes the thread of
-        the wake-ups' own drains, so there is never more than one.
+        Not after each drain, so that a queue that gives nothing is not asked without a pause. It takes a thread of the
+        wake-ups' own drains, and only where none of them works.
         """
         assert self._consumer is not None, "maintenance starts when the consumer is ready"
-        if self._check_in.queue is None and not self._worker.leaving() and self._worker.next_queue() is not None:
+        if not self._worker.drained() and not self._worker.leaving():
             self._consumer.pool.apply_async(self._drain, callback=lambda _: None)
 
     def _try(self, name: str, act: Callable[[], None]) -> None:

@@ -1,30 +1,53 @@
 """Drains the router queue: the jobs that train a run's router and route its prompts, one at a time."""
 
+import logging
+
 from persyn import jobs, runs
-from persyn.errors import LeaseLost
 from persyn.jobs.wake_ups import ROUTER
 from persyn.stages import route, train
 from persyn.stages.work import Work
-from persyn.workers.failures import failures
+from persyn.workers.blame import Fault, blame, explained, failures
+from persyn.workers.fitness import Need
 from persyn.workers.worker import Worker
+
+log = logging.getLogger(__name__)
 
 PERFORM = {"train_router": train.perform, "route": route.perform}
 
 
+# A claim gives the lease an hour; a router may train for days, and beats all the while.
+DEADLINE_S = 7 * 86_400.0
+
+
 def drain_router(worker: Worker, queue: str = ROUTER) -> None:
-    """Do the queue's due jobs until none is left. Raises LeaseLost, ModelError."""
+    """Do the queue's due jobs until none is left that this host can do. Raises LeaseLost."""
     while not worker.leaving():
+        with worker.engine.connect() as conn:
+            group = worker.next_group(conn, queue)
+            run = None if group is None else runs.load(conn, group.run_id)
+        if run is None:
+            return
         with worker.lease(queue) as lease:
             with worker.engine.begin() as conn:
-                claims = jobs.claim(conn, lease.id, queue, 1)
-                run = runs.load(conn, claims[0].run_id) if claims else None
-            if run is None:
-                return
-            try:
-                work = Work(worker.engine, worker.home, lease, run, claims[0], worker.stopping)
-                PERFORM[claims[0].kind](work)
-            except LeaseLost:
-                raise
-            except Exception as exc:
+                claims = jobs.claim(conn, lease.id, queue, 1, run_id=run.id, deadline_s=DEADLINE_S)
+            for claim in claims:
+                _perform(worker, Need(queue, run_id=run.id), Work(
+                    worker.engine, worker.home, lease, run, claim, worker.stopping
+                ))  # fmt: skip
+
+
+def _perform(worker: Worker, need: Need, work: Work) -> None:
+    """One job; what is no fault of its own leaves it to be handed back with the lease. Raises LeaseLost."""
+    try:
+        PERFORM[work.claim.kind](work)
+        worker.is_fit([need])
+    except Exception as exc:
+        match blame(exc):
+            case Fault.HOST:
+                worker.is_unfit([need], exc)
+            case Fault.JOB | Fault.UNFORESEEN:
+                log.warning("action=fail queue=%s job=%d %s", need.queue, work.claim.id, explained(exc))
                 with worker.engine.begin() as conn:
-                    jobs.fail(conn, lease.id, failures([claims[0].id], exc))
+                    jobs.fail(conn, work.lease.id, failures([work.claim.id], exc))
+            case _:
+                raise

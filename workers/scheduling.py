@@ -3,7 +3,7 @@
 It is a rule without database, clock or server, so that it can be tried on every case.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 # Work that has waited for this long goes first, even if another model must be loaded for it.
@@ -11,12 +11,39 @@ STARVED_S = 900.0
 
 
 class Candidate(NamedTuple):
-    """A queue with work that is due. `loaded`: nothing would have to be loaded or moved to drain it."""
+    """A queue with work that is due. `loaded`: nothing would have to be loaded or moved to drain it.
+
+    `aside`: its work is asked of an endpoint, so that it can be done beside what needs this host's model.
+    """
 
     queue: str
     jobs: int
     oldest_s: float  # for how long its oldest due job could have been taken
     loaded: bool
+    aside: bool = False
+
+
+class Places(NamedTuple):
+    """The places of one worker: one for work on this host, which keeps one model, and some for endpoints beside it."""
+
+    aside: int
+
+    def free_for(self, candidates: Sequence[Candidate], drained: Mapping[str, bool]) -> list[Candidate]:
+        """The candidates that may be drained now. drained: queue → whether it is drained aside."""
+        host_is_busy = not all(drained.values())
+        no_room_aside = sum(drained.values()) >= self.aside
+        return [
+            candidate for candidate in candidates
+            if candidate.queue not in drained and not (no_room_aside if candidate.aside else host_is_busy)
+        ]  # fmt: skip
+
+    def rivals_of(self, queue: str, candidates: Sequence[Candidate], drained: Mapping[str, bool]) -> list[Candidate]:
+        """The queue itself and the candidates that wait for its place."""
+        aside = drained.get(queue, False)
+        if aside and sum(drained.values()) < self.aside:
+            return []
+        others = [candidate for candidate in candidates if candidate.queue not in drained and candidate.aside == aside]
+        return others + [candidate for candidate in candidates if candidate.queue == queue]
 
 
 def choose(candidates: Sequence[Candidate], *, starved_s: float = STARVED_S) -> str | None:

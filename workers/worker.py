@@ -8,22 +8,23 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakSet
 
 from persyn import jobs, versions
 from persyn.config import Endpoint
-from persyn.errors import ConfigError, EndpointPaused
+from persyn.errors import EndpointPaused, PersynError
 from persyn.inference.clients.access import reachable, read_key
-from persyn.inference.clients.pace import REFUSED_S, Pace
+from persyn.inference.clients.pace import Pace, Paces
 from persyn.inference.servers.server import Server
 from persyn.inference.warm_model import WarmModel
 from persyn.jobs import backlog, pauses, wake_ups
 from persyn.jobs.lease_keeper import LeaseKeeper
 from persyn.text import storable
-from persyn.workers import scheduling
-from persyn.workers.failures import failures
+from persyn.workers import blame, scheduling
+from persyn.workers.fitness import Fitness, Need
 from persyn.workers.model_server import ModelServer
 
 if TYPE_CHECKING:
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Endpoints that one worker asks side by side, beside the work on its own host. Each takes up to two connections.
+ASIDE = 3
+PLACES = scheduling.Places(ASIDE)
 FAILED_AT_ONCE = 64
+REASON_LIMIT = 500
 # A round may enqueue a run of a million prompts, which takes minutes.
 ROUND_AT_MOST_S = 1800.0
 
@@ -51,8 +56,9 @@ class Worker:
     """The process that the drains share: database, leases, models, and whether it is leaving."""
 
     def __init__(
-        self, engine: "Engine", home: Path, *, queues: Sequence[str] | None = None, tensor_parallel: int = 1
-    ) -> None:
+        self, engine: "Engine", home: Path, *, queues: Sequence[str] | None = None, tensor_parallel: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
         """`queues` None: all queues that there are."""
         self.engine = engine
         self.home = home
@@ -62,10 +68,15 @@ class Worker:
         self.draining = threading.Event()  # finish what is in flight, claim nothing more
         self.warm = WarmModel(make_room=lambda: self.model_server.free_gpu())
         self.model_server = ModelServer(home, tensor_parallel=tensor_parallel, make_room=self.warm.drop)
+        self.paces = Paces()
+        self.fitness = Fitness()
         self.turned_at = time.monotonic()  # when the maintenance began its last round
-        self._lease: LeaseKeeper | None = None
+        self.busy_at = time.monotonic()  # when it last took or left a queue
+        self._leases: WeakSet[LeaseKeeper] = WeakSet()
         self._queues = None if queues is None else frozenset(queues)
-        self._paces: dict[str, Pace] = {}  # by teacher
+        self._clock = clock
+        self._choosing = threading.Lock()
+        self._drained: dict[str, bool] = {}  # queue → whether it is drained aside
 
     def leaving(self) -> bool:
         """Whether nothing more may be claimed."""
@@ -73,8 +84,9 @@ class Worker:
 
     def lease(self, queue: str) -> LeaseKeeper:
         """A lease of this worker's on jobs of the queue; enter it to keep it."""
-        self._lease = LeaseKeeper(self.engine, worker=self.name, host=self.host, queue=queue)
-        return self._lease
+        lease = LeaseKeeper(self.engine, worker=self.name, host=self.host, queue=queue, charge=blame.charged)
+        self._leases.add(lease)
+        return lease
 
     def trouble(self) -> str | None:
         """A sentence where this process is stuck, so that another in its place would do better, else None.
@@ -83,12 +95,12 @@ class Worker:
         """
         if time.monotonic() - self.turned_at > ROUND_AT_MOST_S:
             return f"The maintenance has not turned for {ROUND_AT_MOST_S:.0f} s."
-        return None if self._lease is None else self._lease.trouble()
+        return next(filter(None, (lease.trouble() for lease in list(self._leases))), None)
 
     def target(self, teacher: versions.TeacherVersion) -> Target:
         """Where this teacher is asked; its server is started if need be.
 
-        Raises ServerError, ModelError; EndpointPaused where the key to its endpoint is not in the environment.
+        Raises ServerError, ModelError; ConfigError where the key to its endpoint is not in the environment.
         """
         endpoint = teacher.config.endpoint
         if endpoint is not None:
@@ -98,54 +110,99 @@ class Worker:
 
     def _endpoint(self, teacher: versions.TeacherVersion, endpoint: Endpoint) -> Target:
         name = teacher.config.name
-        try:
-            owner = f"The teacher {name} (worker {self.name})"
-            key, endpoint = read_key(endpoint, owner), reachable(endpoint, owner)
-        except ConfigError as exc:
-            raise EndpointPaused(str(exc), REFUSED_S) from exc
-        pace = self._paces.get(name)
-        if pace is None or pace.endpoint != endpoint:
-            pace = self._paces[name] = Pace(endpoint)
+        owner = f"The teacher {name} (worker {self.name})"
+        key, endpoint = read_key(endpoint, owner), reachable(endpoint, owner)
+        pace = self.paces.of(name, endpoint)
+        pace.opened()
         return Target(endpoint.url, teacher.config.needed_model(), api_key=key, pace=pace)
 
-    def next_queue(self) -> str | None:
-        """The queue to drain now, of those with work that this worker serves."""
-        return scheduling.choose(self._candidates())
+    def take_queue(self) -> str | None:
+        """Take the queue to drain now, of those with work that this worker serves and has a place for."""
+        with self._choosing:
+            free = PLACES.free_for(self._candidates(), self._drained)
+            chosen = scheduling.choose(free)
+            if chosen is not None:
+                self._drained[chosen] = next(each.aside for each in free if each.queue == chosen)
+                self.busy_at = time.monotonic()
+            return chosen
+
+    def leave_queue(self, queue: str) -> None:
+        """Free the place of a queue that was taken."""
+        with self._choosing:
+            self._drained.pop(queue, None)
+            self.busy_at = time.monotonic()
+
+    def drained(self) -> list[str]:
+        """The queues that are drained now."""
+        return sorted(self._drained)
+
+    def may_load(self, queue: str) -> bool:
+        """Whether the drain of this queue may load a model: those aside leave that to the one that is not."""
+        return not self._drained.get(queue, False)
 
     def must_yield(self, current: str) -> bool:
         """Whether a drain that still has work must end, because another queue has starved."""
-        return scheduling.should_yield(current, self._candidates())
+        return scheduling.should_yield(current, PLACES.rivals_of(current, self._candidates(), self._drained))
 
     def _candidates(self) -> list[scheduling.Candidate]:
         with self.engine.connect() as conn:
-            waiting = [item for item in backlog.read(conn) if self._queues is None or item.queue in self._queues]
-            return [scheduling.Candidate(*item, loaded=self._is_loaded(conn, item.queue)) for item in waiting]
+            waiting = [item for item in backlog.read(conn) if self._serves(item.queue)]
+            found = [self._candidate(conn, item) for item in waiting]
+        return [candidate for candidate in found if candidate is not None]
 
-    def _is_loaded(self, conn: "Connection", queue: str) -> bool:
-        """Whether the queue's next jobs need no other model than what is loaded."""
-        if wake_ups.teacher_of(queue) is None:
-            return self.model_server.leaves_gpu_free()
-        group = jobs.next_group(conn, queue)
-        if group is None or group[0] is None:
-            return False
-        teacher = versions.load_teacher(conn, group[0]).config
-        return teacher.endpoint is not None or self.model_server.holds(teacher)
+    def _serves(self, queue: str) -> bool:
+        return (self._queues is None or queue in self._queues) and self.fitness.serves(queue, self._clock())
+
+    def _candidate(self, conn: "Connection", item: backlog.Backlog) -> scheduling.Candidate | None:
+        """None where the queue holds nothing that this worker can do."""
+        group = self.next_group(conn, item.queue)
+        if group is None:
+            return None
+        if wake_ups.teacher_of(item.queue) is None or group.teacher_id is None:
+            return scheduling.Candidate(*item, loaded=self.model_server.leaves_gpu_free())
+        try:
+            teacher = versions.load_teacher(conn, group.teacher_id).config
+        except (ValueError, PersynError) as exc:  # a configuration of another version's
+            self.is_unfit([Need(item.queue, teacher_id=group.teacher_id)], exc)
+            return None
+        aside = teacher.endpoint is not None
+        return scheduling.Candidate(*item, loaded=aside or self.model_server.holds(teacher), aside=aside)
+
+    def next_group(self, conn: "Connection", queue: str) -> jobs.Group | None:
+        """The needs of the queue's next job, of those that this worker can do; None where none is due."""
+        return jobs.next_group(conn, queue, without=self.fitness.without(queue, self._clock()))
+
+    def is_overtaken(self, queue: str, stage: int) -> bool:
+        """Whether the queue holds work of an earlier stage than what is being done, for another teacher or scorer."""
+        with self.engine.connect() as conn:
+            group = self.next_group(conn, queue)
+        return group is not None and group.stage < stage
 
     def pause(self, queue: str, paused: EndpointPaused) -> None:
         """Hold the queue back, for every worker, until its endpoint may be asked again."""
         log.warning("action=pause queue=%s seconds=%.0f %s", queue, paused.seconds, paused)
         reason = storable(str(paused), jobs.DETAIL_LIMIT)
         with self.engine.begin() as conn:
-            pauses.pause_queue(conn, queue, reason=reason, by=self.name, seconds=paused.seconds)
+            pauses.hold_queue(conn, queue, reason=reason, by=self.name, seconds=paused.seconds)
 
-    def fail_batch(
-        self, queue: str, error: Exception, *, teacher_id: int | None = None, scorer_ids: Sequence[int] | None = None
-    ) -> None:
-        """Write into the rows of a batch that what they need does not start here; they wait and are tried again."""
+    def is_unfit(self, needs: Sequence[Need], exc: BaseException) -> None:
+        """Note that this host cannot do some work; its jobs are left to others, and it looks again later."""
+        reason = storable(blame.explained(exc), REASON_LIMIT)
+        waits = [self.fitness.failed(need, reason, self._clock()) for need in needs]
+        log.warning("action=unfit queue=%s again_in_s=%.0f %s", needs[0].queue, max(waits), reason)
+
+    def is_fit(self, needs: Sequence[Need]) -> None:
+        """Note that this host can do some work, also where it could not before."""
+        mended = [need for need in needs if self.fitness.worked(need)]
+        if mended:
+            log.info("action=fit queue=%s", needs[0].queue)
+
+    def fail_batch(self, queue: str, error: Exception, *, teacher_id: int) -> None:
+        """End a batch of jobs that nobody can do, as their rows say then."""
         with self.lease(queue) as lease, self.engine.begin() as conn:
-            claims = jobs.claim(conn, lease.id, queue, FAILED_AT_ONCE, teacher_id=teacher_id, scorer_ids=scorer_ids)
+            claims = jobs.claim(conn, lease.id, queue, FAILED_AT_ONCE, teacher_id=teacher_id)
             if claims:
-                jobs.fail(conn, lease.id, failures([claim.id for claim in claims], error))
+                jobs.fail(conn, lease.id, blame.failures([claim.id for claim in claims], error))
 
     def close(self) -> None:
         """Stop the model server and give the database's connections back."""

@@ -24,20 +24,21 @@ if TYPE_CHECKING:
 
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LONGEST_S = 3650 * 86_400.0
 _POLL_S = 1.0
 
 
 def seconds(duration: str) -> float:
-    """`90s`, `10m`, `2h`, `1d` or `3h50m` in seconds. Raises ConfigError."""
+    """`90s`, `10m`, `2h`, `1d` or `3h50m` in seconds, ten years at most. Raises ConfigError."""
     parts = _PART.findall(duration)
     length = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    if _PART.sub("", duration.strip()) or length == 0:
+    if _PART.sub("", duration.strip()) or not 0 < length <= _LONGEST_S:
         raise ConfigError(f"{duration!r} is no length of time. Write it as 90s, 10m, 2h or 1d.")
     return length
 
 
 def list_workers(as_json: Json = False) -> None:
-    """Show who works where: state, teacher, tokens a second, lease, last heartbeat."""
+    """Show who works where: state, teacher, tokens a second, lease, last heartbeat; and what its host cannot do."""
     with context.engine().connect() as conn:
         rows, held = workers.workers(conn), pauses.paused(conn)
         notes = reporting.why_waiting(conn)
@@ -50,10 +51,24 @@ def list_workers(as_json: Json = False) -> None:
     terminal.console.print(
         table if rows else "No worker was seen within a day. `persyn worker --help` says how to start one."
     )
+    print_unfit(rows)
     print_pauses(held)
     for note in notes:
         if note.kind not in ("run paused", "queue paused"):  # they stand above, with those that hold nothing up
             print_note(note.sentence)
+
+
+def print_unfit(rows: list[workers.Worker]) -> None:
+    """One line for each thing that a worker's host cannot do, and one for each queue that nobody can serve."""
+    for row in rows:
+        for each in row.unfit if row.is_there else []:
+            again = in_future(each["again_at"])
+            print_note(f"{row.name} cannot serve {each['queue']} and looks again {again}: {each['reason']}")
+
+
+def in_future(moment: str) -> str:
+    left = (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
+    return f"in {left:.0f} s" if left > 0 else "soon"
 
 
 def _cells(worker: workers.Worker) -> list[str]:

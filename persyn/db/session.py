@@ -50,6 +50,7 @@ def connect(url: str, *, pool_size: int = 5) -> Engine:
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_pre_ping=True,
+        hide_parameters=True,  # they hold prompts and answers, which belong in no log and no job's history
         connect_args={
             "application_name": "persyn", "connect_timeout": 10, **SILENCE, **address,
             "client_encoding": "utf8",
@@ -115,13 +116,18 @@ def _settle_again(connection: "Connection") -> None:
         driver.execute(_FOR_THIS_TRANSACTION)
 
 
+# The SQLSTATE class of a statement beyond the server's limits: it fails again, whenever it is tried.
+_TOO_MUCH = "54"
+
 DatabaseError = SQLAlchemyError  # what any statement may raise, for callers that hold no SQL
 
 
 def is_away(error: SQLAlchemyError) -> bool:
     """Whether the server or the way to it is at fault, so that the same statement may work a moment later."""
-    gone = isinstance(error, DBAPIError) and error.connection_invalidated
-    return gone or isinstance(error, OperationalError | InterfaceError)
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    return isinstance(error, OperationalError | InterfaceError) and not state.startswith(_TOO_MUCH)
 
 
 def is_forbidden(error: SQLAlchemyError) -> bool:
@@ -129,7 +135,8 @@ def is_forbidden(error: SQLAlchemyError) -> bool:
     return isinstance(error, DBAPIError) and isinstance(error.orig, InsufficientPrivilege)
 
 
-def in_one_line(error: Exception) -> str:
-    """The driver's own words, without the statement and its many lines."""
+def in_one_line(error: BaseException) -> str:
+    """The driver's own words, without the statement, its many lines and its values."""
     said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return " ".join(str(said).split())
+    primary = getattr(getattr(said, "diag", None), "message_primary", None)  # what follows it may quote a value
+    return " ".join((primary or str(said)).split())

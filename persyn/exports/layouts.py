@@ -24,7 +24,7 @@ _NUMBERS = {
 _OF_THE_PROMPT: tuple[Column, ...] = ("prompt_sha256", "reference_answer", "metadata")
 
 
-class Shape(NamedTuple):
+class RowForm(NamedTuple):
     """The look of an export's rows. `reasoning` is `drop` where no answer has one."""
 
     layout: Layout
@@ -34,7 +34,7 @@ class Shape(NamedTuple):
     ability: str = ""
 
 
-def row(answer: Answer, shape: Shape) -> dict[str, Any]:
+def row(answer: Answer, shape: RowForm) -> dict[str, Any]:
     """A row of any layout but `preference`."""
     prompt, said = _prompt(answer, shape), _said(answer, shape)
     if shape.layout == "verl":
@@ -51,7 +51,7 @@ def row(answer: Answer, shape: Shape) -> dict[str, Any]:
     return talk | {"prompt_id": answer.prompt_id, "external_id": answer.external_id} | ids | columns
 
 
-def preference_row(chosen: Answer, rejected: Answer, shape: Shape) -> dict[str, Any]:
+def preference_row(chosen: Answer, rejected: Answer, shape: RowForm) -> dict[str, Any]:
     """A pair of answers to one prompt, in TRL's form with an explicit prompt."""
     pair = {"chosen": chosen, "rejected": rejected}
     columns: dict[str, Any] = {name: getattr(chosen, name) for name in shape.columns if name in _OF_THE_PROMPT}
@@ -61,7 +61,7 @@ def preference_row(chosen: Answer, rejected: Answer, shape: Shape) -> dict[str, 
     return talk | {"prompt_id": chosen.prompt_id, "external_id": chosen.external_id} | columns
 
 
-def schema(shape: Shape) -> pa.Schema:
+def schema(shape: RowForm) -> pa.Schema:
     """The types of the rows, in their order."""
     answers = _talk("reasoning_content") if shape.reasoning == "field" else _talk()
     ids = [("prompt_id", pa.int64()), ("external_id", pa.string())]
@@ -84,14 +84,14 @@ def schema(shape: Shape) -> pa.Schema:
     return pa.schema([*talk, *ids, *origin, *map(_typed, shape.columns)])
 
 
-def _prompt(answer: Answer, shape: Shape) -> list[dict[str, str]]:
+def _prompt(answer: Answer, shape: RowForm) -> list[dict[str, str]]:
     """The prompt's messages, keys in a fixed order; beside the answer in one list they all have the same keys."""
     together = shape.reasoning == "field" and shape.layout in ("messages", "axolotl", "llamafactory", "openai")
     thoughts = {"reasoning_content": ""} if together else {}
     return [{"role": message["role"], "content": message["content"]} | thoughts for message in answer.messages]
 
 
-def _said(answer: Answer, shape: Shape) -> dict[str, str]:
+def _said(answer: Answer, shape: RowForm) -> dict[str, str]:
     said = {"role": "assistant", "content": answer.text}
     if shape.reasoning == "field":
         return said | {"reasoning_content": answer.reasoning}
@@ -100,7 +100,7 @@ def _said(answer: Answer, shape: Shape) -> dict[str, str]:
     return said
 
 
-def _verl(answer: Answer, shape: Shape, prompt: list[dict[str, str]]) -> dict[str, Any]:
+def _verl(answer: Answer, shape: RowForm, prompt: list[dict[str, str]]) -> dict[str, Any]:
     return {
         "data_source": shape.data_source,
         "prompt": prompt,
@@ -116,7 +116,7 @@ def _verl(answer: Answer, shape: Shape, prompt: list[dict[str, str]]) -> dict[st
     }
 
 
-def _of_the_answer(shape: Shape) -> list[Column]:
+def _of_the_answer(shape: RowForm) -> list[Column]:
     return [column for column in shape.columns if column not in _OF_THE_PROMPT]
 
 

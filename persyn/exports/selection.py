@@ -10,7 +10,7 @@ import numpy as np
 from persyn.config import Export
 from persyn.exports import layouts
 from persyn.exports.contamination import Benchmarks, Match
-from persyn.exports.layouts import Shape
+from persyn.exports.layouts import RowForm
 from persyn.exports.manifest import Split
 from persyn.exports.pairs import pairs
 from persyn.exports.rows import Answer
@@ -30,7 +30,7 @@ class Rules(NamedTuple):
     """The settings that decide over a row and its look."""
 
     export: Export
-    shape: Shape
+    shape: RowForm
     splits: Splits
     benchmarks: Benchmarks | None = None  # whose items no row may hold
 

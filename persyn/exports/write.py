@@ -25,7 +25,7 @@ from persyn.exports import choices, documents, layouts, rows, selection
 from persyn.exports.choices import Choices
 from persyn.exports.contamination import Benchmarks
 from persyn.exports.files import Finished, Sink, open_sink
-from persyn.exports.layouts import Shape
+from persyn.exports.layouts import RowForm
 from persyn.exports.manifest import ExportedFile, Manifest, RouterVersion, Split
 from persyn.exports.rows import RunFacts
 from persyn.exports.selection import ExportedRow, Rules, Tally
@@ -48,7 +48,7 @@ class _Plan(NamedTuple):
     policy: Policy
     export: Export
     choices: Choices
-    shape: Shape
+    shape: RowForm
     benchmarks: Sequence[Path]
 
 
@@ -112,7 +112,7 @@ def _plan(
     if export.keep and export.layout not in BARE and "flaws" not in columns:
         columns.append("flaws")  # whoever keeps flawed answers must be able to tell them from the others
     ability = "math" if facts.is_mathematics else ""
-    shape = Shape(export.layout, reasoning, tuple(columns), facts.prompt_set, ability)
+    shape = RowForm(export.layout, reasoning, tuple(columns), facts.prompt_set, ability)
     return _Plan(facts, run, policy, export, chosen, shape, benchmarks)
 
 

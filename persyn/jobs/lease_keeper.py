@@ -3,6 +3,8 @@
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from sqlalchemy import Engine
@@ -17,6 +19,14 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 20.0
 # A worker that has not moved for this long is stuck, and its jobs are better off elsewhere.
 STALL_S = 180.0
+# A load or a fit that says nothing of its progress is taken for stuck after this.
+PATIENT_S = 3600.0
+
+Charge = tuple[str, str] | None  # error code and message
+
+
+def _nothing(_exc: BaseException) -> Charge:
+    return None
 
 
 class LeaseKeeper:
@@ -25,8 +35,17 @@ class LeaseKeeper:
     Once `lost` is set, everything computed under the lease must be dropped: the jobs are another worker's.
     """
 
-    def __init__(self, engine: Engine, *, worker: str, host: str, queue: str) -> None:
-        self._engine = engine
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        worker: str,
+        host: str,
+        queue: str,
+        charge: Callable[[BaseException], Charge] = _nothing,
+    ) -> None:
+        """`charge` says what an error that ends the work costs the jobs that are held then; None: nothing."""
+        self._engine, self._charge = engine, charge
         self._ended = threading.Event()
         self._moved_at = time.monotonic()
         self.lost = threading.Event()
@@ -46,17 +65,19 @@ class LeaseKeeper:
         self._thread.join()
         if self.lost.is_set():
             return
-        detail = "the drain ended" if exc is None else f"the drain ended: {kind.__name__ if kind else ''}: {exc}"
         try:
             with self._engine.begin() as conn:
-                protocol.close(conn, self.id, detail)
-        except SQLAlchemyError as error:
+                charge = None if exc is None else self._charge(exc)
+                if charge is not None:
+                    protocol.give_up(conn, self.id, *charge)
+                protocol.close(conn, self.id, _detail(exc))
+        except (LeaseLost, SQLAlchemyError) as error:
             why = session.in_one_line(error)
             log.warning("action=close_lease lease=%s error=%s; it will run out by itself", self.id, why)
 
     def beat(self) -> None:
         """Say that the work moves. Raises LeaseLost once the lease is gone or could not be renewed in time."""
-        self._moved_at = time.monotonic()
+        self._moved_at = max(self._moved_at, time.monotonic())
         if time.monotonic() - self._renewed_at > protocol.LEASE_TTL_S:
             self.lost.set()
         if self.lost.is_set():
@@ -70,6 +91,16 @@ class LeaseKeeper:
             return f"Lease {self.id} is lost, and the drain does not notice."
         stuck_s = time.monotonic() - self._moved_at
         return f"The work under lease {self.id} has not moved for {stuck_s:.0f} s." if stuck_s > STALL_S else None
+
+    @contextmanager
+    def patience(self) -> Iterator[None]:
+        """Keep the lease through a load or a fit, which cannot say that they move. Raises LeaseLost after it."""
+        self._moved_at = time.monotonic() + PATIENT_S
+        try:
+            yield
+        finally:
+            self._moved_at = time.monotonic()
+        self.beat()
 
     def _renew(self) -> None:
         while not self._ended.wait(HEARTBEAT_S):
@@ -87,3 +118,7 @@ class LeaseKeeper:
                 self.lost.set()
                 return
             self._renewed_at = asked_at
+
+
+def _detail(exc: BaseException | None) -> str:
+    return "the drain ended" if exc is None else f"the drain ended: {type(exc).__name__}: {session.in_one_line(exc)}"

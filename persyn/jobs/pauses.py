@@ -1,15 +1,23 @@
 """Holds work back: a paused queue or run gets no new claims and no wake-ups until it is resumed.
 
-Leased jobs finish. A pause with an end lifts itself, so that no person has to be there to clear it away.
-No function here commits. All times are the database's.
+Leased jobs finish. A pause with an end lifts itself, so that no person has to be there to clear it away. An operator's
+pause of a queue and a worker's stand side by side, and the queue is open when neither holds: what a worker meets never
+undoes what a person decided. No function here commits. All times are the database's.
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
 from persyn.errors import NotFound
+from persyn.waits import bounded
+
+
+class PauseKind(StrEnum):
+    OPERATOR = "operator"
+    WORKER = "worker"  # its endpoint is not to be asked for now
 
 
 class Pause(NamedTuple):
@@ -22,35 +30,45 @@ class Pause(NamedTuple):
     paused_by: str
     paused_at: datetime
     until_at: datetime | None
+    kind: PauseKind = PauseKind.OPERATOR
 
 
+# Of two workers' pauses the longer one counts: each met something that is not over before.
 _PAUSE_QUEUE = text("""
-INSERT INTO queue_pause (queue, reason, paused_by, until_at)
-VALUES (:queue, :reason, :by, clock_timestamp() + make_interval(secs => CAST(:seconds AS double precision)))
-ON CONFLICT (queue) DO UPDATE
+INSERT INTO queue_pause AS held (queue, kind, reason, paused_by, until_at)
+VALUES (:queue, :kind, :reason, :by, clock_timestamp() + make_interval(secs => CAST(:seconds AS double precision)))
+ON CONFLICT (queue, kind) DO UPDATE
 SET reason = EXCLUDED.reason, paused_by = EXCLUDED.paused_by, paused_at = clock_timestamp(),
     until_at = EXCLUDED.until_at
+WHERE EXCLUDED.kind = 'operator' OR held.until_at < EXCLUDED.until_at
 """)
 
 _PAUSED = text("""
-SELECT queue, CAST(NULL AS bigint) AS run_id, CAST(NULL AS text) AS run, reason, paused_by, paused_at, until_at
+SELECT queue, CAST(NULL AS bigint) AS run_id, CAST(NULL AS text) AS run, reason, paused_by, paused_at, until_at, kind
 FROM queue_pause
 WHERE until_at IS NULL OR until_at > clock_timestamp()
 UNION ALL
-SELECT NULL, id, name, coalesce(pause_reason, ''), coalesce(paused_by, ''), paused_at, NULL
+SELECT NULL, id, name, coalesce(pause_reason, ''), coalesce(paused_by, ''), paused_at, NULL, 'operator'
 FROM run WHERE paused_at IS NOT NULL
-ORDER BY queue, run_id
+ORDER BY queue, run_id, kind
 """)
 
 
 def pause_queue(conn: Connection, queue: str, *, reason: str, by: str, seconds: float | None = None) -> None:
-    """Hold a queue back, for `seconds` or for good; pausing again replaces reason and end."""
-    conn.execute(_PAUSE_QUEUE, {"queue": queue, "reason": reason, "by": by, "seconds": seconds})
+    """Hold a queue back as an operator, for `seconds` or for good; pausing again replaces reason and end."""
+    values = {"queue": queue, "kind": PauseKind.OPERATOR, "reason": reason, "by": by, "seconds": seconds}
+    conn.execute(_PAUSE_QUEUE, values)
+
+
+def hold_queue(conn: Connection, queue: str, *, reason: str, by: str, seconds: float) -> None:
+    """Hold a queue back as a worker, an hour at most; an operator's pause stays as it is."""
+    values = {"queue": queue, "kind": PauseKind.WORKER, "reason": reason, "by": by, "seconds": bounded(seconds)}
+    conn.execute(_PAUSE_QUEUE, values)
 
 
 def resume_queue(conn: Connection, queue: str) -> bool:
-    """Let a queue go on; False where it was not paused."""
-    return conn.execute(text("DELETE FROM queue_pause WHERE queue = :queue"), {"queue": queue}).rowcount == 1
+    """Let a queue go on, whoever paused it; False where nobody did. Workers forget the waits that led to theirs."""
+    return conn.execute(text("DELETE FROM queue_pause WHERE queue = :queue"), {"queue": queue}).rowcount > 0
 
 
 def pause_run(conn: Connection, run_id: int, *, reason: str = "", by: str = "") -> None:
@@ -77,4 +95,4 @@ def resume_run(conn: Connection, run_id: int) -> bool:
 
 def paused(conn: Connection) -> list[Pause]:
     """All that is held back now, queues first."""
-    return [Pause(*row) for row in conn.execute(_PAUSED)]
+    return [Pause(**{**row._mapping, "kind": PauseKind(row.kind)}) for row in conn.execute(_PAUSED)]

@@ -19,6 +19,7 @@ from persyn.errors import LeaseLost
 from persyn.jobs import statements
 from persyn.states import JobState
 from persyn.text import storable
+from persyn.waits import LONGEST_S, bounded
 
 LEASE_TTL_S = 90
 LEASE_DEADLINE_S = 3600
@@ -32,11 +33,15 @@ POISON_LOSSES = ALONE_AFTER_LOSSES + 1
 RAN_OUT_LOSSES = 6
 MAX_ATTEMPTS = 5
 BACKOFF_CAP_S = 300
-# A server may ask for any wait, even one that no timestamp can hold.
-RETRY_AFTER_CAP_S = 3600
 DETAIL_LIMIT = 2000
 # `waiting` counts so far; more would change nothing.
 WAITING_AT_MOST = 1000
+# The event's detail of a job whose result another run, or an import, had stored.
+REUSED = "reused"
+# A claim looks so often for jobs that need work; a queue with more that need none is looked at again soon.
+REUSED_AT_ONCE = 50
+# A job whose twin is being worked on is looked at again after this.
+TWIN_WAIT_S = 5.0
 # For so long claims go on from where the last one ended, before one looks at everything again.
 LOOK_AGAIN_S = 10.0
 _FOLD_ABOVE_ROWS = 500
@@ -57,6 +62,27 @@ class Claim(NamedTuple):
     scorer_id: int | None
     attempt: int
     lost_count: int
+    stage: int = 0
+
+
+class Group(NamedTuple):
+    """The needs of the job that goes first, its run's router, its teacher or its scorer, and its stage."""
+
+    run_id: int
+    stage: int
+    teacher_id: int | None
+    scorer_id: int | None
+
+
+class Without(NamedTuple):
+    """The groups of a queue that a worker cannot serve now."""
+
+    run_ids: Sequence[int] = ()
+    teacher_ids: Sequence[int] = ()
+    scorer_ids: Sequence[int] = ()
+
+
+NOTHING = Without()
 
 
 class Position(NamedTuple):
@@ -174,24 +200,50 @@ def _hold(conn: Connection, lease_id: int, statement: TextClause) -> None:
 
 def claim(
     conn: Connection, lease_id: int, queue: str, limit: int, *, idle: bool = True, cursor: ClaimCursor | None = None,
-    teacher_id: int | None = None, scorer_ids: Sequence[int] | None = None, deadline_s: float = LEASE_DEADLINE_S,
+    teacher_id: int | None = None, scorer_ids: Sequence[int] | None = None, run_id: int | None = None,
+    deadline_s: float = LEASE_DEADLINE_S,
 ) -> list[Claim]:  # fmt: skip
-    """Take up to `limit` jobs that are due, those of earlier stages first.
+    """Take up to `limit` jobs that are due, those of earlier stages first; of one teacher, run or some scorers only.
 
-    Within a stage the older run goes first, then what became due first; with a `cursor` the order holds within
-    LOOK_AGAIN_S. A job that was lost too often is taken alone: only by a caller with nothing in flight (`idle`), when
-    nothing else is due; nothing joins it until it is finished. Claiming is progress, so it moves the lease's deadline.
-    The commit does not wait for the disk (hold_to_claim.sql says why). Raises LeaseLost.
+    Within a stage the older run goes first, then what became due first; with a `cursor`, which is of one lane and
+    takes no `run_id`, the order holds within LOOK_AGAIN_S. A job that was lost too often is taken alone: only by a
+    caller with nothing in flight (`idle`), when nothing else is due; nothing joins it until it is finished. What is
+    stored already is completed here; what another run's job is about waits for it. Claiming is progress, so it moves
+    the lease's deadline. The commit does not wait for the disk (hold_to_claim.sql says why). Raises LeaseLost.
     """
     _hold(conn, lease_id, statements.HOLD_TO_CLAIM)
     values = {
-        "lease_id": lease_id, "queue": queue, "teacher_id": teacher_id,
+        "lease_id": lease_id, "queue": queue, "teacher_id": teacher_id, "only_run_id": run_id,
         "scorer_ids": None if scorer_ids is None else list(scorer_ids), "deadline": deadline_s,
     }  # fmt: skip
-    rows = _take(conn, {**values, "limit": limit}, cursor or ClaimCursor())
-    if not rows and idle:
-        rows = conn.execute(statements.CLAIM_SUSPECT, values).all()
+    cursor, claims = cursor or ClaimCursor(), list[Claim]()
+    for _ in range(REUSED_AT_ONCE):
+        taken = _claims(_take(conn, values | {"limit": limit - len(claims)}, cursor))
+        wanted = _wanted(conn, lease_id, taken)
+        claims += wanted
+        if len(wanted) == len(taken):
+            break
+    if not claims and idle:
+        claims = _wanted(conn, lease_id, _claims(conn.execute(statements.CLAIM_SUSPECT, values).all()))
+    return claims
+
+
+def _claims(rows: Sequence[Row[Any]]) -> list[Claim]:
     return [Claim(*row[: len(Claim._fields)]) for row in rows]
+
+
+def _wanted(conn: Connection, lease_id: int, claims: list[Claim]) -> list[Claim]:
+    """Those of the claimed jobs that are to be computed now. Two claims of the same moment may both want a result."""
+    ids = [claim.id for claim in claims if claim.kind in ("generate", "score")]
+    settled = {row.id: row.stored for row in conn.execute(statements.TWINS, {"job_ids": ids})} if ids else {}
+    if stored := [job_id for job_id, is_stored in settled.items() if is_stored]:
+        conn.execute(statements.COMPLETE, {"lease_id": lease_id, "job_ids": stored, "detail": REUSED})
+    if asked := [job_id for job_id, is_stored in settled.items() if not is_stored]:
+        detail = "another run's job asks for the same result"
+        conn.execute(
+            statements.POSTPONE, {"lease_id": lease_id, "job_ids": asked, "detail": detail, "wait": TWIN_WAIT_S}
+        )
+    return [claim for claim in claims if claim.id not in settled]
 
 
 def _take(conn: Connection, values: dict[str, Any], cursor: ClaimCursor) -> Sequence[Row[Any]]:
@@ -217,7 +269,7 @@ def complete(conn: Connection, lease_id: int, job_ids: Sequence[int]) -> frozens
     Raises LeaseLost where the lease was revoked.
     """
     hold(conn, lease_id)
-    done = conn.execute(statements.COMPLETE, {"lease_id": lease_id, "job_ids": list(job_ids)})
+    done = conn.execute(statements.COMPLETE, {"lease_id": lease_id, "job_ids": list(job_ids), "detail": None})
     return frozenset(done.scalars().all())
 
 
@@ -231,8 +283,8 @@ def fail(conn: Connection, lease_id: int, failures: Sequence[Failure]) -> int:
         "messages": [storable(failure.message, DETAIL_LIMIT) for failure in failures],
         "permanent": [failure.permanent for failure in failures],
         # psycopg takes no list that mixes int and float
-        "waits": [None if failure.retry_after_s is None else float(failure.retry_after_s) for failure in failures],
-        "max_attempts": MAX_ATTEMPTS, "cap": BACKOFF_CAP_S, "wait_cap": RETRY_AFTER_CAP_S,
+        "waits": [None if failure.retry_after_s is None else bounded(failure.retry_after_s) for failure in failures],
+        "max_attempts": MAX_ATTEMPTS, "cap": BACKOFF_CAP_S, "wait_cap": LONGEST_S,
     }  # fmt: skip
     rows = conn.execute(statements.RETRY, values).all()
     for row in rows:
@@ -247,6 +299,13 @@ def report_lost(conn: Connection, lease_id: int, job_ids: Sequence[int], detail:
     """
     hold(conn, lease_id)
     return _lose(conn, [lease_id], list(job_ids), storable(detail, DETAIL_LIMIT), code="poison", losses=POISON_LOSSES)
+
+
+def give_up(conn: Connection, lease_id: int, code: str, message: str) -> int:
+    """Fail all that the lease holds, as an error that nobody foresaw ended their work. Raises LeaseLost."""
+    hold(conn, lease_id)
+    held = conn.execute(statements.HELD, {"lease_id": lease_id}).scalars()
+    return fail(conn, lease_id, [Failure(job_id, code, message, permanent=False) for job_id in held])
 
 
 def close(conn: Connection, lease_id: int, detail: str) -> int:
@@ -299,11 +358,12 @@ def waiting(conn: Connection) -> dict[str, int]:
     return {row.queue: row.jobs for row in rows}
 
 
-def next_group(conn: Connection, queue: str) -> tuple[int | None, int | None] | None:
-    """The (teacher_id, scorer_id) of the job that a claim would take first; None when nothing is due."""
+def next_group(conn: Connection, queue: str, *, without: Without = NOTHING) -> Group | None:
+    """The group of the job that a claim would take first, some left out; None when nothing else is due."""
     conn.execute(statements.BY_INDEX)
-    row = conn.execute(statements.NEXT_GROUP, {"queue": queue}).first()
-    return None if row is None else (row.teacher_id, row.scorer_id)
+    values = {f"without_{name}": list(ids) for name, ids in without._asdict().items()}
+    row = conn.execute(statements.NEXT_GROUP, {"queue": queue, **values}).first()
+    return None if row is None else Group(*row)
 
 
 def counts(conn: Connection, run_id: int | None = None) -> list[Count]:

@@ -24,6 +24,14 @@ class WorkerState(StrEnum):
     GONE = "gone"  # was not seen for a minute: killed, cut off, or its host is down
 
 
+class Unfit(NamedTuple):
+    """Work of a queue that a worker cannot do, for a reason of its host's, and when it looks again."""
+
+    queue: str
+    reason: str
+    again_in_s: float
+
+
 class WorkerStatus(NamedTuple):
     """A worker's description of itself."""
 
@@ -31,6 +39,7 @@ class WorkerStatus(NamedTuple):
     queue: str | None  # None while it waits
     teacher: str | None
     tokens_per_s: float | None
+    unfit: Sequence[Unfit] = ()
 
 
 class Worker(NamedTuple):
@@ -50,9 +59,15 @@ class Worker(NamedTuple):
     seen_at: datetime
     stopped_at: datetime | None
     drain_requested_at: datetime | None
+    unfit: list[dict[str, str]]  # queue, reason, again_at (ISO 8601) of what it cannot serve now
 
     def as_json(self) -> dict[str, Any]:
         return self._asdict()
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it lives and takes work."""
+        return self.state in (WorkerState.IDLE, WorkerState.WORKING)
 
 
 _STARTED = text("""
@@ -60,13 +75,18 @@ INSERT INTO worker (name, host, pid, queues) VALUES (:name, :host, :pid, :queues
 ON CONFLICT (name) DO UPDATE SET
     host = EXCLUDED.host, pid = EXCLUDED.pid, queues = EXCLUDED.queues, started_at = clock_timestamp(),
     seen_at = clock_timestamp(), stopped_at = NULL, drain_requested_at = NULL, drain_until = NULL,
-    queue = NULL, teacher = NULL, model = NULL, tokens_per_s = NULL
+    queue = NULL, teacher = NULL, model = NULL, tokens_per_s = NULL, unfit = '[]'
 """)
 
 _SEEN = text("""
 UPDATE worker SET seen_at = clock_timestamp(), queues = :queues, queue = :queue, teacher = :teacher,
     model = (SELECT t.model FROM teacher t WHERE t.name = :teacher ORDER BY t.id DESC LIMIT 1),
-    tokens_per_s = :tokens_per_s
+    tokens_per_s = :tokens_per_s,
+    unfit = coalesce((
+        SELECT jsonb_agg(jsonb_build_object('queue', u.queue, 'reason', u.reason,
+                   'again_at', clock_timestamp() + make_interval(secs => u.again_in_s)) ORDER BY u.queue, u.reason)
+        FROM unnest(CAST(:unfit_queues AS text[]), CAST(:unfit_reasons AS text[]), CAST(:unfit_waits AS float8[]))
+             AS u (queue, reason, again_in_s)), '[]')
 WHERE name = :name
 RETURNING drain_requested_at IS NOT NULL AS leave, coalesce(drain_until <= clock_timestamp(), false) AS at_once
 """)
@@ -78,8 +98,9 @@ SELECT w.name, w.host, w.pid,
             WHEN w.drain_requested_at IS NOT NULL THEN 'draining'
             WHEN w.queue IS NOT NULL THEN 'working' ELSE 'idle' END AS state,
        w.queues, w.queue, w.teacher, w.model, w.tokens_per_s, l.id AS lease_id,
-       (SELECT count(*) FROM job j WHERE j.lease_id = l.id) AS leased_jobs, l.renewed_at AS heartbeat_at,
-       w.started_at, w.seen_at, w.stopped_at, w.drain_requested_at
+       (SELECT count(*) FROM job j JOIN lease held ON held.id = j.lease_id
+        WHERE held.revoked_at IS NULL AND held.worker = w.name) AS leased_jobs, l.renewed_at AS heartbeat_at,
+       w.started_at, w.seen_at, w.stopped_at, w.drain_requested_at, w.unfit
 FROM worker w
 LEFT JOIN LATERAL (
     SELECT id, renewed_at FROM lease WHERE revoked_at IS NULL AND worker = w.name ORDER BY id DESC LIMIT 1) l ON true
@@ -103,7 +124,12 @@ def started(conn: Connection, name: str, *, host: str, pid: int, queues: Sequenc
 
 def seen(conn: Connection, name: str, status: WorkerStatus) -> tuple[bool, bool]:
     """Say what the worker does; returns whether it shall leave, and whether its time to do so is over."""
-    values = status._asdict() | {"name": name, "queues": list(status.queues)}
+    values = {
+        "name": name, "queues": list(status.queues), "queue": status.queue, "teacher": status.teacher,
+        "tokens_per_s": status.tokens_per_s, "unfit_queues": [each.queue for each in status.unfit],
+        "unfit_reasons": [each.reason for each in status.unfit],
+        "unfit_waits": [each.again_in_s for each in status.unfit],
+    }  # fmt: skip
     row = conn.execute(_SEEN, values).first()
     return (False, False) if row is None else (row.leave, row.at_once)
 
@@ -112,7 +138,7 @@ def stopped(conn: Connection, name: str) -> None:
     conn.execute(
         text("""
         UPDATE worker SET stopped_at = clock_timestamp(), queue = NULL, teacher = NULL, model = NULL,
-                          tokens_per_s = NULL
+                          tokens_per_s = NULL, unfit = '[]'
         WHERE name = :name
         """),
         {"name": name},
@@ -123,6 +149,17 @@ def workers(conn: Connection) -> list[Worker]:
     """All that were seen within a day, those that stopped last."""
     rows = conn.execute(_WORKERS, {"gone": GONE_AFTER_S, "listed": LISTED_FOR_S})
     return [Worker(**{**row._mapping, "state": WorkerState(row.state)}) for row in rows]
+
+
+def unserved(rows: Sequence[Worker]) -> dict[str, list[str]]:
+    """Queue → why each worker that listens to it cannot serve it; the queues that a fit one serves are left out."""
+    there = [row for row in rows if row.is_there]
+    reasons: dict[str, list[str]] = {}
+    for row in there:
+        for each in row.unfit:
+            reasons.setdefault(each["queue"], []).append(f"{row.name}: {each['reason']}")
+    served = {queue for row in there for queue in {*row.queues} - {each["queue"] for each in row.unfit}}
+    return {queue: why for queue, why in sorted(reasons.items()) if queue not in served}
 
 
 def request_drain(

@@ -3,6 +3,7 @@
 Each query reads counts or the few open leases, so a scrape costs the same on any number of jobs.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -40,7 +41,7 @@ class Gauges:
             yield from _jobs(conn)
             yield from _leases(conn)
             yield from _pauses(conn)
-            yield _workers(conn)
+            yield from _workers(conn)
             yield _runs(conn)
 
 
@@ -83,9 +84,8 @@ def _leases(conn: Connection) -> Iterator[Metric]:
 def _pauses(conn: Connection) -> Iterator[Metric]:
     held = pauses.paused(conn)
     queues = GaugeMetricFamily("persyn_queue_paused", "1 for each queue that is paused.", labels=["queue"])
-    for pause in held:
-        if pause.queue is not None:
-            queues.add_metric([pause.queue], 1)
+    for queue in sorted({pause.queue for pause in held if pause.queue is not None}):
+        queues.add_metric([queue], 1)
     yield queues
     paused_runs = sum(pause.run_id is not None for pause in held)
     yield GaugeMetricFamily("persyn_runs_paused", "Runs that are paused.", value=paused_runs)
@@ -98,9 +98,15 @@ def _runs(conn: Connection) -> Metric:
     return family
 
 
-def _workers(conn: Connection) -> Metric:
-    states = [worker.state for worker in workers(conn)]
+def _workers(conn: Connection) -> Iterator[Metric]:
+    rows = workers(conn)
+    states = [worker.state for worker in rows]
     family = GaugeMetricFamily("persyn_workers", "Workers seen within a day, by state.", labels=["state"])
     for state in WorkerState:
         family.add_metric([str(state)], states.count(state))
-    return family
+    yield family
+    unfit = GaugeMetricFamily("persyn_workers_unfit", "Workers that cannot serve a queue.", labels=["queue"])
+    lacking = Counter(queue for worker in rows if worker.is_there for queue in {each["queue"] for each in worker.unfit})
+    for queue, number in sorted(lacking.items()):
+        unfit.add_metric([queue], number)
+    yield unfit

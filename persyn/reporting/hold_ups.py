@@ -26,7 +26,7 @@ ORDER BY id
 class HoldUp(NamedTuple):
     """One thing that keeps jobs waiting, in a sentence."""
 
-    kind: Literal["look failed", "run paused", "queue paused", "no worker", "unserved", "busy", "retry"]
+    kind: Literal["look failed", "run paused", "queue paused", "no worker", "unserved", "unfit", "busy", "retry"]
     sentence: str
 
 
@@ -88,7 +88,9 @@ def _unattended(queue: str, number: int, waiting: Waiting, there: Sequence[worke
             return []
         served = ", ".join(sorted({name for worker in there for name in worker.queues})) or "none"
         return [HoldUp("unserved", f"{_wait(queue, number)}, and no worker serves this queue (served: {served}).")]
-    if all(worker.queue not in (None, queue) for worker in serving):
+    if why := workers.unserved(there).get(queue):
+        return [HoldUp("unfit", f"{_wait(queue, number)}, and no worker can serve this queue. {why[0]}")]
+    if all(worker.queue is not None and queue not in worker.queue.split(", ") for worker in serving):
         busy = ", ".join(f"{worker.name} works on {worker.queue} first" for worker in serving[:3])
         return [HoldUp("busy", f"{_wait(queue, number)}: {busy}.")]
     return []

@@ -8,7 +8,7 @@ cross-validation chooses the shrinkage by held-out *reward*, since a higher rewa
 nothing is always one of the choices. Where the prompts tell nothing, the router is the static best.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from persyn.router.preferences import Pairs, incidence, pairs
 from persyn.router.surface_features import WIDTH
 
 Floats = NDArray[np.float64]
+Progress = Callable[[], None]
 
 SHRINKAGE = (1e-2, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # from nearly nothing to nearly free
 PRIOR = 1e-4  # on the bias: a teacher that never loses stays finite
@@ -32,6 +33,10 @@ NEAREST = 80  # training prompts, but never more than a third of them
 NEARBY = 2.0  # the weight of n(x), in log-odds for each typical difference
 CAUTION = 0.5  # standard errors by which routing must beat the static best on held-out prompts
 STATIC = np.inf  # the shrinkage that leaves nothing but the bias
+
+
+def unwatched() -> None:
+    """Progress that nobody wants to know of."""
 
 
 class Neighbours(NamedTuple):
@@ -99,19 +104,37 @@ class Selection(NamedTuple):
 
 
 def fit(
-    vectors: Floats, rewards: Floats, config: Router, preferences: Preferences, *, seed: int
+    vectors: Floats,
+    rewards: Floats,
+    config: Router,
+    preferences: Preferences,
+    *,
+    seed: int,
+    on_progress: Progress = unwatched,
 ) -> tuple[Head, dict[str, float | None]]:
-    """The head that the configuration asks for, and its metrics; for (P, D) vectors of `train.prompt_vectors`."""
+    """The head that the configuration asks for, and its metrics; for (P, D) vectors of `train.prompt_vectors`.
+
+    on_progress: called after each fit of a candidate.
+    """
 
     pooled = vectors.shape[1] - (WIDTH if config.sees_surface else 0)
     if config.head == "plain":
         return plain(vectors, rewards, preferences, seed=seed, pooled=pooled), {}
-    head, selection = select(vectors, rewards, preferences, folds=config.folds, seed=seed, pooled=pooled)
+    head, selection = select(
+        vectors, rewards, preferences, folds=config.folds, seed=seed, pooled=pooled, on_progress=on_progress
+    )
     return head, selection.as_metrics()
 
 
 def select(
-    vectors: Floats, rewards: Floats, preferences: Preferences, *, folds: int, seed: int, pooled: int | None = None
+    vectors: Floats,
+    rewards: Floats,
+    preferences: Preferences,
+    *,
+    folds: int,
+    seed: int,
+    pooled: int | None = None,
+    on_progress: Progress = unwatched,
 ) -> tuple[Head, Selection]:
     """Choose the shrinkage by cross-validation, then fit on all prompts. vectors (P, D), rewards (P, M)."""
     usable, teachers = np.flatnonzero((~np.isnan(rewards)).sum(axis=1) >= 2), rewards.shape[1]
@@ -120,11 +143,16 @@ def select(
         return Head(features, np.zeros((len(features.mean), teachers)), np.zeros(teachers)), Selection(STATIC, 0.0, 0.0)
     near = _neighbours(vectors, rewards)
     vectors, rewards = vectors[usable], rewards[usable]
-    held_out = _held_out_rewards(vectors, rewards, preferences, folds=folds, seed=seed, pooled=pooled)
+    held_out = _held_out_rewards(
+        vectors, rewards, preferences, folds=folds, seed=seed, pooled=pooled, on_progress=on_progress
+    )
     chosen = _decide(held_out)
     features = fit_features(vectors, KERNEL, seed=seed, pooled=pooled)
     known = pairs(rewards, **preferences.model_dump())
-    heads = dict(regularisation_path(features, vectors, known, teachers, near, until=chosen))
+    heads = {}
+    for shrinkage, head in regularisation_path(features, vectors, known, teachers, near, until=chosen):
+        heads[shrinkage] = head
+        on_progress()
     return heads[chosen], Selection(chosen, float(held_out[chosen].mean()), float(held_out[STATIC].mean()))
 
 
@@ -156,7 +184,14 @@ def regularisation_path(
 
 
 def _held_out_rewards(
-    vectors: Floats, rewards: Floats, preferences: Preferences, *, folds: int, seed: int, pooled: int | None
+    vectors: Floats,
+    rewards: Floats,
+    preferences: Preferences,
+    *,
+    folds: int,
+    seed: int,
+    pooled: int | None,
+    on_progress: Progress,
 ) -> dict[float, Floats]:
     """(P,) for each shrinkage: the reward of its choice on every prompt, by a head that never saw the prompt."""
     part = np.random.default_rng(seed).permutation(len(rewards)) % folds
@@ -170,6 +205,7 @@ def _held_out_rewards(
         for shrinkage, head in path:
             row = held_out.setdefault(shrinkage, np.zeros(len(rewards)))
             row[test] = chosen_reward(head.coefficients(vectors[test]), rewards[test])
+            on_progress()
     return held_out
 
 

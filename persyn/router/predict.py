@@ -12,7 +12,7 @@ from persyn.chat import Messages
 from persyn.inference.loading import choose_device
 from persyn.router import artifact
 from persyn.router.dataset import tokenise
-from persyn.router.head import Head
+from persyn.router.head import Head, Progress, unwatched
 from persyn.router.kernel_features import centre_and_spread, scaled
 from persyn.router.model import RouterModel, load_backbone
 from persyn.router.neighbours import nearest
@@ -57,24 +57,30 @@ class LoadedRouter:
         """(P, M) coefficients, in the prompts' order."""
         return self.head.coefficients(self.vectors(prompts, batch_size))
 
-    def predict(self, prompts: Sequence[Messages], neighbours: int, batch_size: int = 64) -> Prediction:
+    def predict(
+        self, prompts: Sequence[Messages], neighbours: int, batch_size: int = 64, on_progress: Progress = unwatched
+    ) -> Prediction:
         """Coefficients and the nearest calibration training prompts by cosine, from one forward pass.
 
-        neighbours: how many of them each prompt gets.
+        neighbours: how many of them each prompt gets. on_progress: called after each batch.
         """
-        vectors = self.vectors(prompts, batch_size)
+        vectors = self.vectors(prompts, batch_size, on_progress)
         ids = self.description["prompt_ids"]
         near = (
             nearest(scaled(self.pooled(vectors), *self._scale), self._known, neighbours) if ids else [()] * len(vectors)
         )
         return Prediction(self.head.coefficients(vectors), [[ids[row] for row in rows] for rows in near])
 
-    def vectors(self, prompts: Sequence[Messages], batch_size: int = 64) -> NDArray[np.float64]:
+    def vectors(
+        self, prompts: Sequence[Messages], batch_size: int = 64, on_progress: Progress = unwatched
+    ) -> NDArray[np.float64]:
         """(P, D) vectors that the head reads; see `train.prompt_vectors`."""
         rows = tokenise(self._backbone, prompts, self.description["max_length"])
         features = self.head.features
         with_surface = features.pooled < len(features.centre)
-        return prompt_vectors(self._model, rows, prompts, with_surface=with_surface, batch_size=batch_size)
+        return prompt_vectors(
+            self._model, rows, prompts, with_surface=with_surface, batch_size=batch_size, on_progress=on_progress
+        )
 
     def pooled(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
         """(P, pooled): the part of `vectors` that the backbone made."""

@@ -7,6 +7,7 @@ are only measured: nothing is trained on them, and they do not decide when train
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,14 +64,17 @@ def train(
     prompt_ids: Sequence[int] | None = None,
     checkpoint: Path | None = None,
     on_step: Callable[[int], None] | None = None,
+    on_progress: head.Progress = head.unwatched,
+    while_loading: Callable[[], AbstractContextManager[None]] = nullcontext,
     vectors: Floats | None = None,
     device: str = "auto",
 ) -> Trained:
     """Train on prompts[train_idx] and measure on prompts[val_idx].
 
     rewards: (P, M) combined rewards, NaN where missing. prompt_ids: (P,) the ids that `Prediction.neighbour_ids` uses.
-    vectors: (P, D) from `prompt_vectors`, where they are known already.
-    The same arguments give the same router on the same machine. Raises ModelError if the backbone cannot be loaded.
+    vectors: (P, D) from `prompt_vectors`, where they are known already. on_progress: called every few seconds of work.
+    while_loading: entered for the backbone's load, which cannot say how far it is. The same arguments give the same
+    router on the same machine. Raises ModelError if the backbone cannot be loaded.
     """
     train_rows, val_rows = np.asarray(train_idx, dtype=np.intp), np.asarray(val_idx, dtype=np.intp)
     preferences = preferences or _PREFERENCES
@@ -79,7 +83,8 @@ def train(
     model: RouterModel | None = None
     epochs: list[Epoch] = []
     if vectors is None:
-        backbone = load_backbone(backbone_path, revision=config.revision, dtype=config.backbone_dtype)
+        with while_loading():
+            backbone = load_backbone(backbone_path, revision=config.revision, dtype=config.backbone_dtype)
         rows = tokenise(backbone, prompts, config.max_length)
         model = _model(backbone, config, static).to(choose_device(device))
         if not config.freeze_backbone:
@@ -87,9 +92,10 @@ def train(
                 model, [rows[index] for index in train_rows], rewards[train_rows], config, preferences, seed=seed,
                 checkpoint=checkpoint, on_epoch=on_epoch, on_step=on_step,
             )  # fmt: skip
-        vectors = prompt_vectors(model, rows, prompts, with_surface=config.sees_surface, batch_size=config.batch_size)
+        vectors = prompt_vectors(model, rows, prompts, with_surface=config.sees_surface, batch_size=config.batch_size,
+                                 on_progress=on_progress)  # fmt: skip
     known_vectors = vectors[train_rows]
-    fitted, extra = _head(model, epochs, known_vectors, rewards[train_rows], config, preferences, seed)
+    fitted, extra = _head(model, epochs, known_vectors, rewards[train_rows], config, preferences, seed, on_progress)
     measured = evaluate(fitted.coefficients(vectors[val_rows]), rewards[val_rows], static=static)
     metrics = {**measured, **known.counts(), **extra}
     ids = [int((prompt_ids or range(len(rewards)))[index]) for index in train_rows]
@@ -98,29 +104,31 @@ def train(
 
 def _head(
     model: RouterModel | None, epochs: list[Epoch], vectors: Floats, rewards: Floats, config: config.Router,
-    preferences: config.Preferences, seed: int,
+    preferences: config.Preferences, seed: int, on_progress: head.Progress,
 ) -> tuple[head.Head, dict[str, Any]]:  # fmt: skip
     """The head and its metrics: trained together with its backbone, or fitted to a frozen one's vectors."""
     if model is not None and not config.freeze_backbone:
         best = min(epochs, key=lambda epoch: epoch.held_out_loss)
         metrics = {"best_epoch": float(best.number), "held_out_loss": best.held_out_loss}
         return head.Head(identity_features(vectors.shape[1]), *_linear(model)), metrics
-    return head.fit(vectors, rewards, config, preferences, seed=seed)
+    return head.fit(vectors, rewards, config, preferences, seed=seed, on_progress=on_progress)
 
 
 def prompt_vectors(
     model: RouterModel, rows: Sequence[list[int]], prompts: Sequence[Messages], *, with_surface: bool,
-    batch_size: int = 64,
+    batch_size: int = 64, on_progress: head.Progress = head.unwatched,
 ) -> Floats:  # fmt: skip
     """(P, D) vectors that the head reads: the backbone's, and behind them the surface measures if `with_surface`.
 
-    rows: the prompts' token ids.
+    rows: the prompts' token ids. on_progress: called after each batch.
     """
-    vectors = embed(model, rows, batch_size)
+    vectors = embed(model, rows, batch_size, on_progress)
     return np.hstack([vectors, surface(prompts)]) if with_surface else vectors
 
 
-def embed(model: RouterModel, rows: Sequence[list[int]], batch_size: int = 64) -> Floats:
+def embed(
+    model: RouterModel, rows: Sequence[list[int]], batch_size: int = 64, on_progress: head.Progress = head.unwatched
+) -> Floats:
     """(P, D) vectors of prompts given as token ids."""
     device = model.head.weight.device
     result = np.zeros((len(rows), model.head.in_features))
@@ -128,6 +136,7 @@ def embed(model: RouterModel, rows: Sequence[list[int]], batch_size: int = 64) -
     with torch.inference_mode():
         for batch in batches(rows, batch_size, device):
             result[batch.positions] = model.embed(batch.ids, batch.attention).double().cpu().numpy()
+            on_progress()
     return result
 
 

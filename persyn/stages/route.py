@@ -190,13 +190,15 @@ class RunRouter:
         if stored is None:
             raise JobFailed("no_router", "the run has no router yet; train it first", permanent=False)
         config = work.run.config.router
-        backbone = models.model_path(config.backbone, config.revision, work.home)
-        self._router = predict.LoadedRouter(Path(stored.artifact_path), stored.artifact_sha256, backbone)
+        with work.lease.patience():
+            backbone = models.model_path(config.backbone, config.revision, work.home)
+            self._router = predict.LoadedRouter(Path(stored.artifact_path), stored.artifact_sha256, backbone)
+        self._beat = work.lease.beat
         self.id = stored.id
 
     def ask(self, batch: Sequence[Undecided]) -> RouterOutput:
         """Coefficients and neighbours of the prompts, in their order."""
-        prediction = self._router.predict([prompt.messages for prompt in batch], NEIGHBOURS)
+        prediction = self._router.predict([prompt.messages for prompt in batch], NEIGHBOURS, on_progress=self._beat)
         return RouterOutput(prediction.coefficients, [*prediction.neighbour_ids])
 
 

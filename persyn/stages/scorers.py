@@ -15,7 +15,7 @@ from persyn.inference import models
 from persyn.inference.clients.access import reachable, read_key
 from persyn.inference.clients.batch import PacedRequests, ask_all
 from persyn.inference.clients.endpoint import EndpointClient
-from persyn.inference.clients.pace import Pace
+from persyn.inference.clients.pace import Paces
 from persyn.inference.clients.pooling import TIMEOUT_S, PoolingClient
 from persyn.inference.warm_model import WarmModel
 from persyn.jobs.lease_keeper import LeaseKeeper
@@ -37,6 +37,7 @@ class ScorerContext(NamedTuple):
     lease: LeaseKeeper  # beaten as the work moves
     warm: WarmModel
     stopping: threading.Event
+    paces: Paces  # of the endpoints that this worker asks
 
 
 def build(group: Sequence[ScorerVersion], context: ScorerContext) -> ScoreBatch:
@@ -110,7 +111,7 @@ def _served_reward_model(config: RewardModel, endpoint: Endpoint, context: Score
             timeout_s=endpoint.timeout_s or TIMEOUT_S,
         )  # fmt: skip
 
-    return _by_endpoint(endpoint, connect, ask, context)
+    return _by_endpoint(f"reward_model {config.model} {endpoint.url}", endpoint, connect, ask, context)
 
 
 def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
@@ -125,17 +126,23 @@ def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
         )
         return Scored(item, verdict.value, verdict.detail)
 
-    return _by_endpoint(endpoint, lambda: JudgeClient(config, api_key=key), ask, context)
+    owner = f"judge {config.model} {endpoint.url}"
+    return _by_endpoint(owner, endpoint, lambda: JudgeClient(config, api_key=key), ask, context)
 
 
 def _by_endpoint(
+    owner: str,
     endpoint: Endpoint,
     connect: Callable[[], Client],
     ask: Callable[[Client, PacedRequests, Item], Coroutine[Any, Any, Outcome]],
     context: ScorerContext,
 ) -> ScoreBatch:
-    """Many requests in flight; what one batch learned of the endpoint's pace holds for the next batch too."""
-    pace = Pace(endpoint)
+    """Many requests in flight; what one batch learned of the endpoint's pace holds for the next batch too.
+
+    An item with EndpointPaused is nobody's fault but the endpoint's, which is to be left alone.
+    """
+    pace = context.paces.of(owner, endpoint)
+    pace.opened()
 
     async def ask_batch(items: Sequence[Item]) -> Sequence[Outcome]:
         client = connect()

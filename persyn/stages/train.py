@@ -91,6 +91,8 @@ def perform(work: Work) -> None:
         raise JobFailed("no_preferences", message, permanent=True)
     # A job that is taken up again after a crash has another lease, and goes on from the same place.
     checkpoint = work.home / "routers" / f"job-{work.claim.id}.checkpoint"
+    with work.lease.patience():  # it may be downloaded
+        backbone_path = models.model_path(config.router.backbone, config.router.revision, work.home)
     trained = train.train(
         measured.messages,
         measured.reward,
@@ -98,12 +100,14 @@ def perform(work: Work) -> None:
         measured.validation,
         config.router,
         seed=config.seed,
-        backbone_path=models.model_path(config.router.backbone, config.router.revision, work.home),
+        backbone_path=backbone_path,
         on_epoch=lambda *_: work.lease.beat(),
         preferences=config.preferences,
         prompt_ids=measured.prompt_ids,
         checkpoint=checkpoint,
         on_step=lambda *_: work.lease.beat(),
+        on_progress=work.lease.beat,
+        while_loading=work.lease.patience,
     )
     folder = work.home / "routers" / f"run-{run.id}-lease-{work.lease.id}"
     sha256 = train.save(trained, folder, _description(work))

@@ -60,7 +60,6 @@ TESTED_THROUGH = {
     "persyn/stages/work.py": "integration/workers/test_router.py",
     "persyn/versions.py": "integration/test_runs.py",
     "workers/model_server.py": "integration/workers/test_generate.py",
-    "workers/worker.py": "unit/workers/test_app.py",
 }
 
 # Modules that are about to go, and tests of modules that are about to come. They may only shrink.

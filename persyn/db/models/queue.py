@@ -12,7 +12,7 @@ from sqlalchemy import (
     Text,
     text,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persyn.db.models.base import Base, one_of
@@ -145,10 +145,15 @@ class JobCount(Base):
 
 
 class QueuePause(Base):
-    """A queue that is held back, until a person resumes it or `until_at` passes."""
+    """A queue that is held back by an operator or by a worker, until a person resumes it or `until_at` passes."""
 
     __tablename__ = "queue_pause"
-    queue: Mapped[str] = mapped_column(Text, primary_key=True)
+    __table_args__ = (
+        CheckConstraint(one_of("kind", ("operator", "worker")), name="kind"),
+        PrimaryKeyConstraint("queue", "kind"),
+    )
+    queue: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(Text, server_default=text("'operator'"))
     reason: Mapped[str] = mapped_column(Text)
     paused_by: Mapped[str] = mapped_column(Text)
     paused_at: Mapped[CreatedAt]
@@ -172,6 +177,8 @@ class Worker(Base):
     teacher: Mapped[str | None] = mapped_column(Text)
     model: Mapped[str | None] = mapped_column(Text)
     tokens_per_s: Mapped[float | None] = mapped_column(Float)
+    # A list of {queue, reason, again_at}: what it cannot serve now, and when it looks again.
+    unfit: Mapped[list[dict[str, str]]] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
 
 
 class JobEventRow(Base):

@@ -4,9 +4,6 @@ Every answer adds a little; a 429, or an answer much slower than usual, halves t
 as one bad sign, because the sixty that were in flight all meet the same limit. Pure: the caller tells the time.
 """
 
-import random
-from collections.abc import Callable
-
 START = 8.0
 SHRINK = 0.5
 SLOW_FACTOR = 4.0
@@ -49,22 +46,3 @@ class Limiter:
         if self._shrunk_at is None or sent_at > self._shrunk_at:
             self._limit = max(1.0, self._limit * SHRINK)
             self._shrunk_at = now
-
-
-class Backoff:
-    """Ever longer waits while a server is down, each drawn at random so that not all workers come back at once."""
-
-    def __init__(
-        self, *, first_s: float = 2.0, cap_s: float = 300.0, draw: Callable[[], float] = random.random
-    ) -> None:
-        self._first_s, self._cap_s, self._draw = first_s, cap_s, draw
-        self._failures = 0
-
-    def failed(self) -> float:
-        """Seconds to wait now: between half and all of first·2ⁿ, never above the cap."""
-        whole = min(self._cap_s, self._first_s * 2.0 ** min(self._failures, 60))
-        self._failures += 1
-        return whole * (0.5 + self._draw() / 2)
-
-    def worked(self) -> None:
-        self._failures = 0

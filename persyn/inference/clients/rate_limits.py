@@ -72,3 +72,7 @@ class RateLimit:
     def close_for(self, seconds: float, now: float) -> None:
         """Wait as the server's Retry-After asks: it holds for all requests, not for the refused one alone."""
         self._closed_until = max(self._closed_until, now + seconds)
+
+    def reopen(self) -> None:
+        """Forget what the server asked for: an operator knows better."""
+        self._closed_until = 0.0

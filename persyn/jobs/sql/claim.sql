@@ -17,7 +17,7 @@ WITH RECURSIVE lane AS (
     -- Earlier stages first, then the older run. A run's teachers and scorers are fixed, so a lane that has none of
     -- those asked for is passed over as a whole.
     SELECT lane.run_id, lane.stage FROM lane JOIN run ON run.id = lane.run_id
-    WHERE run.paused_at IS NULL
+    WHERE run.paused_at IS NULL AND (CAST(:only_run_id AS bigint) IS NULL OR lane.run_id = :only_run_id)
       AND NOT EXISTS (
           SELECT FROM queue_pause p
           WHERE p.queue = lane.queue AND (p.until_at IS NULL OR p.until_at > clock_timestamp()))

@@ -5,6 +5,7 @@
 WITH candidate AS MATERIALIZED (
     SELECT id FROM job
     WHERE queue = :queue AND state = 'ready' AND lost_count >= 2 AND not_before <= statement_timestamp()
+      AND (CAST(:only_run_id AS bigint) IS NULL OR run_id = :only_run_id)
       AND (CAST(:teacher_id AS bigint) IS NULL OR teacher_id = :teacher_id)
       AND (CAST(:scorer_ids AS bigint[]) IS NULL OR scorer_id = ANY(:scorer_ids))
       AND run_id NOT IN (SELECT id FROM run WHERE paused_at IS NOT NULL)

@@ -1,4 +1,5 @@
--- The teacher and the scorer of the job that a claim of this queue would take first; no row where nothing is due.
+-- The run, stage, teacher and scorer of the job that a claim of this queue would take first, those left out that the
+-- caller cannot serve; no row where nothing else is due.
 -- Called by protocol.next_group, after by_index.sql.
 -- Index: ix_job_ready, the head of each lane; ix_job_suspect.
 WITH RECURSIVE lane AS (
@@ -12,27 +13,32 @@ WITH RECURSIVE lane AS (
         ORDER BY queue, run_id, stage LIMIT 1) AS further
 ), open_lane AS MATERIALIZED (
     SELECT lane.run_id, lane.stage FROM lane JOIN run ON run.id = lane.run_id
-    WHERE run.paused_at IS NULL
+    WHERE run.paused_at IS NULL AND lane.run_id <> ALL(CAST(:without_run_ids AS bigint[]))
       AND NOT EXISTS (
           SELECT FROM queue_pause p
           WHERE p.queue = lane.queue AND (p.until_at IS NULL OR p.until_at > clock_timestamp()))
     ORDER BY lane.stage, lane.run_id
 ), ready AS (
     SELECT head.* FROM open_lane CROSS JOIN LATERAL (
-        SELECT teacher_id, scorer_id FROM job
+        SELECT run_id, stage, teacher_id, scorer_id FROM job
         WHERE queue = :queue AND run_id = open_lane.run_id AND stage = open_lane.stage
           AND state = 'ready' AND lost_count < 2 AND not_before <= statement_timestamp()
+          AND (teacher_id IS NULL OR teacher_id <> ALL(CAST(:without_teacher_ids AS bigint[])))
+          AND (scorer_id IS NULL OR scorer_id <> ALL(CAST(:without_scorer_ids AS bigint[])))
         ORDER BY not_before, id LIMIT 1) AS head
     LIMIT 1
 ), suspect AS (
-    SELECT teacher_id, scorer_id FROM job
+    SELECT run_id, stage, teacher_id, scorer_id FROM job
     WHERE queue = :queue AND state = 'ready' AND lost_count >= 2 AND not_before <= statement_timestamp()
+      AND run_id <> ALL(CAST(:without_run_ids AS bigint[]))
+      AND (teacher_id IS NULL OR teacher_id <> ALL(CAST(:without_teacher_ids AS bigint[])))
+      AND (scorer_id IS NULL OR scorer_id <> ALL(CAST(:without_scorer_ids AS bigint[])))
       AND run_id NOT IN (SELECT id FROM run WHERE paused_at IS NOT NULL)
       AND NOT EXISTS (
           SELECT FROM queue_pause p
           WHERE p.queue = job.queue AND (p.until_at IS NULL OR p.until_at > clock_timestamp()))
     ORDER BY stage, run_id, not_before, id LIMIT 1
 )
-SELECT teacher_id, scorer_id FROM ready
+SELECT run_id, stage, teacher_id, scorer_id FROM ready
 UNION ALL
-SELECT teacher_id, scorer_id FROM suspect WHERE NOT EXISTS (SELECT FROM ready);
+SELECT run_id, stage, teacher_id, scorer_id FROM suspect WHERE NOT EXISTS (SELECT FROM ready);

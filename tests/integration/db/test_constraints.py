@@ -150,6 +150,9 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     "pk_score": lambda rows: [rows.add_score(value) for value in (0.0, 1.0)],
     "ck_deployment_single": lambda rows: rows.sql("UPDATE deployment SET single = false"),
     "pk_deployment": lambda rows: rows.sql("INSERT INTO deployment DEFAULT VALUES"),
+    "ck_queue_pause_kind": lambda rows: rows.sql(
+        "INSERT INTO queue_pause (queue, kind, reason, paused_by) VALUES ('router', 'cat', 'it sat on the keys', 'me')"
+    ),
     "ck_lease_revoked_says_why": lambda rows: rows.sql("UPDATE lease SET revoked_at = now()"),
     "ck_lease_revoked_says_why of an open one": lambda rows: rows.sql("UPDATE lease SET reason = 'expired'"),
     "ck_generation_origin of a job": lambda rows: rows.add_imported(job=rows.job),

@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
+from persyn.errors import LeaseLost
 from persyn.jobs import lease_keeper
 from persyn.jobs.lease_keeper import LeaseKeeper
 
@@ -171,3 +173,23 @@ def test_a_keeper_tells_of_a_lost_lease_and_of_work_that_stands_still(
         keeper.lost.set()
         assert "is lost" in str(keeper.trouble())
     assert keeper.trouble() is None
+
+
+def test_a_lease_outlives_a_load_that_says_nothing_and_no_other_silence(
+    world: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_keeper, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(lease_keeper, "STALL_S", 0.0)  # whoever does not move at this very moment is stuck
+    renewed = "SELECT renewed_at FROM lease"
+    with LeaseKeeper(world.engine, worker="w", host="h", queue=world.queue) as lease:
+        with lease.patience():
+            before = world.scalar(renewed)
+            eventually(lambda: world.scalar(renewed) > before)
+        with pytest.raises(LeaseLost), lease.patience():
+            lease.lost.set()
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30.0
+    while not condition():
+        assert time.monotonic() < deadline

@@ -60,7 +60,7 @@ def test_a_paused_run_lets_the_others_in_its_queue_go_on(world: "World") -> None
         other = world.add_run(conn, "other")
         pauses.pause_run(conn, world.run_id, reason="too dear", by="test")
         world.run_id, first = other, world.run_id
-        world.enqueue(conn, world.prompts[:3])
+        world.enqueue(conn, world.prompts[3:6])
         assert jobs.waiting(conn) == {world.queue: 3}
     assert _claimed(world, world.queue) == 3
     assert _claimed(world, world.queue) == 0
@@ -78,6 +78,42 @@ def test_what_is_leased_when_its_queue_is_paused_is_stored_all_the_same(world: "
         pauses.pause_queue(conn, world.queue, reason="maintenance", by="test")
         assert world.answer(conn, lease_id, ids) == frozenset(ids)
     assert world.violations() == {}
+
+
+def kinds(world: "World") -> list[tuple[str, str]]:
+    with world.engine.connect() as conn:
+        return [(str(pause.kind), pause.reason) for pause in pauses.paused(conn)]
+
+
+def test_a_workers_pause_never_undoes_an_operators_and_a_resume_lifts_both(world: "World") -> None:
+    world.fill(2)
+    with world.engine.begin() as conn:
+        pauses.pause_queue(conn, world.queue, reason="bill under review", by="me@here")
+        pauses.hold_queue(conn, world.queue, reason="HTTP 503", by="host:1", seconds=20.0)
+        conn.execute(text("UPDATE queue_pause SET until_at = '2000-01-01' WHERE kind = 'worker'"))
+    assert kinds(world) == [("operator", "bill under review")]
+    assert _claimed(world, world.queue) == 0
+    with world.engine.begin() as conn:
+        pauses.hold_queue(conn, world.queue, reason="HTTP 503 again", by="host:1", seconds=20.0)
+    assert kinds(world) == [("operator", "bill under review"), ("worker", "HTTP 503 again")]
+    with world.engine.begin() as conn:
+        assert pauses.resume_queue(conn, world.queue)
+    assert kinds(world) == []
+    assert _claimed(world, world.queue) == 2
+
+
+def test_of_two_workers_pauses_the_longer_one_stays(world: "World") -> None:
+    with world.engine.begin() as conn:
+        pauses.hold_queue(conn, world.queue, reason="no key is right", by="host:1", seconds=300.0)
+        pauses.hold_queue(conn, world.queue, reason="down", by="host:2", seconds=2.0)
+    assert kinds(world) == [("worker", "no key is right")]
+
+
+@pytest.mark.parametrize("seconds", [1e300, float("inf"), float("nan"), 31_536_000.0])
+def test_a_worker_holds_no_queue_for_longer_than_an_hour(world: "World", seconds: float) -> None:
+    with world.engine.begin() as conn:
+        pauses.hold_queue(conn, world.queue, reason="Retry-After", by="host:1", seconds=seconds)
+    assert world.scalar("SELECT until_at <= clock_timestamp() + interval '1 hour' FROM queue_pause")
 
 
 def test_pausing_an_unknown_run_says_so(world: "World") -> None:

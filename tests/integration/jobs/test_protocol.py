@@ -10,6 +10,7 @@ from sqlalchemy import text
 from persyn import jobs
 from persyn.jobs import Failure, protocol
 from persyn.states import JobEvent, JobState
+from persyn.waits import LONGEST_S
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World
@@ -89,7 +90,7 @@ def test_a_claim_may_ask_for_one_teacher_only(world: "World") -> None:
     small, large = world.teachers
     with world.engine.begin() as conn:
         lease_id = world.lease(conn)
-        assert jobs.next_group(conn, world.queue) == (small, None)
+        assert jobs.next_group(conn, world.queue) == (world.run_id, 50, small, None)
         assert jobs.claim(conn, lease_id, world.queue, 10, teacher_id=large) == []
         assert [claim.id for claim in jobs.claim(conn, lease_id, world.queue, 10, teacher_id=small)] == ids
         assert jobs.next_group(conn, world.queue) is None
@@ -209,9 +210,9 @@ def test_the_next_group_is_a_suspect_only_when_nothing_else_is_due(world: "World
     make_suspect(world, ids[0])
     with world.engine.begin() as conn:
         conn.execute(text("UPDATE job SET teacher_id = :t WHERE id = :id"), {"t": world.teachers[1], "id": ids[0]})
-        assert jobs.next_group(conn, world.queue) == (world.teachers[0], None)
+        assert jobs.next_group(conn, world.queue) == (world.run_id, 50, world.teachers[0], None)
         jobs.cancel(conn, ids[1:])
-        assert jobs.next_group(conn, world.queue) == (world.teachers[1], None)
+        assert jobs.next_group(conn, world.queue) == (world.run_id, 50, world.teachers[1], None)
 
 
 def claim_one(world: "World") -> int:
@@ -309,10 +310,10 @@ SLACK_S = 0.9
         (4, None, 8, 16),
         (4, 3.0, 8, 16),  # the server asks for less than the backoff
         (1, 60.0, 60, 60),  # the server asks for more
-        (4, protocol.RETRY_AFTER_CAP_S - 1, protocol.RETRY_AFTER_CAP_S - 1, protocol.RETRY_AFTER_CAP_S - 1),
-        (1, 1e30, protocol.RETRY_AFTER_CAP_S, protocol.RETRY_AFTER_CAP_S),  # nonsense is cut
-        (1, float("inf"), protocol.RETRY_AFTER_CAP_S, protocol.RETRY_AFTER_CAP_S),
-        (1, float("nan"), protocol.RETRY_AFTER_CAP_S, protocol.RETRY_AFTER_CAP_S),
+        (4, LONGEST_S - 1, LONGEST_S - 1, LONGEST_S - 1),
+        (1, 1e30, LONGEST_S, LONGEST_S),  # nonsense is cut
+        (1, float("inf"), LONGEST_S, LONGEST_S),
+        (1, float("nan"), LONGEST_S, LONGEST_S),
         (1, -5.0, 1, 2),
     ],
 )

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tests.integration.conftest import World
 
 MANY = 3000
+NOTHING_LEFT_OUT: dict[str, list[int]] = {"without_run_ids": [], "without_teacher_ids": [], "without_scorer_ids": []}
 FILL = text("""
 WITH made AS (
     INSERT INTO job (run_id, kind, queue, stage, prompt_id, teacher_id, sample_index, not_before)
@@ -46,7 +47,7 @@ def _reads(node: dict[str, Any]) -> list[int]:
 
 
 def claim_values(world: "World", lease_id: int) -> dict[str, Any]:
-    values = {"lease_id": lease_id, "queue": world.queue, "teacher_id": None, "scorer_ids": None}
+    values = {"lease_id": lease_id, "queue": world.queue, "teacher_id": None, "scorer_ids": None, "only_run_id": None}
     return values | {"limit": 8, "deadline": 60.0}
 
 
@@ -84,7 +85,7 @@ def test_looking_for_work_reads_a_thousand_rows_of_a_long_lane_at_most(world: "W
         fill(world, conn)
         fill(world, conn, queue="other", teacher=1)
         assert rows_read(conn, statements.WAITING, at_most=100) <= 2 * 100 + 4
-        assert rows_read(conn, statements.NEXT_GROUP, queue=world.queue) <= 4
+        assert rows_read(conn, statements.NEXT_GROUP, queue=world.queue, **NOTHING_LEFT_OUT) <= 4
         assert jobs.waiting(conn) == {world.queue: MANY, "other": MANY}
 
 
@@ -121,3 +122,18 @@ def test_a_released_job_keeps_its_place_and_a_retried_one_goes_behind(world: "Wo
     assert order[0] == ids[0]
     assert order[-1] == ids[1]
     assert len(order) == 4
+
+
+def test_the_next_group_leaves_out_what_the_caller_cannot_serve(world: "World") -> None:
+    world.fill(1)
+    with world.engine.begin() as conn:
+        for without in (
+            jobs.Without(teacher_ids=world.teachers),
+            jobs.Without(run_ids=[world.run_id]),
+        ):
+            assert jobs.next_group(conn, world.queue, without=without) is None
+        others = jobs.Without(run_ids=[999], teacher_ids=[world.teachers[1]], scorer_ids=[world.quality_id])
+        assert jobs.next_group(conn, world.queue, without=others) is not None
+        lease_id = world.lease(conn)
+        assert jobs.claim(conn, lease_id, world.queue, 1, run_id=999) == []
+        assert len(jobs.claim(conn, lease_id, world.queue, 1, run_id=world.run_id)) == 1

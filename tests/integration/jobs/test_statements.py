@@ -26,7 +26,8 @@ VALUES = {
     "losses": "3", "max_attempts": "5", "messages": "ARRAY['no']", "not_before": "'2026-01-01'",
     "patience_ms": "'60000'", "permanent": "ARRAY[false]", "queue": "'generate.small'", "queues": "'teacher.'",
     "reason": "NULL", "run_id": "1", "scorer_ids": "NULL", "stage": "50", "state": "'dead'", "teacher_id": "NULL",
-    "ttl": "90", "wait_cap": "3600", "waits": "ARRAY[0.5]", "worker": "'w'",
+    "only_run_id": "NULL", "ttl": "90", "wait": "5", "wait_cap": "3600", "waits": "ARRAY[0.5]", "worker": "'w'",
+    "without_run_ids": "ARRAY[7]", "without_scorer_ids": "ARRAY[7]", "without_teacher_ids": "ARRAY[7]",
 }  # fmt: skip
 
 REVOKED_LEASES = text("""

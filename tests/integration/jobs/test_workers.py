@@ -86,6 +86,22 @@ def test_draining_a_worker_that_is_not_there_says_so(world: "World", asked: dict
         workers.request_drain(conn, **asked)
 
 
+def test_a_worker_says_what_it_cannot_serve_and_who_else_could(world: "World") -> None:
+    lacks = [workers.Unfit("teacher.small", "the key is not set", 30.0)]
+    with world.engine.begin() as conn:
+        start(conn)
+        workers.seen(conn, "h:1", IDLE._replace(unfit=lacks))
+        (found,) = workers.workers(conn)
+        assert [(each["queue"], each["reason"]) for each in found.unfit] == [("teacher.small", "the key is not set")]
+        assert conn.execute(text("SELECT (unfit -> 0 ->> 'again_at')::timestamptz > now() FROM worker")).scalar_one()
+        assert workers.unserved([found]) == {"teacher.small": ["h:1: the key is not set"]}
+        start(conn, "h:2")
+        assert workers.unserved(workers.workers(conn)) == {}, "the other one serves it"
+        workers.stopped(conn, "h:2")
+        workers.seen(conn, "h:1", IDLE)
+        assert workers.unserved(workers.workers(conn)) == {}
+
+
 def test_a_process_id_that_comes_again_starts_afresh(world: "World") -> None:
     with world.engine.begin() as conn:
         start(conn)

@@ -33,6 +33,10 @@ def test_the_gauges_say_what_the_tables_say(world: "World") -> None:
         world.enqueue(conn, world.prompts[3:5])
         workers.started(conn, "h:1", host="h", pid=1, queues=[])
         pauses.pause_queue(conn, "teacher.large", reason="r", by="b")
+        pauses.hold_queue(conn, "teacher.large", reason="HTTP 503", by="h:1", seconds=60.0)
+        workers.seen(
+            conn, "h:1", workers.WorkerStatus([], None, None, None, [workers.Unfit("router", "no torch", 9.0)])
+        )
         pauses.pause_run(conn, world.add_run(conn, "other"))
     found = values(world)
     assert {state: found[("persyn_jobs", (QUEUE, state))] for state in ("ready", "leased", "done")} == {
@@ -44,6 +48,7 @@ def test_the_gauges_say_what_the_tables_say(world: "World") -> None:
     assert found[("persyn_queue_paused", ("teacher.large",))] == 1
     assert found[("persyn_runs_paused", ())] == 1
     assert found[("persyn_workers", ("idle",))] == 1
+    assert found[("persyn_workers_unfit", ("router",))] == 1
 
 
 def test_retries_losses_and_deaths_are_counted_where_they_happen(world: "World") -> None:

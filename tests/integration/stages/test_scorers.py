@@ -91,23 +91,65 @@ def test_a_run_of_quality_alone_loads_no_student(site: Any, scripted: Any) -> No
     assert site.violations() == {}
 
 
-def test_a_key_that_a_worker_lacks_is_told_in_one_sentence_and_costs_no_request(site: Any, scripted: Any) -> None:
-    site.prepare(4, 4)
-    judge = {"kind": "judge", "model": "j", "endpoint": {"url": f"{scripted.url}/v1", "api_key_env": "NO_SUCH_KEY"}}
-    raw = json.loads(site.config_file.read_text()) | {"scorers": {"quality": judge}, "name": f"keyless-{site.tag}"}
+def judged(site: Any, url: str, *, aim: Stage, **endpoint: Any) -> int:
+    """A run whose quality a judge at this address gives, up to its scores or further."""
+    judge = {"kind": "judge", "model": "j", "endpoint": {"url": f"{url}/v1", **endpoint}}
+    raw = json.loads(site.config_file.read_text()) | {"scorers": {"quality": judge}, "name": f"judged-{site.tag}"}
     with site.engine.begin() as conn:
         run_id = runs.create(conn, parse_run(raw, source="test"))
-        runs.aim(conn, run_id, Stage.SCORE)
+        runs.aim(conn, run_id, aim)
     pipeline.advance(site.engine, run_id)
+    return run_id
+
+
+def test_a_key_that_a_worker_lacks_is_told_in_one_sentence_and_costs_no_request_and_no_attempt(
+    site: Any, scripted: Any
+) -> None:
+    site.prepare(4, 4)
+    run_id = judged(site, scripted.url, aim=Stage.SCORE, api_key_env="JUDGE_KEY")
     site.start_worker("--all")
-    refused = "SELECT DISTINCT error_code, detail FROM job_event WHERE error_code IS NOT NULL"
+    lacks = "SELECT DISTINCT each ->> 'reason' FROM worker, jsonb_array_elements(unfit) AS each"
 
     def told() -> bool:
         pipeline.advance(site.engine, run_id)  # not to wait for the worker's next round
-        return bool(site.rows(refused))
+        return bool(site.rows(lacks))
 
     site.eventually(told)
-    [(code, detail)] = site.rows(refused)
-    assert code == "model_unavailable"
-    assert "the environment variable NO_SUCH_KEY" in str(detail)
+    assert "the environment variable JUDGE_KEY" in site.scalar(lacks)
     assert scripted.asked == []
+    assert site.scalar("SELECT max(attempt) FROM job WHERE queue = 'score.quality'") == 0
+    scripted.reply = verdict
+    site.environment["JUDGE_KEY"] = "sk-secret"
+    site.start_worker("--scorers")
+    site.follow(run_id)
+    assert site.scalar("SELECT count(*) FROM job WHERE state <> 'done'") == 0
+    assert site.violations() == {}
+
+
+def test_a_judge_that_is_away_holds_its_queue_and_loses_no_score(site: Any, scripted: Any) -> None:
+    site.prepare(6, 6)
+    run_id = judged(site, scripted.url, aim=Stage.TRAIN)
+    away = True
+
+    def reply(asked: Any) -> tuple[int, Any, dict[str, str]]:
+        key = {**asked.headers, "authorization": "Bearer sk-secret"}
+        return (503, {"error": {"message": "restarting"}}, {}) if away else verdict(asked._replace(headers=key))
+
+    scripted.reply = reply
+    site.start_worker("--all")
+    paused = "SELECT reason FROM queue_pause WHERE queue = 'score.quality' AND kind = 'worker'"
+
+    def held() -> bool:
+        pipeline.advance(site.engine, run_id)
+        return bool(site.rows(paused))
+
+    site.eventually(held)
+    assert "restarting" in site.scalar(paused)
+    site.eventually(lambda: site.scalar("SELECT count(*) FROM job WHERE queue = 'score.quality' AND attempt > 0") == 0)
+    away = False
+    site.persyn("resume", "--queue", "score.quality")
+    site.follow(run_id)
+    assert site.scalar("SELECT count(*) FROM job WHERE state <> 'done'") == 0
+    assert site.rows("SELECT * FROM job_event WHERE event IN ('retried', 'died')") == []
+    assert site.scalar("SELECT count(*) FROM router WHERE run_id = :id", id=run_id) == 1
+    assert site.violations() == {}

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from persyn import jobs
 from persyn.config import Endpoint, Judge
-from persyn.errors import JobFailed, LeaseLost
+from persyn.errors import EndpointPaused, JobFailed, LeaseLost
 from persyn.jobs.lease_keeper import LeaseKeeper
 from persyn.stages import score, scorers
 from persyn.versions import ScorerVersion
@@ -52,7 +52,7 @@ def lease(worker: Worker) -> Iterator[LeaseKeeper]:
 
 def ask(worker: Worker, lease: LeaseKeeper, server: Any, concurrency: int = 64) -> list[scorers.Outcome]:
     config = Judge(kind="judge", model="j", endpoint=Endpoint(url=f"{server.url}/v1", concurrency=concurrency))
-    context = scorers.ScorerContext(worker.home, lease, worker.warm, worker.stopping)
+    context = scorers.ScorerContext(worker.home, lease, worker.warm, worker.stopping, worker.paces)
     score_batch = scorers.build([ScorerVersion(1, "quality", "judge", None, None, None, None, config)], context)
     return list(score_batch(ITEMS))
 
@@ -77,14 +77,17 @@ def test_a_short_refusal_for_want_of_room_is_sat_out(worker: Worker, lease: Leas
 
 
 @pytest.mark.parametrize("concurrency", [64, 1])
-def test_a_long_refusal_goes_back_to_the_jobs_with_its_wait(
-    worker: Worker, lease: LeaseKeeper, scripted: Any, concurrency: int
+@pytest.mark.parametrize(
+    ("status", "headers"), [(429, {"Retry-After": "600"}), (401, {}), (503, {"Retry-After": "1e300"})], ids=str
+)
+def test_an_endpoints_fault_is_told_of_every_item_and_is_no_items_own(
+    worker: Worker, lease: LeaseKeeper, scripted: Any, concurrency: int, status: int, headers: dict[str, str]
 ) -> None:
-    scripted.refuses(429, "come back", **{"Retry-After": "600"})
-    failed = refused(ask(worker, lease, scripted, concurrency))
-    assert {(error.code, error.permanent) for error in failed.values()} == {("rate_limited", False)}
-    assert all(500 < (error.retry_after_s or 0.0) <= 600 for error in failed.values())
-    assert len(failed) == 12
+    scripted.refuses(status, "come back", **headers)
+    outcomes = ask(worker, lease, scripted, concurrency)
+    errors = [one.error for one in outcomes if isinstance(one, score.Unscored)]
+    assert len(errors) == 12
+    assert all(isinstance(error, EndpointPaused) and 0 < error.seconds <= 3600 for error in errors)
     assert len(scripted.asked) < 12, "who has not asked yet does not ask a closed door"
 
 

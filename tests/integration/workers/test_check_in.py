@@ -36,7 +36,7 @@ def ask_to_drain(site: Any, grace_s: float) -> None:
 def test_a_drained_worker_finishes_what_it_holds_claims_nothing_more_and_leaves(calibrating: Any) -> None:
     site = calibrating
     site.configure_stub(latency_s=8.0)
-    worker = site.start_worker()
+    worker = site.start_worker("--teachers", f"t0-{site.tag}")
     site.eventually(lambda: site.scalar(LEASED) > 0)
     held = site.scalar(LEASED)
     ask_to_drain(site, grace_s=600)
@@ -52,7 +52,7 @@ def test_a_drained_worker_finishes_what_it_holds_claims_nothing_more_and_leaves(
 def test_a_drained_worker_whose_grace_is_over_hands_back_what_it_holds(calibrating: Any) -> None:
     site = calibrating
     site.configure_stub(latency_s=300.0)
-    worker = site.start_worker()
+    worker = site.start_worker("--teachers", f"t0-{site.tag}")
     site.eventually(lambda: site.scalar(LEASED) > 0)
     held = site.scalar(LEASED)
     ask_to_drain(site, grace_s=0)
@@ -65,7 +65,7 @@ def test_a_drained_worker_whose_grace_is_over_hands_back_what_it_holds(calibrati
 def test_a_second_order_to_stop_ends_a_worker_that_cannot_hand_back(calibrating: Any) -> None:
     site = calibrating
     site.configure_stub(latency_s=300.0)
-    worker = site.start_worker()
+    worker = site.start_worker("--teachers", f"t0-{site.tag}")
     site.eventually(lambda: site.scalar(LEASED) > 0)
     with site.engine.connect() as conn:
         lease_id = conn.execute(text("SELECT id FROM lease WHERE revoked_at IS NULL FOR UPDATE")).scalar_one()

@@ -47,7 +47,7 @@ def test_passing_failures_are_retried_and_a_permanent_one_ends_its_job_alone(sit
 def test_an_order_to_stop_hands_unfinished_jobs_back_at_once_and_spends_no_attempt(site: Any) -> None:
     run_id = site.prepare(prompts=6, calibration=6, marked={0: "[[stub:hang]]"})
     calibrate(site, run_id)
-    worker = site.start_worker()
+    worker = site.start_worker("--teachers", f"t0-{site.tag}")
     site.eventually(lambda: site.scalar("SELECT count(*) FROM job WHERE state = 'done'") >= 5)
     hanging = "SELECT count(*) FROM job WHERE state = 'leased'"
     assert site.scalar(hanging) == 1

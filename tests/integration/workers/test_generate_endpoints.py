@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -36,16 +37,65 @@ def attempts_spent(site: Any, teacher: int) -> int:
     return most
 
 
-def test_a_key_that_is_not_set_pauses_its_teacher_with_one_clear_sentence_and_the_others_go_on(site: Any) -> None:
-    site.changes[1] = {"endpoint": {"url": site.stub.base_url, "api_key_env": "PERSYN_TEST_NO_SUCH_KEY"}}
+def lacks(site: Any) -> list[tuple[str, str]]:
+    """The queues that workers say to be unfit for, with the reasons."""
+    rows = site.rows("SELECT each ->> 'queue', each ->> 'reason' FROM worker, jsonb_array_elements(unfit) AS each")
+    return [tuple(row) for row in rows]
+
+
+def test_a_key_that_one_worker_lacks_holds_that_worker_back_and_no_other(site: Any) -> None:
+    site.changes[1] = {"endpoint": {"url": site.stub.base_url, "api_key_env": "PERSYN_TEST_KEY"}}
     run_id = site.prepare(prompts=6, calibration=6)
     calibrate(site, run_id)
     site.start_worker()
-    site.eventually(lambda: done_by(site, 0) == done_by(site, 2) == 6 and bool(pause_reason(site, 1)))
-    assert "environment variable PERSYN_TEST_NO_SUCH_KEY, which holds the key to" in pause_reason(site, 1)
-    assert "\n" not in pause_reason(site, 1)
+    site.eventually(lambda: done_by(site, 0) == done_by(site, 2) == 6 and bool(lacks(site)))
+    [(queue, reason)] = lacks(site)
+    assert queue == f"teacher.t1-{site.tag}"
+    assert "environment variable PERSYN_TEST_KEY, which holds the key to" in reason
+    assert site.rows("SELECT * FROM queue_pause") == []
     assert (done_by(site, 1), attempts_spent(site, 1)) == (0, 0)
-    assert site.scalar("SELECT count(*) FROM job WHERE state = 'dead'") == 0
+    assert "No worker can serve" in site.persyn("workers").stdout
+    site.environment["PERSYN_TEST_KEY"] = "sk-1"
+    site.start_worker()
+    site.eventually(lambda: done_by(site, 1) == 6)
+    assert site.rows("SELECT * FROM job_event WHERE event NOT IN ('claimed', 'completed', 'released')") == []
+    assert site.violations() == {}
+
+
+def test_a_prompt_that_the_endpoint_refuses_costs_that_prompt_alone(site: Any) -> None:
+    """The first prompt of the queue is flagged as if its key were wrong; the run ends without a pause."""
+    run_id = site.prepare(prompts=12, calibration=12, marked={0: "[[stub:401]]"})
+    site.configure_stub(latency_s=0.1)
+    calibrate(site, run_id)
+    site.start_worker()
+    site.follow(run_id)
+    dead = site.rows("SELECT error_code, attempt FROM job WHERE state = 'dead'")
+    assert dead == [("refused_auth", 5)] * 3
+    assert site.scalar("SELECT count(*) FROM job WHERE state = 'done'") == 3 * 11
+    assert site.rows("SELECT * FROM queue_pause") == []
+    assert site.violations() == {}
+
+
+def test_requests_that_are_all_refused_as_bad_hold_the_queue_and_kill_no_job(site: Any) -> None:
+    site.changes[0] = {"system_prompt": "[[stub:400]]"}
+    run_id = site.prepare(prompts=40, calibration=40)
+    calibrate(site, run_id)
+    site.start_worker("--teachers", f"t0-{site.tag}")
+    site.eventually(lambda: "HTTP 400: This request is not valid. It answers no request" in pause_reason(site, 0))
+    site.eventually(lambda: site.scalar("SELECT count(*) FROM job WHERE state = 'leased'") == 0)
+    assert attempts_spent(site, 0) == 0
+    assert len(site.times_asked()) < 40
+    assert site.violations() == {}
+
+
+def test_a_resumed_queue_is_asked_at_once_by_the_worker_that_paused_it_for_an_hour(site: Any) -> None:
+    run_id = site.prepare(prompts=6, calibration=6, marked={0: "[[stub:429*1]]"})
+    site.configure_stub(retry_after_s=31_536_000.0)
+    calibrate(site, run_id)
+    site.start_worker("--teachers", f"t0-{site.tag}")
+    site.eventually(lambda: "asked again after 3600 s" in pause_reason(site, 0))
+    assert site.persyn("resume", "--teacher", f"t0-{site.tag}").returncode == 0
+    site.eventually(lambda: done_by(site, 0) == 6)
     assert site.violations() == {}
 
 
@@ -99,6 +149,34 @@ def test_a_wait_that_an_endpoint_asks_for_holds_for_all_of_its_requests(site: An
     released = site.rows("SELECT DISTINCT detail FROM job_event WHERE event = 'released'")
     assert released
     assert all("Too many requests" in row.detail for row in released)
+
+
+def test_an_endpoint_that_hangs_holds_up_no_other(site: Any) -> None:
+    site.changes[0] = {"system_prompt": "[[stub:hang]]"}
+    run_id = site.prepare(prompts=6, calibration=6)
+    calibrate(site, run_id)
+    site.start_worker()
+    site.eventually(lambda: done_by(site, 1) == done_by(site, 2) == 6)
+    site.eventually(lambda: site.scalar("SELECT count(*) FROM job WHERE state = 'leased'") == 6)
+
+
+def test_a_worker_whose_server_does_not_start_takes_nothing_from_a_healthy_one(site: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "uvicorn.py").write_text("raise SystemExit('no CUDA here')")
+    site.changes[0] = {"endpoint": None, "model": "one", "server": {"kind": "stub"}}
+    run_id = site.prepare(prompts=30, calibration=30)
+    calibrate(site, run_id)
+    path = site.environment.get("PYTHONPATH", "")
+    site.environment["PYTHONPATH"] = f"{tmp_path / 'broken'}:{path}"
+    site.start_worker("--teachers", f"t0-{site.tag}")
+    site.eventually(lambda: bool(lacks(site)))
+    assert site.rows("SELECT * FROM queue_pause") == []
+    site.environment["PYTHONPATH"] = path
+    site.start_worker("--teachers", f"t0-{site.tag}")
+    site.eventually(lambda: done_by(site, 0) == 30)
+    assert site.rows("SELECT DISTINCT event FROM job_event ORDER BY event") == [("claimed",), ("completed",)]
+    assert attempts_spent(site, 0) == 1
+    assert site.violations() == {}
 
 
 def test_two_workers_on_one_teacher_share_its_queue_and_ask_nothing_twice(site: Any) -> None:

@@ -12,7 +12,6 @@ from sqlalchemy import Engine, text
 
 from persyn import jobs, runs
 from persyn.config import parse_run
-from persyn.jobs import protocol
 from persyn.jobs.wake_ups import ROUTER
 from persyn.stages import pipeline
 from persyn.states import Stage
@@ -238,26 +237,29 @@ def test_each_stage_waits_until_the_run_aims_at_it(engine: Engine) -> None:
     assert pipeline.advance(engine, run_id).new_jobs == 0
 
 
-def test_a_router_that_cannot_be_trained_dies_with_its_reason_after_its_attempts(
+def test_a_host_that_lacks_the_backbone_leaves_that_run_to_others_and_does_the_next_one(
     engine: Engine, tmp_path: Path
 ) -> None:
     run_id = scored_run(engine, router={"backbone": "/no/such/folder"})
     with engine.begin() as conn:
         runs.aim(conn, run_id, Stage.GENERATE)
     pipeline.advance(engine, run_id)
+    with engine.begin() as conn:
+        teachers = [{"name": name, "family": "f", "params_b": 1, "model": "m"} for name in "ab"]
+        other = runs.create(conn, parse_run({
+            "name": "other", "prompts": "set", "student": {"name": "s", "model": "m"}, "teachers": teachers,
+            "policy": "random", "calibration_answers": "routed", "calibration": {"size": CALIBRATED},
+        }, source="test"))  # fmt: skip
+        jobs.enqueue_stage(conn, other, "route", ROUTER, Stage.ROUTE)
     worker = Worker(engine, tmp_path)
-    for _ in range(protocol.MAX_ATTEMPTS):
-        with engine.begin() as conn:
-            conn.execute(text("UPDATE job SET not_before = clock_timestamp() WHERE queue = :queue"), {"queue": ROUTER})
-        drain_router(worker)
+    drain_router(worker)
+    [lack] = worker.fitness.report(time.monotonic())
+    assert (lack.queue, lack.reason[:32]) == (ROUTER, "/no/such/folder: no such folder.")
     with engine.connect() as conn:
-        job = conn.execute(text("SELECT id, state, error_code FROM job WHERE kind = 'train_router'")).one()
-        detail = conn.execute(
-            text("SELECT detail FROM job_event WHERE job_id = :id AND event = 'died'"), {"id": job.id}
-        ).scalar_one()
-    assert (job.state, job.error_code) == ("dead", "model_unavailable")
-    assert detail.startswith("/no/such/folder: no such folder.")
-    assert pipeline.advance(engine, run_id).finished
+        found = conn.execute(text("SELECT kind, state, attempt FROM job WHERE queue = 'router' ORDER BY kind")).all()
+    assert [tuple(job) for job in found] == [("route", "done", 1), ("train_router", "ready", 0)]
+    assert worker.take_queue() is None, "what is left is not for this host"
+    assert Worker(engine, tmp_path).take_queue() == ROUTER
     assert violations(engine) == []
 
 

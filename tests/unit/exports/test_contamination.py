@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from persyn.config import Export
 from persyn.errors import InputError
 from persyn.exports.contamination import Benchmarks
-from persyn.exports.layouts import Shape
+from persyn.exports.layouts import RowForm
 from persyn.exports.selection import Rules, Tally, training_rows
 from persyn.exports.splits import Splits
 
@@ -65,7 +65,7 @@ def test_a_long_item_is_found_wherever_it_stands(
 def test_a_contaminated_row_is_left_out_and_reported(make_answer: Any, benchmark: Benchmarks) -> None:
     tally = Tally()
     answers = [make_answer(), make_answer(text=ITEM)]
-    rules = Rules(Export(), Shape("messages"), Splits(0.0, 0), benchmark)
+    rules = Rules(Export(), RowForm("messages"), Splits(0.0, 0), benchmark)
     assert len(list(training_rows(answers, rules, tally))) == 1
     assert tally.left_out == {"contaminated": 1}
     ((answer, match),) = tally.matches

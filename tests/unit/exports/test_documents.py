@@ -12,7 +12,7 @@ from persyn.config.export import BARE
 from persyn.exports import documents, layouts
 from persyn.exports.documents import Origin
 from persyn.exports.files import open_sink
-from persyn.exports.layouts import Shape
+from persyn.exports.layouts import RowForm
 from persyn.exports.manifest import ExportedFile, Manifest, Split
 from persyn.exports.rows import RunFacts, TeacherFacts
 from persyn.exports.selection import Tally
@@ -25,7 +25,7 @@ FACTS = RunFacts(
 
 
 def made(
-    answers: list[Any], shape: Shape, *files: tuple[Format, Split, str]
+    answers: list[Any], shape: RowForm, *files: tuple[Format, Split, str]
 ) -> tuple[Manifest, dict[str, str], list[dict[str, Any]]]:
     """The manifest, the documents and the rows of an export with these files."""
     tally = Tally()
@@ -53,14 +53,14 @@ TRAIN: tuple[Format, Split, str] = ("jsonl", "train", "train.jsonl")
 
 @pytest.mark.parametrize("layout", ["prompt_completion", "llamafactory", "axolotl"])
 def test_the_names_of_the_documents_are_known_beforehand(make_answer: Any, layout: Layout) -> None:
-    manifest, texts, _ = made([make_answer()], Shape(layout), TRAIN)
+    manifest, texts, _ = made([make_answer()], RowForm(layout), TRAIN)
     assert manifest.documents == [*texts]
 
 
 def test_the_card_names_one_files_rows_and_the_types_of_their_columns(make_answer: Any) -> None:
     both: tuple[Format, Split, str] = ("parquet", "train", "train-00000-of-00002.parquet")
     validation: tuple[Format, Split, str] = ("parquet", "validation", "validation.parquet")
-    _, texts, _ = made([make_answer()], Shape("prompt_completion", columns=("quality",)), TRAIN, both, validation)
+    _, texts, _ = made([make_answer()], RowForm("prompt_completion", columns=("quality",)), TRAIN, both, validation)
     _, head, body = texts["README.md"].split("---\n", 2)
     card = yaml.safe_load(head)
     assert card["configs"][0]["data_files"] == [
@@ -69,13 +69,13 @@ def test_the_card_names_one_files_rows_and_the_types_of_their_columns(make_answe
     ]
     types = {column["name"]: column.get("dtype", "list") for column in card["dataset_info"]["features"]}
     assert types["quality"] == "float64"
-    assert list(types) == layouts.schema(Shape("prompt_completion", columns=("quality",))).names
+    assert list(types) == layouts.schema(RowForm("prompt_completion", columns=("quality",))).names
     assert "1 of 3 rows (left out: 1 wrong)" in body
     assert "| small | org/m\\|x | abc | 1 |" in body
 
 
 def test_croissant_has_each_files_hash_and_says_who_made_a_row(make_answer: Any) -> None:
-    _, texts, _ = made([make_answer()], Shape("prompt_completion"), TRAIN)
+    _, texts, _ = made([make_answer()], RowForm("prompt_completion"), TRAIN)
     croissant = json.loads(texts["croissant.json"])
     assert "http://mlcommons.org/croissant/1.1" in croissant["conformsTo"]
     assert [(file["name"], file["sha256"]) for file in croissant["distribution"]] == [("train.jsonl", "d" * 64)]
@@ -84,14 +84,14 @@ def test_croissant_has_each_files_hash_and_says_who_made_a_row(make_answer: Any)
 
 
 def test_the_eu_summary_counts_each_teachers_rows_and_tokens(make_answer: Any) -> None:
-    _, texts, _ = made([make_answer(), make_answer()], Shape("prompt_completion"), TRAIN)
+    _, texts, _ = made([make_answer(), make_answer()], RowForm("prompt_completion"), TRAIN)
     assert "| small | org/m\\|x | abc | f | 2 | 6 |" in texts["eu_summary.md"]
     assert "Period: 2026-11-25 to 2026-11-25" in texts["eu_summary.md"]
 
 
 def test_llamafactory_finds_each_file_by_a_name(make_answer: Any) -> None:
     validation: tuple[Format, Split, str] = ("jsonl", "validation", "validation.jsonl")
-    _, texts, _ = made([make_answer()], Shape("llamafactory"), TRAIN, validation)
+    _, texts, _ = made([make_answer()], RowForm("llamafactory"), TRAIN, validation)
     entries = json.loads(texts["dataset_info.json"])
     assert {name: entry["file_name"] for name, entry in entries.items()} == {
         "my-run": "train.jsonl",
@@ -101,7 +101,7 @@ def test_llamafactory_finds_each_file_by_a_name(make_answer: Any) -> None:
 
 
 def test_axolotl_reads_the_field_of_the_reasoning(make_answer: Any) -> None:
-    _, texts, _ = made([make_answer(reasoning="two ones")], Shape("axolotl", "field"), TRAIN)
+    _, texts, _ = made([make_answer(reasoning="two ones")], RowForm("axolotl", "field"), TRAIN)
     (entry,) = yaml.safe_load(texts["axolotl.yaml"])["datasets"]
     assert entry["message_property_mappings"]["reasoning_content"] == "reasoning_content"
     assert (entry["path"], entry["type"], entry["field_messages"]) == ("train.jsonl", "chat_template", "messages")
@@ -130,7 +130,7 @@ def test_datasets_loads_the_rows_as_they_are(
     make_answer: Any, tmp_path: Path, layout: Layout, format: Format, through_card: bool
 ) -> None:
     datasets = pytest.importorskip("datasets")
-    shape = Shape(layout, "drop") if layout in BARE else Shape(layout, "field", ("quality",))
+    shape = RowForm(layout, "drop") if layout in BARE else RowForm(layout, "field", ("quality",))
     answers = [make_answer(**changes) for changes in HARD]
     _, texts, rows = made(answers, shape, (format, "train", f"train.{format}"))
     folder = tmp_path / "set"
@@ -154,7 +154,7 @@ def test_datasets_takes_a_columns_type_from_the_card_where_the_first_rows_have_n
     make_answer: Any, tmp_path: Path
 ) -> None:
     datasets = pytest.importorskip("datasets")
-    shape = Shape("prompt_completion", columns=("quality",))
+    shape = RowForm("prompt_completion", columns=("quality",))
     many = [make_answer(quality=None, text="x" * 1_200_000)] * 10
     _, texts, rows = made([*many, make_answer(quality=0.5)], shape, TRAIN)
     with open_sink(tmp_path, "train", "jsonl", layouts.schema(shape)) as sink:
@@ -166,9 +166,10 @@ def test_datasets_takes_a_columns_type_from_the_card_where_the_first_rows_have_n
     assert loaded["quality"][-1] == 0.5
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the libraries beneath it
 def test_mlcroissant_finds_no_fault(make_answer: Any, tmp_path: Path) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
-    _, texts, _ = made([make_answer()], Shape("prompt_completion"), TRAIN)
+    _, texts, _ = made([make_answer()], RowForm("prompt_completion"), TRAIN)
     (tmp_path / "croissant.json").write_text(texts["croissant.json"])
     issues = mlcroissant.Dataset(tmp_path / "croissant.json").metadata.issues
     assert [*issues.errors] == []

@@ -10,9 +10,9 @@ import pytest
 from persyn.config import Format
 from persyn.exports import layouts
 from persyn.exports.files import ROW_GROUP, Finished, ParquetSink, open_sink
-from persyn.exports.layouts import Shape
+from persyn.exports.layouts import RowForm
 
-SHAPE = Shape("prompt_completion", columns=("quality",))
+SHAPE = RowForm("prompt_completion", columns=("quality",))
 WORDS = "ä\u2028\u2029\x85\n\U0001f642"
 
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from persyn.config import Export
-from persyn.exports.layouts import Shape
+from persyn.exports.layouts import RowForm
 from persyn.exports.selection import Rules, Tally, training_rows
 from persyn.exports.splits import Splits
 
-SHAPE = Shape("prompt_completion")
+SHAPE = RowForm("prompt_completion")
 
 
 @pytest.mark.parametrize(
@@ -45,5 +45,5 @@ def test_an_unchecked_answer_leaves_and_is_counted(make_answer: Any) -> None:
 def test_verl_takes_no_prompt_without_a_reference_answer(make_answer: Any) -> None:
     tally, export = Tally(), Export(layout="verl", formats=["parquet"])
     answers = [make_answer(), make_answer(reference_answer="")]
-    assert len(list(training_rows(answers, Rules(export, Shape("verl"), Splits(0.0, 0)), tally))) == 1
+    assert len(list(training_rows(answers, Rules(export, RowForm("verl"), Splits(0.0, 0)), tally))) == 1
     assert tally.left_out == {"no_reference_answer": 1}

@@ -29,7 +29,7 @@ def test_an_answer_brings_its_text_its_counts_and_its_quality() -> None:
 
 
 def test_thoughts_in_the_text_of_an_answer_are_split_off() -> None:
-    (got,) = answers({"responses": {"small": {"text": "<think>6*7</think>42", "reasoning": "First."}}}, POOL)
+    (got,) = read({"id": 1, "responses": {"small": {"text": "<think>6*7</think>42", "reasoning": "First."}}})
     assert isinstance(got, ImportedAnswer)
     assert (got.text, got.reasoning) == ("42", "First.\n\n6*7")
 

@@ -12,10 +12,17 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 OLD = UNSERVED_AFTER_S + 1
 
 
-def worker(*queues: str, drains: str | None = None, state: WorkerState | None = None, up_s: float = OLD) -> Worker:
+def worker(
+    *queues: str, drains: str | None = None, state: WorkerState | None = None, up_s: float = OLD, unfit: str = ""
+) -> Worker:
     shown = state or (WorkerState.WORKING if drains else WorkerState.IDLE)
     began = NOW - timedelta(seconds=up_s)
-    return Worker("h:1", "h", 1, shown, list(queues), drains, None, None, None, None, 0, None, began, NOW, None, None)
+    lacks = [{"queue": unfit, "reason": "KEY is not set.", "again_at": "2026-01-02T03:05:00+00:00"}] if unfit else []
+    return Worker(
+        name="h:1", host="h", pid=1, state=shown, queues=list(queues), queue=drains, teacher=None, model=None,
+        tokens_per_s=None, lease_id=None, leased_jobs=0, heartbeat_at=None, started_at=began, seen_at=NOW,
+        stopped_at=None, drain_requested_at=None, unfit=lacks,
+    )  # fmt: skip
 
 
 def pause(queue: str | None = None, run: str | None = None) -> Pause:
@@ -39,6 +46,9 @@ CASES = [
     (waiting(oldest_s=1.0), [], [worker("teacher.ctt")], []),  # a worker for everything may be about to listen
     (waiting(), [], [worker("teacher.cat", "teacher.ann", drains="teacher.ann")],
      ["teacher.cat: 100 jobs wait: h:1 works on teacher.ann first."]),
+    (waiting(), [], [worker("teacher.cat", drains="teacher.ann, teacher.cat")], []),
+    (waiting(), [], [worker("teacher.cat", unfit="teacher.cat")],
+     ["teacher.cat: 100 jobs wait, and no worker can serve this queue. h:1: KEY is not set."]),
     (waiting(leased=("teacher.cat",)), [], [worker("teacher.ann", drains="teacher.ann")], []),  # it is worked on
     (waiting(oldest_s=None), [], ALL, ["teacher.cat: 100 jobs wait for another attempt"]),
     (waiting(), [pause("teacher.cat")], ALL,

@@ -1,5 +1,7 @@
 """`router.train`: the loss is the paper's, a signal is learnt, and without one the static best remains."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,26 @@ def test_a_router_learns_which_teacher_suits_which_prompt(frozen: bool, causal: 
     trained = run(causal, freeze_backbone=frozen, epochs=8, learning_rate=0.005)
     assert trained.metrics["hit_at_1"] == 1.0
     assert trained.metrics["static_mean_reward"] == pytest.approx(0.55)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_progress_is_told_after_each_batch_and_each_candidate_and_the_load_is_marked(frozen: bool, causal: str) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def loading() -> Iterator[None]:
+        told.append("load")
+        yield
+        told.append("loaded")
+
+    config = CONFIG.model_copy(update={"freeze_backbone": frozen, "epochs": 1})
+    train(
+        PROMPTS, TOPICAL, TRAIN, VALIDATION, config, 0, causal, device="cpu", on_progress=lambda: told.append("moved"),
+        while_loading=loading,
+    )  # fmt: skip
+    assert told[:2] == ["load", "loaded"]
+    batches = len(PROMPTS) // CONFIG.batch_size
+    assert told.count("moved") >= batches + (config.folds if frozen else 0)
 
 
 def test_the_validation_prompts_change_nothing_but_the_measures(causal: str) -> None:

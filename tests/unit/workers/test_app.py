@@ -8,7 +8,6 @@ from sqlalchemy.exc import ProgrammingError
 
 from persyn.db import session
 from persyn.workers.app import drain_next
-from persyn.workers.check_in import CheckIn
 from persyn.workers.worker import Worker
 
 
@@ -18,7 +17,7 @@ def worker(tmp_path: Path) -> Worker:
 
 
 def test_a_wake_up_while_the_database_is_away_is_one_line(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
-    drain_next(worker, CheckIn(worker, []))
+    assert not drain_next(worker), "nothing was drained, so nothing has changed"
     (record,) = [record for record in caplog.records if record.name == "persyn.workers.app"]
     assert record.levelno == logging.WARNING
     assert record.exc_info is None
@@ -31,11 +30,11 @@ def test_a_statement_that_is_wrong_keeps_its_traceback(
 ) -> None:
     error = ProgrammingError("SELECT nope", {}, Exception("no such column"))
 
-    def next_queue() -> str:
+    def take_queue() -> str:
         raise error
 
-    monkeypatch.setattr(worker, "next_queue", next_queue)
-    drain_next(worker, CheckIn(worker, []))
+    monkeypatch.setattr(worker, "take_queue", take_queue)
+    drain_next(worker)
     (record,) = [record for record in caplog.records if record.name == "persyn.workers.app"]
     assert record.exc_info is not None
     assert record.exc_info[1] is error

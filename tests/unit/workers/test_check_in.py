@@ -25,6 +25,7 @@ def test_a_worker_leaves_when_it_is_idle_or_its_time_is_over(
 ) -> None:
     worker = Worker(session.connect("postgresql://persyn@127.0.0.1:1/persyn"), tmp_path)
     check_in = CheckIn(worker, [], leave)
-    check_in.queue = queue
+    if queue is not None:
+        worker._drained[queue] = False
     check_in._leave_in_time()
     assert worker.draining.is_set() == leaves

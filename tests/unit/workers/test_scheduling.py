@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persyn.workers.scheduling import STARVED_S, Candidate, choose, should_yield
+from persyn.workers.scheduling import STARVED_S, Candidate, Places, choose, should_yield
 
 ages = st.floats(min_value=0.0, max_value=10 * STARVED_S, allow_nan=False)
 candidates = st.lists(
@@ -82,3 +82,28 @@ def test_no_queue_waits_for_ever(work: list[int], arrivals: list[int]) -> None:
         ages[chosen] = 0.0
         # At the bound several may starve at once; each of the others is served before its turn.
         assert max(ages.values()) <= 2 * STARVED_S + 100.0 * (len(work) + 1)
+
+
+def aside(queue: str) -> Candidate:
+    return Candidate(queue, 5, 1.0, loaded=True, aside=True)
+
+
+def names(found: list[Candidate]) -> list[str]:
+    return [candidate.queue for candidate in found]
+
+
+def test_endpoints_are_asked_beside_each_other_and_beside_the_one_model_of_the_host() -> None:
+    waiting = [aside("a"), aside("b"), aside("c"), young("score", 9), young("router", 1)]
+    places = Places(aside=2)
+    assert names(places.free_for(waiting, {})) == ["a", "b", "c", "score", "router"]
+    assert names(places.free_for(waiting, {"score": False})) == ["a", "b", "c"]
+    assert names(places.free_for(waiting, {"a": True, "b": True})) == ["score", "router"]
+    assert names(places.free_for(waiting, {"a": True, "b": True, "router": False})) == []
+
+
+def test_a_drain_yields_only_to_what_waits_for_its_own_place() -> None:
+    waiting = [aside("a"), aside("b"), aside("c"), young("score", 9), young("router", 1)]
+    places = Places(aside=2)
+    assert names(places.rivals_of("score", waiting, {"score": False, "a": True})) == ["router", "score"]
+    assert names(places.rivals_of("a", waiting, {"a": True})) == [], "there is room for the others"
+    assert names(places.rivals_of("a", waiting, {"a": True, "b": True})) == ["c", "a"]

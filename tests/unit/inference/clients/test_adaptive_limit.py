@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persyn.inference.clients.adaptive_limit import SLOW_FACTOR, Backoff, Limiter
+from persyn.inference.clients.adaptive_limit import SLOW_FACTOR, Limiter
 
 # (what happened, how long it took)
 events = st.lists(st.tuples(st.sampled_from(["answered", "refused"]), st.floats(0.0, 100.0)), max_size=300)
@@ -62,19 +62,3 @@ def test_it_settles_near_what_a_server_takes() -> None:
         seen.append(limiter.limit)
     assert min(seen[50:]) >= 9
     assert max(seen[50:]) <= 22
-
-
-def test_waits_grow_are_jittered_and_capped_and_start_again_after_a_success() -> None:
-    least, most = Backoff(draw=lambda: 0.0), Backoff(draw=lambda: 1.0)
-    assert [least.failed() for _ in range(4)] == [1.0, 2.0, 4.0, 8.0]
-    assert [most.failed() for _ in range(4)] == [2.0, 4.0, 8.0, 16.0]
-    assert max(most.failed() for _ in range(2000)) == 300.0
-    most.worked()
-    assert most.failed() == 2.0
-
-
-@given(st.integers(0, 200), st.floats(0.0, 1.0))
-def test_a_wait_is_never_above_the_cap_nor_below_half_of_the_first(failures: int, drawn: float) -> None:
-    backoff = Backoff(first_s=2.0, cap_s=300.0, draw=lambda: drawn)
-    for _ in range(failures):
-        assert 1.0 <= backoff.failed() <= 300.0
