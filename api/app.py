@@ -39,11 +39,3 @@ def _away(request: Request, exc: session.DatabaseError) -> JSONResponse:
 def _explain(request: Request, exc: PersynError) -> JSONResponse:
     body: dict[str, Any] = {"error": str(exc)}
     return JSONResponse(body, status_code=404 if isinstance(exc, NotFound) else 500)
-
-
-@app.exception_handler(session.DatabaseError)
-def _explain_absence(request: Request, exc: session.DatabaseError) -> JSONResponse:
-    """An answer for as long as the database is away; the next request tries again."""
-    if not session.is_away(exc):
-        raise exc
-    return JSONResponse({"error": f"Postgres is away: {session.in_one_line(exc)}"}, status_code=503)

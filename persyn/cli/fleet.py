@@ -142,7 +142,7 @@ def print_pauses(held: list[pauses.Pause]) -> None:
 
 def print_note(sentence: str) -> None:
     """A line about what holds work up."""
-    terminal.console.print(f"[yellow]{terminal.safe(sentence)}[/yellow]", highlight=False, emoji=False)
+    terminal.console.print(f"[yellow]{terminal.safe(sentence)}[/yellow]", highlight=False, emoji=False, soft_wrap=True)
 
 
 def drain(

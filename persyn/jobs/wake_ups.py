@@ -46,6 +46,11 @@ def deployment(conn: Connection) -> str:
     return str(conn.execute(text("SELECT id FROM deployment")).scalar_one())
 
 
+def key_prefix(deployment_id: str) -> str:
+    """The beginning of all keys of a deployment in the broker, so that several may share one."""
+    return f"persyn-{deployment_id}."
+
+
 def application(broker_url: str, deployment_id: str) -> "Celery":
     """The Celery app with the settings that the protocol counts on; each line that is no default says why."""
     from celery import Celery  # noqa: PLC0415 - half a second that `persyn --help` does not need
@@ -61,7 +66,7 @@ def application(broker_url: str, deployment_id: str) -> "Celery":
         broker_connection_max_retries=None,  # the broker may be away for a night
         broker_pool_acquire_timeout=30,
         broker_transport_options={
-            "global_keyprefix": f"persyn-{deployment_id}.",
+            "global_keyprefix": key_prefix(deployment_id),
             "visibility_timeout": 3600,
             "socket_timeout": 15,
             "socket_connect_timeout": 5,

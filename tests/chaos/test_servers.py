@@ -20,7 +20,7 @@ def server(fleet: Fleet) -> dict[str, Any]:
     folder = fleet.folder / "home" / "servers"
     fleet.eventually(lambda: any(folder.glob("*.json")))
     path = max(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
-    return json.loads(path.read_text()) | {"port": int(path.stem)}
+    return json.loads(path.read_text()) | {"port": int(path.stem.rpartition("-")[2])}
 
 
 def gone(pid: int) -> bool:

@@ -64,7 +64,10 @@ def test_a_run_that_is_worked_on_is_not_deleted(small_run: "SmallRun") -> None:
 def test_a_deleted_prompt_takes_all_with_it_and_names_the_files(done: "SmallRun") -> None:
     with done.engine.begin() as conn:
         conn.execute(
-            text("INSERT INTO export (run_id, format, layout, path, sha256, rows) VALUES (:id, 'f', 'l', '/x', '', 8)"),
+            text(
+                "INSERT INTO export (run_id, format, layout, policy, path, sha256, rows)"
+                " VALUES (:id, 'f', 'l', 'persyn', '/x', '', 8)"
+            ),
             {"id": done.id},
         )
         ids = removal.find_prompts(conn, "set", ["p0", "p1"])

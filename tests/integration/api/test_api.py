@@ -70,7 +70,7 @@ def test_an_absence_of_postgres_is_503_with_its_reason(client: TestClient, monke
     for path in ("/health", "/metrics", "/runs"):
         response = client.get(path)
         assert response.status_code == 503
-        assert response.json()["error"].startswith("Postgres is away: ")
+        assert response.json()["error"].startswith("Postgres does not answer: ")
         assert "secret" not in response.text
     nowhere.dispose()
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from persyn import jobs, runs
 from persyn.imports.prompts import import_prompts
-from persyn.jobs import protocol
+from persyn.jobs import protocol, wake_ups
 from persyn.stages import calibrate, generate, pipeline, score
 from persyn.states import Stage
 
@@ -93,7 +93,9 @@ def test_a_broker_that_drops_all_connections_and_forgets_everything_stops_nothin
     aim(site, run_id)
     site.start_worker("--teachers", f"t0-{site.tag}")  # the others' wake-ups lie in the broker
     broker = redis.Redis.from_url(site.environment["PERSYN_BROKER_URL"].replace("redis+socket://", "unix://", 1))
-    queues = [f"teacher.t{number}-{site.tag}" for number in range(site.TEACHERS)]
+    with site.engine.connect() as conn:
+        prefix = wake_ups.key_prefix(wake_ups.deployment(conn))
+    queues = [f"{prefix}teacher.t{number}-{site.tag}" for number in range(site.TEACHERS)]
     site.eventually(lambda: site.times_asked().total() > 0 and any(map(broker.exists, queues)))
     with broker.pipeline(transaction=True) as forget:
         for queue in queues:

@@ -54,7 +54,7 @@ def test_a_key_that_one_worker_lacks_holds_that_worker_back_and_no_other(site: A
     assert "environment variable PERSYN_TEST_KEY, which holds the key to" in reason
     assert site.rows("SELECT * FROM queue_pause") == []
     assert (done_by(site, 1), attempts_spent(site, 1)) == (0, 0)
-    assert "No worker can serve" in site.persyn("workers").stdout
+    assert "no worker can serve this queue" in site.persyn("workers").stdout
     site.environment["PERSYN_TEST_KEY"] = "sk-1"
     site.start_worker()
     site.eventually(lambda: done_by(site, 1) == 6)
