@@ -30,7 +30,7 @@ quickstart: install ## run the whole of PerSyn on this machine with two small te
 
 # One thread each: the arrays are small, and threads that wait for each other took longer than the sums.
 unit: install ## run the quick tests, in less than a minute: without services and models
-	OMP_NUM_THREADS=1 $(BIN)/pytest --hypothesis-profile=quick -m 'not models and not slow' tests/unit tests/architecture $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --hypothesis-profile=quick -m 'not models and not slow' tests/unit tests/architecture $(ARGS)
 
 # Most tests wait for processes and leases, so four files at once take about half the time on two cores. A file's tests
 # stay together, because they share servers and models; the first files are the longest.
@@ -40,7 +40,7 @@ test: install ## run every test, against a Postgres and a Valkey of its own; ARG
 # Each cell writes a line of JSON; the table in docs/reliability.md is made of those lines alone.
 chaos: install ## break the fleet in every way of the fault matrix, and write docs/reliability.md
 	@rm -f .chaos.jsonl
-	PERSYN_CHAOS_RECORD=.chaos.jsonl $(BIN)/pytest tests/chaos -m chaos_long; \
+	PERSYN_CHAOS_RECORD=.chaos.jsonl $(BIN)/pytest tests/chaos tests/integration/workers/test_generate_poison.py -m chaos_long; \
 	failed=$$?; PYTHONPATH=.:tests/chaos $(BIN)/python tests/chaos/table.py .chaos.jsonl && exit $$failed
 
 lint: install ## style, format, types and import contracts

@@ -48,7 +48,7 @@ def _check_prompts(config: RunConfig, prompt_set: SetSize) -> None:
     if not prompt_set.checkable and any(isinstance(scorer, MathVerify) for scorer in config.scorers.quality):
         raise ConfigError(
             f"prompts: no prompt of {config.prompts!r} has a reference_answer, which math_verify checks answers"
-            " against. Import the set again under another name, with --map reference_answer=COLUMN."
+            f" against. `persyn prompts update FILE --set {config.prompts} --map reference_answer=COLUMN` adds them."
         )
 
 

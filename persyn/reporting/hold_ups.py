@@ -90,6 +90,8 @@ def _unattended(queue: str, number: int, waiting: Waiting, there: Sequence[worke
         return [HoldUp("unserved", f"{_wait(queue, number)}, and no worker serves this queue (served: {served}).")]
     if why := workers.unserved(there).get(queue):
         return [HoldUp("unfit", f"{_wait(queue, number)}, and no worker can serve this queue. {why[0]}")]
+    if waiting.leased:  # it has its turn elsewhere, and comes to this queue
+        return []
     if all(worker.queue is not None and queue not in worker.queue.split(", ") for worker in serving):
         busy = ", ".join(f"{worker.name} works on {worker.queue} first" for worker in serving[:3])
         return [HoldUp("busy", f"{_wait(queue, number)}: {busy}.")]

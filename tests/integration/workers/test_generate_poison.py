@@ -12,6 +12,7 @@ from persyn.states import Stage
 
 pytestmark = [
     pytest.mark.models,
+    pytest.mark.chaos_long,  # vLLM starts seven times
     pytest.mark.timeout(600),
     pytest.mark.skipif(not find_spec("vllm") or not vllm.is_cpu_build(), reason="needs vLLM's CPU build"),
 ]

@@ -19,8 +19,14 @@ def start(folder: Path, body: str, **environment: str) -> "subprocess.Popen[str]
     return subprocess.Popen(
         [sys.executable, "-c", START.format(COMMAND.format("mine"))],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="latin-1",
-        env=os.environ | {"PYTHONPATH": path} | environment,
+        env=os.environ | {"PYTHONPATH": path} | environment, preexec_fn=heed_signals,
     )  # fmt: skip
+
+
+def heed_signals() -> None:
+    """Undo what a job in the background, or nohup, has the tests inherit."""
+    for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_DFL)
 
 
 @pytest.mark.slow

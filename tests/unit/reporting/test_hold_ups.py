@@ -50,6 +50,7 @@ CASES = [
     (waiting(), [], [worker("teacher.cat", unfit="teacher.cat")],
      ["teacher.cat: 100 jobs wait, and no worker can serve this queue. h:1: KEY is not set."]),
     (waiting(leased=("teacher.cat",)), [], [worker("teacher.ann", drains="teacher.ann")], []),  # it is worked on
+    (waiting(leased=("router",)), [], [worker("teacher.cat", "router", drains="router")], []),  # its own work goes on
     (waiting(oldest_s=None), [], ALL, ["teacher.cat: 100 jobs wait for another attempt"]),
     (waiting(), [pause("teacher.cat")], ALL,
      ["teacher.cat: 100 jobs wait: teacher.cat is paused by h:1 since 2026-01-02 03:04:05 UTC: the key is refused"]),
