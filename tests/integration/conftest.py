@@ -486,3 +486,4 @@ def site(
     site = Site(engine, environment, tmp_path / "home", tiny_model, teacher_stub)
     yield site
     site.close()
+    site.configure_stub(latency_s=0.0)  # others ask the same stub
