@@ -13,7 +13,7 @@ WORKER = """
 import os, sys
 from pathlib import Path
 from persyn.inference.servers.server import Server, ServerSpec
-server = Server.start(ServerSpec(sys.argv[2], None, "auto", 512, (), sys.argv[3]), Path(sys.argv[1]))
+server = Server.start(ServerSpec(sys.argv[2], None, "auto", 1024, (), sys.argv[3]), Path(sys.argv[1]))
 if sys.argv[4] == "fork":
     if os.fork() == 0:
         sys.stdin.read()  # a child that holds the guardian's pipe open
