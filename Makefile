@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart unit test chaos lint format check bench clean
+.PHONY: help install quickstart unit test chaos consumers lint format check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,13 @@ chaos: install ## break the fleet in every way of the fault matrix, and write do
 	@rm -f .chaos.jsonl
 	PERSYN_CHAOS_RECORD=.chaos.jsonl $(BIN)/pytest tests/chaos tests/integration/workers/test_generate_poison.py -m chaos_long; \
 	failed=$$?; PYTHONPATH=.:tests/chaos $(BIN)/python tests/chaos/table.py .chaos.jsonl && exit $$failed
+
+# They want other releases of torch and transformers than PerSyn, and some GB each; nothing else needs them.
+consumers: install ## install LLaMA-Factory and verl apart, and test that they read what PerSyn exports
+	@for name in llamafactory verl; do \
+	  test -x .venv-consumers/$$name/bin/python || $(PYTHON) -m venv .venv-consumers/$$name; \
+	  .venv-consumers/$$name/bin/pip install --quiet $$name || exit 1; done
+	$(BIN)/pytest tests/integration/exports/test_consumers.py
 
 lint: install ## style, format, types and import contracts
 	$(BIN)/ruff check

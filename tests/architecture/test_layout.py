@@ -9,6 +9,7 @@ OF_NO_MODULE = {
     "tests/unit/test_compose.py": "the two compose files",
     "tests/unit/test_deploy.py": "the files under deploy/",
     "tests/integration/db/test_upgrade.py": "a database of the version before, carried over by `persyn db upgrade`",
+    "tests/integration/exports/test_consumers.py": "the libraries that read an export",
     "tests/integration/db/test_backup.py": "what docs/deploying.md promises of a dump",
     "tests/integration/db/test_constraints.py": "what the tables themselves refuse",
     "tests/integration/inference/servers/test_conformance.py": "what holds of every kind of server",
