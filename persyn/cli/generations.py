@@ -67,4 +67,4 @@ def _summary(report: AnswerImport) -> str:
         f"{report.imported:,} answers imported from {report.read:,} records, {report.scored:,} with a new quality; "
         f"{report.duplicates:,} were there already, {report.rejected:,} refused."
     ]
-    return "\n".join(lines + rejects_lines(report.rejects_path))
+    return "\n".join(lines + list(report.notes) + rejects_lines(report.rejects_path))

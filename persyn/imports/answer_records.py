@@ -103,7 +103,7 @@ def _named_answers(record: Mapping[str, Any], plan: Plan) -> list[tuple[str, Any
 
 
 def _completion(given: Mapping[str, Any]) -> dict[str, Any]:
-    """One of UltraFeedback's completions: a model, its response, and an overall score."""
+    """One of UltraFeedback's completions: a model, its response, and a score for a run that takes imported ones."""
     return {"text": given.get("response"), "offered_quality": given.get("overall_score")}
 
 
@@ -131,13 +131,12 @@ def _source_answer(record: Mapping[str, Any], plan: Plan) -> SourceAnswer | None
 def _answer(teacher: str, response: Any, pool: Pool) -> ImportedAnswer | str:
     if teacher not in pool.teachers:
         return f"the run has no teacher of this name; it has {', '.join(pool.teachers)}"[:400]
-    given = {"text": response} if isinstance(response, str) else response
+    given: Any = {"text": response} if isinstance(response, str) else response
     if not isinstance(given, dict):
         return "the answer is neither a text nor an object"
-    offered = given.get("offered_quality")
-    if offered is not None:  # a score that was not made for this scorer counts where it fits
-        fits = pool.scorer_id is not None and _wrong_quality(offered, pool) is None
-        given = {"text": given["text"]} | ({"quality": offered} if fits else {})
+    if pool.scorer_id is not None and "offered_quality" in given:
+        given = {"text": given["text"], "quality": given["offered_quality"]}
+    given = {key: value for key, value in given.items() if key != "offered_quality"}
     unknown = [key for key, value in given.items() if key not in _KEYS and value is not None]
     if unknown:
         return f"the answer has the unknown key {str(unknown[0])[:40]!r}; expected {', '.join(_KEYS)}"

@@ -102,6 +102,9 @@ WHERE j.kind = 'generate' AND j.state IN ('ready', 'dead') AND j.sample_index = 
 """
 REOPEN = "UPDATE run SET finished_at = NULL WHERE id = %s"
 
+SCORED_SHAPE = "ultrafeedback"  # whose answers have scores of their own
+SCORES_LEFT = "The scores in the file were left out: the run has no quality scorer of the kind imported."
+
 
 class AnswerImport(NamedTuple):
     """The outcome of an import."""
@@ -114,6 +117,7 @@ class AnswerImport(NamedTuple):
     rejects_path: Path | None  # None where nothing was rejected
     shapes: tuple[Taken, ...] = ()
     first_reason: str | None = None  # of the refused
+    notes: tuple[str, ...] = ()  # sentences about what the run did not take
 
     @property
     def came_to_nothing(self) -> bool:
@@ -160,8 +164,9 @@ def import_answers(
         jobs.cancel(connection, [row[0] for row in cursor.execute(MOOT).fetchall()])
         cursor.execute(REOPEN, [run_id])
     shapes = tuple(chosen.taken())
+    notes = (SCORES_LEFT,) if pool.scorer_id is None and any(taken.shape == SCORED_SHAPE for taken in shapes) else ()
     return AnswerImport(
-        source_pass.read, imported, staged - imported, scored, refused.count, published, shapes, refused.first
+        source_pass.read, imported, staged - imported, scored, refused.count, published, shapes, refused.first, notes
     )
 
 

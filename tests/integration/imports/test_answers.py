@@ -21,18 +21,22 @@ def write(path: Path, rows: list[Any]) -> str:
     return str(path)
 
 
-@pytest.fixture
-def run_id(engine: Engine, tmp_path: Path) -> int:
-    """A run of two teachers without a model, over six prompts, whose quality is imported."""
+def make_run(engine: Engine, tmp_path: Path, **quality: Any) -> int:
+    """A run of two teachers without a model, over six prompts, whose quality has this scorer."""
     rows = [{"id": f"p{n}", "prompt": f"{n}+1?"} for n in range(5)] + [{"id": "p4", "prompt": "again?"}]
     import_prompts(engine, "set", [write(tmp_path / "prompts.jsonl", rows)])
     raw = {
         "name": "run", "prompts": "set", "student": {"name": "s", "model": "m"},
         "teachers": [{"name": name, "family": "f"} for name in ("small", "large")],
-        "scorers": {"quality": {"kind": "imported"}}, "calibration": {"size": 4},
+        "scorers": {"quality": quality}, "calibration": {"size": 4},
     }  # fmt: skip
     with engine.begin() as conn:
         return runs.create(conn, parse_run(raw, source="test"))
+
+
+@pytest.fixture
+def run_id(engine: Engine, tmp_path: Path) -> int:
+    return make_run(engine, tmp_path, kind="imported")
 
 
 def rows(engine: Engine, statement: str, **values: Any) -> list[tuple[Any, ...]]:
@@ -150,14 +154,28 @@ def test_a_question_that_an_import_answers_is_not_asked_any_more(engine: Engine,
     assert rows(engine, "SELECT * FROM audit.integrity WHERE violations <> 0") == []
 
 
-def test_a_public_shape_brings_its_answers_and_the_scores_that_fit(engine: Engine, run_id: int, tmp_path: Path) -> None:
+def test_a_public_shape_brings_its_answers_and_the_scores_in_range(engine: Engine, run_id: int, tmp_path: Path) -> None:
     completions = [
         {"model": "small", "response": "1", "overall_score": 0.5},
         {"model": "large", "response": "one", "overall_score": 8.5},
     ]
     source = write(tmp_path / "a.jsonl", [{"instruction": "0+1?", "completions": completions}])
     report = import_answers(engine, run_id, [source])
-    assert (counts(report), [taken.shape for taken in report.shapes]) == ((2, 0, 1, 0), ["ultrafeedback"])
+    assert (counts(report), [taken.shape for taken in report.shapes]) == ((1, 0, 1, 1), ["ultrafeedback"])
+    assert str(report.first_reason).endswith("line 1: large: quality 8.5 is outside of 0 to 1")
+    assert report.notes == ()
+
+
+def test_scores_that_a_run_takes_none_of_are_told(engine: Engine, tmp_path: Path) -> None:
+    run_id = make_run(engine, tmp_path, kind="judge", model="m", endpoint={"url": "http://127.0.0.1:1"})
+    completions = [{"model": "small", "response": "1", "overall_score": 8.5}]
+    report = import_answers(
+        engine, run_id, [write(tmp_path / "a.jsonl", [{"instruction": "0+1?", "completions": completions}])]
+    )
+    assert counts(report) == (1, 0, 0, 0)
+    assert report.notes == (
+        "The scores in the file were left out: the run has no quality scorer of the kind imported.",
+    )
 
 
 def test_the_answers_of_a_source_may_be_given_to_a_teacher(engine: Engine, run_id: int, tmp_path: Path) -> None:

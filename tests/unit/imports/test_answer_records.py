@@ -101,7 +101,7 @@ def test_the_answer_of_a_source_becomes_that_of_the_teacher_whom_the_user_names(
     assert read(record) == ["has an answer without a teacher's name; --answers-as TEACHER gives it one"]
 
 
-def test_the_completions_of_ultrafeedback_are_answers_and_their_scores_count_where_they_fit() -> None:
+def test_the_completions_of_ultrafeedback_are_answers_with_scores_in_the_scorers_range() -> None:
     completions = [
         {"model": "small", "response": "a", "overall_score": 6.0, "critique": "fine"},
         {"model": "large", "response": "b", "overall_score": None},
@@ -114,9 +114,9 @@ def test_the_completions_of_ultrafeedback_are_answers_and_their_scores_count_whe
     assert isinstance(large, ImportedAnswer)
     assert (small.text, small.quality, large.text, large.quality) == ("a", 6.0, "b", None)
     assert str(other).startswith("other: the run has no teacher of this name")
-    for narrow in (POOL, POOL._replace(scorer_id=None)):
-        assert isinstance(first := read(record, narrow)[0], ImportedAnswer)
-        assert first.quality is None
+    assert read(record, POOL)[0] == "small: quality 6 is outside of 0 to 1"
+    assert isinstance(first := read(record, POOL._replace(scorer_id=None))[0], ImportedAnswer)
+    assert first.quality is None
 
 
 @pytest.mark.parametrize(
