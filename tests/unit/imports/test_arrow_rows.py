@@ -9,23 +9,8 @@ import pytest
 
 from persyn.errors import InputError
 from persyn.imports.prompt_records import Prompt, canonical
-from persyn.imports.reader import open_source
 from persyn.imports.reading import Reading
-from persyn.imports.records import Record, Rejected
-
-
-def read(path: Path, format: Any = None, max_bytes: int = 1000) -> list[Record | Rejected]:
-    with open_source(str(path), format) as source:
-        return list(source.records(max_bytes))
-
-
-def write(path: Path, data: bytes | str) -> Path:
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return path
-
-
-def values(records: list[Record | Rejected]) -> list[Any]:
-    return [record.values for record in records if isinstance(record, Record)]
+from tests.unit.imports.sources import read, values
 
 
 def test_parquet_rows_come_as_objects_in_order(tmp_path: Path) -> None:

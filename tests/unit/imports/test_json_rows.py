@@ -6,26 +6,8 @@ from typing import Any
 import pytest
 
 from persyn.errors import InputError
-from persyn.imports.reader import open_source
-from persyn.imports.records import Record, Rejected
-
-
-def read(path: Path, format: Any = None, max_bytes: int = 1000) -> list[Record | Rejected]:
-    with open_source(str(path), format) as source:
-        return list(source.records(max_bytes))
-
-
-def write(path: Path, data: bytes | str) -> Path:
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return path
-
-
-def values(records: list[Record | Rejected]) -> list[Any]:
-    return [record.values for record in records if isinstance(record, Record)]
-
-
-def reasons(records: list[Record | Rejected]) -> list[tuple[int, str]]:
-    return [(record.line, record.reason) for record in records if isinstance(record, Rejected)]
+from persyn.imports.records import Record
+from tests.unit.imports.sources import read, reasons, values, write
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import lzma
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,21 +15,7 @@ import pytest
 
 from persyn.errors import ConfigError, InputError, NotFound
 from persyn.imports.reader import FORMATS, known_format, open_source
-from persyn.imports.records import Record, Rejected
-
-
-def read(path: Path | str, format: Any = None, max_bytes: int = 1000) -> list[Record | Rejected]:
-    with open_source(str(path), format) as source:
-        return list(source.records(max_bytes))
-
-
-def write(path: Path, data: bytes | str) -> Path:
-    path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return path
-
-
-def values(records: list[Record | Rejected]) -> list[Any]:
-    return [record.values for record in records if isinstance(record, Record)]
+from tests.unit.imports.sources import read, values, write
 
 
 def zstd(data: bytes) -> bytes:
