@@ -1,6 +1,7 @@
 """Measures the product's own router on real models, beside everything else that could choose among them.
 
-`--train FILE` holds lines `{"messages": [...], "quality": {teacher: score}}`, plain or gzipped. With `--test FILE` each
+`--train FILE` holds lines `{"messages": [...], "quality": {teacher: score}}`, plain or gzipped; a score may also stand
+beside its text, `"responses": {teacher: {"text": ..., "quality": score}}`. With `--test FILE` each
 seed trains on all of it and is measured on those. Without, it is shuffled and cut into as many parts as there are
 seeds; each part is held out once, and the last table covers all prompts. α is 0: the router learns from quality alone,
 normalised within the prompt as in a run; the tables show it raw.
@@ -71,7 +72,10 @@ def read(path: Path) -> list[dict[str, Any]]:
             try:
                 row = json.loads(line)
                 text = "".join(f"{part['role']}\0{part['content']}\0" for part in row["messages"])
-                row["quality"] = {name: float(score) for name, score in row["quality"].items() if score is not None}
+                answers = row.pop("responses", {})
+                scores = row["quality"] if "quality" in row else {name: one["quality"] for name, one in answers.items()}
+                row["quality"] = {name: float(score) for name, score in scores.items() if score is not None}
+                row["tokens"] = {name: len(one.get("text") or "") / 4 for name, one in answers.items()}
             except (ValueError, TypeError, KeyError, AttributeError) as exc:
                 sys.exit(f"{path}, line {number}: not a prompt with messages and quality ({exc!r}).")
             if row["quality"]:

@@ -94,6 +94,7 @@ class Selection(NamedTuple):
     shrinkage: float
     reward: float
     static_reward: float
+    coefficients: Floats  # (P, M), each prompt's by a head that never saw it; 0 where its rewards are too few
 
     def as_metrics(self) -> dict[str, float | None]:
         return {
@@ -138,22 +139,27 @@ def select(
 ) -> tuple[Head, Selection]:
     """Choose the shrinkage by cross-validation, then fit on all prompts. vectors (P, D), rewards (P, M)."""
     usable, teachers = np.flatnonzero((~np.isnan(rewards)).sum(axis=1) >= 2), rewards.shape[1]
+    held_out = np.zeros(rewards.shape)
     if usable.size == 0:
         features = fit_features(vectors, "linear", seed=seed, pooled=pooled)
-        return Head(features, np.zeros((len(features.mean), teachers)), np.zeros(teachers)), Selection(STATIC, 0.0, 0.0)
+        nothing = Head(features, np.zeros((len(features.mean), teachers)), np.zeros(teachers))
+        return nothing, Selection(STATIC, 0.0, 0.0, held_out)
     near = _neighbours(vectors, rewards)
     vectors, rewards = vectors[usable], rewards[usable]
-    held_out = _held_out_rewards(
+    coefficients = _held_out(
         vectors, rewards, preferences, folds=folds, seed=seed, pooled=pooled, on_progress=on_progress
     )
-    chosen = _decide(held_out)
+    reward = {shrinkage: chosen_reward(values, rewards) for shrinkage, values in coefficients.items()}
+    chosen = _decide(reward)
+    held_out[usable] = coefficients[chosen]
     features = fit_features(vectors, KERNEL, seed=seed, pooled=pooled)
     known = pairs(rewards, **preferences.model_dump())
     heads = {}
     for shrinkage, head in regularisation_path(features, vectors, known, teachers, near, until=chosen):
         heads[shrinkage] = head
         on_progress()
-    return heads[chosen], Selection(chosen, float(held_out[chosen].mean()), float(held_out[STATIC].mean()))
+    means = float(reward[chosen].mean()), float(reward[STATIC].mean())
+    return heads[chosen], Selection(chosen, *means, held_out)
 
 
 def static(known: Pairs, teachers: int) -> Floats:
@@ -183,7 +189,7 @@ def regularisation_path(
         yield shrinkage, Head(features, weights, bias, near)
 
 
-def _held_out_rewards(
+def _held_out(
     vectors: Floats,
     rewards: Floats,
     preferences: Preferences,
@@ -193,7 +199,7 @@ def _held_out_rewards(
     pooled: int | None,
     on_progress: Progress,
 ) -> dict[float, Floats]:
-    """(P,) for each shrinkage: the reward of its choice on every prompt, by a head that never saw the prompt."""
+    """(P, M) for each shrinkage: the coefficients of every prompt, by a head that never saw the prompt."""
     part = np.random.default_rng(seed).permutation(len(rewards)) % folds
     held_out: dict[float, Floats] = {}
     for fold in range(min(folds, len(rewards))):
@@ -203,8 +209,7 @@ def _held_out_rewards(
         near = _neighbours(vectors[train], rewards[train])
         path = regularisation_path(features, vectors[train], known, rewards.shape[1], near, steps=STEPS_IN_TRIALS)
         for shrinkage, head in path:
-            row = held_out.setdefault(shrinkage, np.zeros(len(rewards)))
-            row[test] = chosen_reward(head.coefficients(vectors[test]), rewards[test])
+            held_out.setdefault(shrinkage, np.zeros(rewards.shape))[test] = head.coefficients(vectors[test])
             on_progress()
     return held_out
 
