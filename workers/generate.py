@@ -9,6 +9,7 @@ from persyn import chat, counters, jobs, versions
 from persyn.errors import EndpointPaused, JobFailed, RequestFailed
 from persyn.inference.clients.batch import PacedRequests
 from persyn.inference.clients.chat_completions import TIMEOUT_S, Completion, TeacherClient
+from persyn.inference.clients.evidence import HARMLESS
 from persyn.inference.servers import kinds
 from persyn.inference.servers.server import ProgressWatch, Server
 from persyn.jobs.lease_keeper import LeaseKeeper
@@ -33,8 +34,6 @@ STORE_AFTER_ROWS = 64
 WATCH_S = 5.0
 # An engine that died answers 500 or cuts the line some seconds before its process is gone.
 DEATH_CONFIRMED_WITHIN_S = 15.0
-# Asked where nothing else shows whether a teacher's endpoint is well.
-HARMLESS = [{"role": "user", "content": "Please answer with the word yes."}]
 _DEATH_CODES = frozenset({"connection", "server_error", "garbage"})
 
 
