@@ -87,8 +87,7 @@ def perform(work: Work) -> None:
     with work.engine.connect() as conn:
         measured = matrix.load(conn, run.id, config)
     if not (np.isfinite(measured.reward[measured.train]).sum(axis=1) >= 2).any():
-        message = "no training prompt has scored answers of two teachers; audit.failures says what went wrong"
-        raise JobFailed("no_preferences", message, permanent=True)
+        raise JobFailed("no_preferences", _nothing_to_learn(measured), permanent=True)
     # A job that is taken up again after a crash has another lease, and goes on from the same place.
     checkpoint = work.home / "routers" / f"job-{work.claim.id}.checkpoint"
     with work.lease.patience():  # it may be downloaded
@@ -120,6 +119,13 @@ def perform(work: Work) -> None:
         )  # fmt: skip
     checkpoint.unlink(missing_ok=True)  # with the optimiser's state it is several times the router
     log.info("action=train_router run=%s lease=%s", run.id, work.lease.id)
+
+
+def _nothing_to_learn(measured: matrix.CalibrationScores) -> str:
+    """Why there are no preferences: a scorer without any score, or too few of them on each prompt."""
+    mute = [scorer.method for scorer in measured.scores if scorer.weight > 0 and np.isnan(scorer.values).all()]
+    whose = f": {' and '.join(mute)} gave no score at all" if mute else ""
+    return f"no training prompt has scored answers of two teachers{whose}; audit.failures says what went wrong"
 
 
 def _description(work: Work) -> dict[str, Any]:
