@@ -222,6 +222,8 @@ def report(engine: "Engine", run_id: int) -> None:
         terminal.console.print(table)
     if any(flat[1:]):
         terminal.console.print(terminal.degenerate_line(flat), highlight=False)
+    if summary.verdicts.guessed:
+        terminal.console.print(terminal.guesses_line(summary.verdicts), highlight=False)
     print_dead(failures)
 
 
