@@ -105,6 +105,14 @@ def guesses_line(verdicts: Verdicts) -> str:
     return f"Of {verdicts.total:,} verdicts of math_verify {guessed:,} rest on a guess: {kinds} (score.detail, basis)."
 
 
+def late_scores_line(number: int) -> str:
+    scores = "1 calibration score" if number == 1 else f"{number:,} calibration scores"
+    return (
+        f"{scores} came after the router was trained, and taught it nothing. `persyn router train RUN --again` trains"
+        " it anew, for prompts that are still to be routed."
+    )
+
+
 def _run_table(summary: Summary) -> Table:
     table = Table(title="Run", show_header=False)
     table.add_column()

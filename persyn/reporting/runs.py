@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from persyn import jobs
 from persyn.errors import NotFound
 from persyn.rewards.quality.final_answer import GUESSES
+from persyn.stages import score
 from persyn.states import Stage
 
 STAGE_NAMES: dict[Stage, str] = {
@@ -96,6 +97,7 @@ class Summary(NamedTuple):
     full: int  # N·M: what Generate then Select would have asked for
     metrics: dict[str, Any] | None  # the router's, on the validation split
     verdicts: Verdicts
+    late_scores: int  # calibration scores that came after the router was trained
     elapsed_s: float | None
 
 
@@ -236,5 +238,6 @@ def summary(conn: Connection, run_id: int) -> Summary:
         full=state.prompts * len(teachers),
         metrics=metrics,
         verdicts=_verdicts(conn, run_id),
+        late_scores=score.came_later(conn, run_id),
         elapsed_s=(state.finished_at - state.created_at).total_seconds() if state.finished_at else None,
     )
