@@ -4,7 +4,8 @@
 -- Index: ix_job_stage.
 WITH closed AS (
     UPDATE job SET not_before = clock_timestamp() + interval '100 years'
-    WHERE run_id = :run_id AND kind = :kind AND kind IN ('train_router', 'route') AND lease_id IS NULL AND finished_at IS NULL
+    WHERE run_id = :run_id AND kind = :kind AND kind IN ('train_router', 'route')
+      AND lease_id IS NULL AND finished_at IS NULL
 )
 SELECT count(*) FROM job
 WHERE run_id = :run_id AND kind = :kind AND kind IN ('train_router', 'route') AND lease_id IS NOT NULL;
