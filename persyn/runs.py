@@ -48,6 +48,7 @@ def create(conn: Connection, config: RunConfig) -> int:
                 " A run never changes: give the new one another name (its answers are reused all the same)."
             )
         _keep_config(conn, row.id, config)
+        take_over(conn, row.id)
         return int(row.id)
     prompt_set_id = set_needs.check(conn, config)
     student_id = versions.keep(conn, "student", config.student)
@@ -72,13 +73,25 @@ def create(conn: Connection, config: RunConfig) -> int:
     ).scalar_one()
     for position, teacher in enumerate(config.teachers):
         teacher_id = versions.keep(conn, "teacher", teacher)
-        versions.take_over(conn, teacher_id, prompt_set_id)
         conn.execute(
             text("INSERT INTO run_teacher (run_id, teacher_id, position) VALUES (:run, :teacher, :position)"),
             {"run": run_id, "teacher": teacher_id, "position": position},
         )
     _add_scorers(conn, int(run_id), config, student_id)
+    take_over(conn, int(run_id))
     return int(run_id)
+
+
+def take_over(conn: Connection, run_id: int) -> None:
+    """Give the run the answers that its teachers have by now under another limit of tokens."""
+    teachers = conn.execute(
+        text("""
+        SELECT rt.teacher_id, r.prompt_set_id FROM run_teacher rt JOIN run r ON r.id = rt.run_id WHERE r.id = :id
+        """),
+        {"id": run_id},
+    )
+    for row in teachers.all():
+        versions.take_over(conn, row.teacher_id, row.prompt_set_id)
 
 
 def _keep_config(conn: Connection, run_id: int, config: RunConfig) -> None:

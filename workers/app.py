@@ -14,7 +14,7 @@ from celery import Celery, signals
 from celery.worker.consumer import Consumer
 
 from persyn import counters
-from persyn.errors import EndpointPaused, LeaseLost
+from persyn.errors import LeaseLost
 from persyn.jobs import wake_ups
 from persyn.workers.blame import Fault, blame, explained
 from persyn.workers.check_in import CheckIn, Leave
@@ -32,7 +32,7 @@ SAME_SIGNAL_S = 1.0
 
 
 def drain(worker: Worker, name: str) -> None:
-    """Empty one queue. Raises what is neither an endpoint's fault nor a lost lease."""
+    """Empty one queue. Raises whatever is no lost lease."""
     try:
         if wake_ups.teacher_of(name) is not None:
             drain_teacher(worker, name)
@@ -40,8 +40,6 @@ def drain(worker: Worker, name: str) -> None:
             drain_router(worker, name)
         else:
             drain_scores(worker, name)
-    except EndpointPaused as exc:
-        worker.pause(name, exc)
     except LeaseLost as exc:
         log.warning("action=drain queue=%s %s", name, exc)
 

@@ -9,9 +9,11 @@ from persyn import chat, counters, jobs, versions
 from persyn.errors import EndpointPaused, JobFailed, RequestFailed
 from persyn.inference.clients.batch import PacedRequests
 from persyn.inference.clients.chat_completions import TIMEOUT_S, Completion, TeacherClient
+from persyn.inference.clients.evidence import HARMLESS
 from persyn.inference.servers import kinds
 from persyn.inference.servers.server import ProgressWatch, Server
 from persyn.jobs.lease_keeper import LeaseKeeper
+from persyn.jobs.pauses import Part
 from persyn.stages import generate
 from persyn.workers.blame import Fault, blame, failures
 from persyn.workers.fitness import Need
@@ -33,16 +35,11 @@ STORE_AFTER_ROWS = 64
 WATCH_S = 5.0
 # An engine that died answers 500 or cuts the line some seconds before its process is gone.
 DEATH_CONFIRMED_WITHIN_S = 15.0
-# Asked where nothing else shows whether a teacher's endpoint is well.
-HARMLESS = [{"role": "user", "content": "Please answer with the word yes."}]
 _DEATH_CODES = frozenset({"connection", "server_error", "garbage"})
 
 
 def drain_teacher(worker: Worker, queue: str) -> None:
-    """Answer the queue's due jobs until none is left, one teacher version after the other.
-
-    Raises LeaseLost; EndpointPaused for an endpoint's fault.
-    """
+    """Answer the queue's due jobs until none is left, one teacher version after the other. Raises LeaseLost."""
     while not worker.leaving():
         with worker.engine.connect() as conn:
             group = worker.next_group(conn, queue)
@@ -67,6 +64,9 @@ def _leave_after(worker: Worker, queue: str, teacher: versions.TeacherVersion) -
             drain = Drain(worker, lease, queue, teacher, target)
             asyncio.run(drain.run())
             return drain.ending
+    except EndpointPaused as exc:
+        worker.hold(Part(queue, teacher_id=teacher.id), exc)
+        return False
     except Exception as exc:
         if blame(exc) is not Fault.HOST:
             raise

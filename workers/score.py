@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from persyn import jobs, versions
-from persyn.errors import ModelError
+from persyn.errors import EndpointPaused, ModelError
 from persyn.jobs.lease_keeper import LeaseKeeper
+from persyn.jobs.pauses import Part
 from persyn.stages import score, scorers
 from persyn.workers.blame import Fault, blame, failures, same_fault
 from persyn.workers.fitness import Need
@@ -30,8 +31,7 @@ class ScoredBatch(NamedTuple):
 def drain_scores(worker: Worker, queue: str) -> None:
     """Score the queue's due jobs until none is left, one group of scorers after the other.
 
-    All measures of one student's learnability are a group: they share the model and its forward pass. Raises LeaseLost;
-    EndpointPaused for an endpoint's fault.
+    All measures of one student's learnability are a group: they share the model and its forward pass. Raises LeaseLost.
     """
     while not worker.leaving():
         with worker.engine.connect() as conn:
@@ -39,8 +39,11 @@ def drain_scores(worker: Worker, queue: str) -> None:
             group = [] if due is None or due.scorer_id is None else versions.scored_together(conn, due.scorer_id)
         if not group:
             return
-        with worker.lease(queue) as lease:
-            _drain_group(worker, lease, queue, group)
+        try:
+            with worker.lease(queue) as lease:
+                _drain_group(worker, lease, queue, group)
+        except EndpointPaused as exc:
+            worker.hold(Part(queue, scorer_id=group[0].id), exc)
         if worker.must_yield(queue):
             log.info("action=yield queue=%s another queue has waited too long", queue)
             return

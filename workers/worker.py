@@ -178,12 +178,12 @@ class Worker:
             group = self.next_group(conn, queue)
         return group is not None and group.stage < stage
 
-    def pause(self, queue: str, paused: EndpointPaused) -> None:
-        """Hold the queue back, for every worker, until its endpoint may be asked again."""
-        log.warning("action=pause queue=%s seconds=%.0f %s", queue, paused.seconds, paused)
+    def hold(self, part: pauses.Part, paused: EndpointPaused) -> None:
+        """Hold a part of a queue back, for every worker, until its endpoint may be asked again."""
+        log.warning("action=pause queue=%s seconds=%.0f %s", part.queue, paused.seconds, paused)
         reason = storable(str(paused), jobs.DETAIL_LIMIT)
         with self.engine.begin() as conn:
-            pauses.hold_queue(conn, queue, reason=reason, by=self.name, seconds=paused.seconds)
+            pauses.hold_part(conn, part, reason=reason, by=self.name, seconds=paused.seconds)
 
     def is_unfit(self, needs: Sequence[Need], exc: BaseException) -> None:
         """Note that this host cannot do some work; its jobs are left to others, and it looks again later."""

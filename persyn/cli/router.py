@@ -7,19 +7,32 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from persyn import runs
 from persyn.cli import context, terminal
 from persyn.cli.options import Json, RunName, WithWorker
 from persyn.cli.run import Retry, step
 from persyn.config import Settings
 from persyn.reporting import plots
+from persyn.stages import train
 from persyn.states import Stage
 
 app = typer.Typer(no_args_is_help=True, help="The router of a run.")
 
 
 @app.command("train")
-def train_router(run: RunName, with_worker: WithWorker = False, retry: Retry = False) -> None:
+def train_router(
+    run: RunName,
+    with_worker: WithWorker = False,
+    retry: Retry = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Train it anew, where its files are lost or scores came later.")
+    ] = False,
+) -> None:
     """Stop once the router is trained."""
+    if again:
+        engine = context.engine()
+        with engine.begin() as conn:
+            train.again(conn, runs.find(conn, run))
     step(run, Stage.TRAIN, with_worker, retry)
 
 

@@ -222,6 +222,10 @@ def report(engine: "Engine", run_id: int) -> None:
         terminal.console.print(table)
     if any(flat[1:]):
         terminal.console.print(terminal.degenerate_line(flat), highlight=False)
+    if summary.verdicts.guessed:
+        terminal.console.print(terminal.guesses_line(summary.verdicts), highlight=False)
+    if summary.late_scores:
+        terminal.console.print(terminal.late_scores_line(summary.late_scores), highlight=False)
     print_dead(failures)
 
 

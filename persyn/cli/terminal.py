@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from persyn.reporting import RunStatus, Summary
+from persyn.reporting import RunStatus, Summary, Verdicts
 from persyn.rewards.combine import DegenerateCounts
 
 console = Console()
@@ -96,6 +96,20 @@ def degenerate_line(flat: DegenerateCounts) -> str:
     return (
         f"Of {flat.prompts} calibration prompts all teachers are equal in quality on {flat.quality}, in learnability"
         f" on {flat.learnability} (there the other score decides), in reward on {flat.reward} (they teach nothing)."
+    )
+
+
+def guesses_line(verdicts: Verdicts) -> str:
+    kinds = ", ".join(f"{number:,} {basis}" for basis, number in verdicts.guessed.items())
+    guessed = sum(verdicts.guessed.values())
+    return f"Of {verdicts.total:,} verdicts of math_verify {guessed:,} rest on a guess: {kinds} (score.detail, basis)."
+
+
+def late_scores_line(number: int) -> str:
+    scores = "1 calibration score" if number == 1 else f"{number:,} calibration scores"
+    return (
+        f"{scores} came after the router was trained, and taught it nothing. `persyn router train RUN --again` trains"
+        " it anew, for prompts that are still to be routed."
     )
 
 

@@ -11,6 +11,7 @@ from persyn.errors import ModelError, ServiceError
 from persyn.inference import models
 
 HUB_TIMEOUT_S = 10.0
+_HEADER_BYTES = 100_000_000  # the format's own limit
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth")
 _TOKENIZERS = {"tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "tekken.json"}
 
@@ -31,6 +32,37 @@ def require(ref: str, revision: str | None) -> None:
     missing = [part for part, there in parts.items() if not there]
     if missing:
         raise ModelError(f"{ref}: it lacks {' and '.join(missing)}. Give a folder or a hub name with a whole model.")
+
+
+def has_up_projection(ref: str, revision: str | None) -> bool | None:
+    """Whether the weights have a layer mlp.up_proj, as their files name them; None where these do not tell it here."""
+    folder = models.located(ref, revision) or _cached(ref, revision)
+    if folder is None or not folder.is_dir():
+        return None
+    try:
+        names = [name for file in folder.glob("*.safetensors") for name in _tensors(file)]
+    except (OSError, ValueError):
+        return None
+    return any(".mlp.up_proj." in name for name in names) if names else None
+
+
+def _tensors(file: Path) -> list[str]:
+    """The names in the header of a safetensors file: its length in 8 bytes, then JSON. Raises ValueError."""
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if length > _HEADER_BYTES:
+            raise ValueError(f"{file}: no safetensors")
+        return list(json.loads(opened.read(length)))
+
+
+def _cached(ref: str, revision: str | None) -> Path | None:
+    """The folder of a hub's model in this host's cache."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return None
+    from huggingface_hub import try_to_load_from_cache  # an extra, and slow
+
+    cached = try_to_load_from_cache(ref, "config.json", revision=revision)
+    return Path(cached).parent if isinstance(cached, str) else None
 
 
 def _in(folder: Path) -> set[str]:

@@ -1,8 +1,9 @@
 """Holds work back: a paused queue or run gets no new claims and no wake-ups until it is resumed.
 
-Leased jobs finish. A pause with an end lifts itself, so that no person has to be there to clear it away. An operator's
-pause of a queue and a worker's stand side by side, and the queue is open when neither holds: what a worker meets never
-undoes what a person decided. No function here commits. All times are the database's.
+Leased jobs finish. A pause with an end lifts itself, so that no person has to be there to clear it away. An operator
+pauses a whole queue; a worker holds the teacher version or the scorer back whose endpoint is at fault, and the rest of
+the queue goes on. They stand side by side: what a worker meets never undoes what a person decided. No function here
+commits. All times are the database's.
 """
 
 from datetime import datetime
@@ -31,24 +32,37 @@ class Pause(NamedTuple):
     paused_at: datetime
     until_at: datetime | None
     kind: PauseKind = PauseKind.OPERATOR
+    scorer: str | None = None  # the one whose endpoint is at fault; others of the queue go on
+    is_whole: bool = True  # it holds all of its queue
+
+
+class Part(NamedTuple):
+    """The part of a queue that asks one endpoint: a teacher version's jobs, or a scorer's."""
+
+    queue: str
+    teacher_id: int = 0
+    scorer_id: int = 0
 
 
 # Of two workers' pauses the longer one counts: each met something that is not over before.
 _PAUSE_QUEUE = text("""
-INSERT INTO queue_pause AS held (queue, kind, reason, paused_by, until_at)
-VALUES (:queue, :kind, :reason, :by, clock_timestamp() + make_interval(secs => CAST(:seconds AS double precision)))
-ON CONFLICT (queue, kind) DO UPDATE
+INSERT INTO queue_pause AS held (queue, teacher_id, scorer_id, kind, reason, paused_by, until_at)
+VALUES (:queue, :teacher_id, :scorer_id, :kind, :reason, :by,
+        clock_timestamp() + make_interval(secs => CAST(:seconds AS double precision)))
+ON CONFLICT (queue, kind, teacher_id, scorer_id) DO UPDATE
 SET reason = EXCLUDED.reason, paused_by = EXCLUDED.paused_by, paused_at = clock_timestamp(),
     until_at = EXCLUDED.until_at
 WHERE EXCLUDED.kind = 'operator' OR held.until_at < EXCLUDED.until_at
 """)
 
 _PAUSED = text("""
-SELECT queue, CAST(NULL AS bigint) AS run_id, CAST(NULL AS text) AS run, reason, paused_by, paused_at, until_at, kind
-FROM queue_pause
-WHERE until_at IS NULL OR until_at > clock_timestamp()
+SELECT p.queue, CAST(NULL AS bigint) AS run_id, CAST(NULL AS text) AS run, p.reason, p.paused_by, p.paused_at,
+       p.until_at, p.kind, concat_ws(' ', s.method, s.config ->> 'model') AS scorer,
+       p.teacher_id + p.scorer_id = 0 AS is_whole
+FROM queue_pause p LEFT JOIN scorer s ON s.id = p.scorer_id
+WHERE p.until_at IS NULL OR p.until_at > clock_timestamp()
 UNION ALL
-SELECT NULL, id, name, coalesce(pause_reason, ''), coalesce(paused_by, ''), paused_at, NULL, 'operator'
+SELECT NULL, id, name, coalesce(pause_reason, ''), coalesce(paused_by, ''), paused_at, NULL, 'operator', NULL, true
 FROM run WHERE paused_at IS NOT NULL
 ORDER BY queue, run_id, kind
 """)
@@ -56,14 +70,14 @@ ORDER BY queue, run_id, kind
 
 def pause_queue(conn: Connection, queue: str, *, reason: str, by: str, seconds: float | None = None) -> None:
     """Hold a queue back as an operator, for `seconds` or for good; pausing again replaces reason and end."""
-    values = {"queue": queue, "kind": PauseKind.OPERATOR, "reason": reason, "by": by, "seconds": seconds}
-    conn.execute(_PAUSE_QUEUE, values)
+    values = {"kind": PauseKind.OPERATOR, "reason": reason, "by": by, "seconds": seconds}
+    conn.execute(_PAUSE_QUEUE, Part(queue)._asdict() | values)
 
 
-def hold_queue(conn: Connection, queue: str, *, reason: str, by: str, seconds: float) -> None:
-    """Hold a queue back as a worker, an hour at most; an operator's pause stays as it is."""
-    values = {"queue": queue, "kind": PauseKind.WORKER, "reason": reason, "by": by, "seconds": bounded(seconds)}
-    conn.execute(_PAUSE_QUEUE, values)
+def hold_part(conn: Connection, part: Part, *, reason: str, by: str, seconds: float) -> None:
+    """Hold a part of a queue back as a worker, an hour at most; an operator's pause stays as it is."""
+    values = {"kind": PauseKind.WORKER, "reason": reason, "by": by, "seconds": bounded(seconds)}
+    conn.execute(_PAUSE_QUEUE, part._asdict() | values)
 
 
 def resume_queue(conn: Connection, queue: str) -> bool:
@@ -95,4 +109,7 @@ def resume_run(conn: Connection, run_id: int) -> bool:
 
 def paused(conn: Connection) -> list[Pause]:
     """All that is held back now, queues first."""
-    return [Pause(**{**row._mapping, "kind": PauseKind(row.kind)}) for row in conn.execute(_PAUSED)]
+    return [
+        Pause(**{**row._mapping, "kind": PauseKind(row.kind), "scorer": row.scorer or None})
+        for row in conn.execute(_PAUSED)
+    ]

@@ -162,6 +162,11 @@ def open_stage(conn: Connection, run_id: int, kind: str) -> None:
     conn.execute(statements.OPEN_STAGE, {"run_id": run_id, "kind": kind})
 
 
+def close_stage(conn: Connection, run_id: int, kind: str) -> bool:
+    """Keep a stage's open job from being claimed until `open_stage`; False where a worker holds it."""
+    return int(conn.execute(statements.CLOSE_STAGE, {"run_id": run_id, "kind": kind}).scalar_one()) == 0
+
+
 def open_lease(
     conn: Connection, *, worker: str, host: str, queue: str,
     ttl_s: float = LEASE_TTL_S, deadline_s: float = LEASE_DEADLINE_S,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from persyn.config import RewardModel, RunConfig
+from persyn.config import RewardModel, RunConfig, Scas
 from persyn.errors import ConfigError, MissingExtra, ModelError, PersynError, ServiceError
 from persyn.inference import model_files
 from persyn.inference.servers import kinds
@@ -38,6 +38,8 @@ def check(config: RunConfig, *, with_worker: bool, elsewhere: bool) -> list[Find
     whose folders and packages this host does not know.
     """
     found = list(_files(config, strict=with_worker or not elsewhere, with_worker=with_worker))
+    if not found:
+        found += _measurable(config)
     return found + (_packages(config) if with_worker else [])
 
 
@@ -69,6 +71,20 @@ def _files(config: RunConfig, *, strict: bool, with_worker: bool) -> Iterator[Fi
                     yield Finding(strict, model.about, str(lack))
                 case MissingExtra() | ServiceError():  # another host may have the package or reach the hub
                     yield Finding(with_worker, model.about, str(lack))
+
+
+def _measurable(config: RunConfig) -> Iterator[Finding]:
+    """A measure that this student lacks the layer for."""
+    for number, measure in enumerate(config.measures()):
+        if (
+            isinstance(measure, Scas)
+            and model_files.has_up_projection(config.student.model, config.student.revision) is False
+        ):
+            told = (
+                f"scas compares the activations of mlp.up_proj, a layer that {config.student.model} does not have."
+                " Use another measure for this student."
+            )
+            yield Finding(measure.weight > 0, f"scorers.learnability[{number}]", told)
 
 
 def _lack(model: _Model) -> PersynError | None:

@@ -14,6 +14,7 @@ from persyn.reporting.runs import (
     StageStatus,
     Summary,
     TeacherResult,
+    Verdicts,
     failures,
     integrity,
     runs,
@@ -23,6 +24,7 @@ from persyn.reporting.runs import (
 
 __all__ = [
     "STAGE_NAMES", "AlphaSweep", "DecisionReport", "HoldUp", "Mean", "Outcome", "PromptTrail", "RunStatus",
-    "StageStatus", "Summary", "TeacherResult", "TrailStep", "a_routed_prompt", "alpha_sweep", "degenerate_prompts",
-    "failures", "integrity", "outcome", "pause_sentence", "prompt_trail", "runs", "status", "summary", "why_waiting",
+    "StageStatus", "Summary", "TeacherResult", "TrailStep", "Verdicts", "a_routed_prompt", "alpha_sweep",
+    "degenerate_prompts", "failures", "integrity", "outcome", "pause_sentence", "prompt_trail", "runs", "status",
+    "summary", "why_waiting",
 ]  # fmt: skip

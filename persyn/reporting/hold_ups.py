@@ -60,12 +60,18 @@ def hold_ups(waiting: Waiting, held: Sequence[pauses.Pause], known: Sequence[wor
     """The same from what the tables say."""
     found = [HoldUp("run paused", pause_sentence(pause)) for pause in held if pause.queue is None]
     there = [worker for worker in known if worker.state in _WORKING]
-    paused = {pause.queue: pause for pause in held if pause.queue is not None}
     open_queues = {queue: jobs for queue, jobs in waiting.ready.items() if jobs > 0}
-    for queue, number in sorted(open_queues.items()):
-        if queue in paused:
-            found.append(HoldUp("queue paused", f"{_wait(queue, number)}: {pause_sentence(paused[queue])}"))
-    rest = {queue: jobs for queue, jobs in open_queues.items() if queue not in paused}
+    rest = dict(open_queues)
+    for pause in held:
+        queue = pause.queue
+        if queue not in open_queues:
+            continue
+        # Of a queue that is held in part, others' jobs may be due.
+        if pause.is_whole or queue not in waiting.oldest_s:
+            rest.pop(queue, None)
+            found.append(HoldUp("queue paused", f"{_wait(queue, open_queues[queue])}: {pause_sentence(pause)}"))
+        else:
+            found.append(HoldUp("queue paused", pause_sentence(pause)))
     if rest and not there:
         number = sum(rest.values())
         start = "`persyn worker --all` starts one, here or on another host"
@@ -101,6 +107,7 @@ def _unattended(queue: str, number: int, waiting: Waiting, there: Sequence[worke
 def pause_sentence(pause: pauses.Pause) -> str:
     """Who holds what back, since when, until when, and why."""
     what = pause.queue if pause.queue is not None else f"run {pause.run}"
+    what += f" ({pause.scorer})" if pause.scorer else ""
     until = f", until {pause.until_at:%F %T %Z}" if pause.until_at else ""
     why = f": {pause.reason}" if pause.reason else ""
     return f"{what} is paused by {pause.paused_by or 'an unknown person'} since {pause.paused_at:%F %T %Z}{until}{why}"

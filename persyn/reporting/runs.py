@@ -9,6 +9,8 @@ from sqlalchemy import Connection, text
 
 from persyn import jobs
 from persyn.errors import NotFound
+from persyn.rewards.quality.final_answer import GUESSES
+from persyn.stages import score
 from persyn.states import Stage
 
 STAGE_NAMES: dict[Stage, str] = {
@@ -78,6 +80,13 @@ class Mean(NamedTuple):
     learnability: float | None
 
 
+class Verdicts(NamedTuple):
+    """The verdicts of math_verify on a run's answers, and those of them that hang on a guess, by its kind."""
+
+    total: int
+    guessed: dict[str, int]
+
+
 class Summary(NamedTuple):
     teachers: list[TeacherResult]
     calibration: Mean  # the answers chosen for calibration prompts
@@ -87,6 +96,8 @@ class Summary(NamedTuple):
     reused: int
     full: int  # N·M: what Generate then Select would have asked for
     metrics: dict[str, Any] | None  # the router's, on the validation split
+    verdicts: Verdicts
+    late_scores: int  # calibration scores that came after the router was trained
     elapsed_s: float | None
 
 
@@ -189,6 +200,28 @@ WHERE d.run_id = :id GROUP BY c.prompt_id IS NOT NULL
 )
 
 
+_VERDICTS = text("""
+SELECT x.detail ->> 'basis' AS basis, count(*) AS verdicts
+FROM run r
+JOIN run_scorer rs ON rs.run_id = r.id
+JOIN scorer s ON s.id = rs.scorer_id AND s.method = 'math_verify'
+JOIN run_teacher rt ON rt.run_id = r.id
+JOIN prompt p ON p.prompt_set_id = r.prompt_set_id
+JOIN generation g ON g.prompt_id = p.id AND g.teacher_id = rt.teacher_id
+JOIN score x ON x.generation_id = g.id AND x.scorer_id = s.id
+WHERE r.id = :id AND (
+    EXISTS (SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id)
+    OR EXISTS (SELECT FROM routing_decision d
+               WHERE d.run_id = r.id AND d.policy = r.policy AND d.prompt_id = p.id AND d.teacher_id = g.teacher_id))
+GROUP BY 1
+""")
+
+
+def _verdicts(conn: Connection, run_id: int) -> Verdicts:
+    counts = {row.basis: int(row.verdicts) for row in conn.execute(_VERDICTS, {"id": run_id})}
+    return Verdicts(sum(counts.values()), {basis: counts[basis] for basis in GUESSES if basis in counts})
+
+
 def summary(conn: Connection, run_id: int) -> Summary:
     teachers = [TeacherResult(*row) for row in conn.execute(_TEACHERS, {"id": run_id})]
     chosen = {row.calibration: Mean(*row[1:]) for row in conn.execute(_CHOSEN, {"id": run_id})}
@@ -204,5 +237,7 @@ def summary(conn: Connection, run_id: int) -> Summary:
         reused=sum(teacher.reused for teacher in teachers),
         full=state.prompts * len(teachers),
         metrics=metrics,
+        verdicts=_verdicts(conn, run_id),
+        late_scores=score.came_later(conn, run_id),
         elapsed_s=(state.finished_at - state.created_at).total_seconds() if state.finished_at else None,
     )

@@ -18,6 +18,7 @@ from persyn.files import replacing
 
 DESCRIPTION = "router.json"
 WEIGHTS = "weights.safetensors"
+REMEDY = "`persyn router train RUN --again` makes it anew."
 
 Tensors = Mapping[str, NDArray[np.float32]]
 
@@ -50,10 +51,10 @@ def read(folder: Path, expected_sha256: str) -> Artifact:
         text = (folder / DESCRIPTION).read_bytes()
         weights = (folder / WEIGHTS).read_bytes()
     except OSError as exc:
-        raise ModelError(f"The router in {folder} cannot be read: {exc}. Train it again.") from exc
+        raise ModelError(f"The router in {folder} cannot be read: {exc}. {REMEDY}") from exc
     if hashlib.sha256(text).hexdigest() != expected_sha256:
-        raise ModelError(f"{folder / DESCRIPTION} is not the file that was recorded (sha256). Train the router again.")
+        raise ModelError(f"{folder / DESCRIPTION} is not the file that was recorded (sha256). {REMEDY}")
     description = json.loads(text)
     if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
-        raise ModelError(f"{folder / WEIGHTS} is not the file that was recorded (sha256). Train the router again.")
+        raise ModelError(f"{folder / WEIGHTS} is not the file that was recorded (sha256). {REMEDY}")
     return Artifact(load(weights), description)

@@ -47,7 +47,10 @@ SELECT t.name,
        coalesce((
            SELECT mode() WITHIN GROUP (ORDER BY j.error_code) FROM job j
            WHERE j.run_id = rt.run_id AND j.state = 'dead' AND j.kind = 'generate' AND j.teacher_id = t.id),
-           (SELECT mode() WITHIN GROUP (ORDER BY g.flaw) FROM calibration_prompt c
+           (SELECT mode() WITHIN GROUP (ORDER BY g.flaw)
+                   || CASE WHEN bool_and(lower(g.finish_reason) IN ('length', 'max_tokens', 'model_length'))
+                           THEN ', cut at max_tokens' ELSE '' END
+            FROM calibration_prompt c
             JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = t.id AND g.sample_index = 0
             WHERE c.run_id = rt.run_id)) AS why
 FROM run_teacher rt

@@ -129,6 +129,8 @@ def _advance(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> _
         return _Step(0, lacking)
     if run.config.needs_router:
         step = _whole_stage(conn, run.id, "train_router", train.enqueue)
+        if step is None and _learned_too_early(conn, run.id):
+            step = _Step(train.enqueue(conn, run.id))
         if step is not None or run.target < Stage.ROUTE:
             return step or _Step(0)
     elif run.target < Stage.ROUTE:
@@ -138,10 +140,19 @@ def _advance(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> _
         return step or _Step(0)
     # The decisions are complete and never change, so once is enough: looking again would read every prompt each time.
     if conn.execute(_COUNT_DECIDED, {"id": run.id}).rowcount:
+        runs.take_over(conn, run.id)  # another run may have made them since this one was created
         new += generate.enqueue(conn, run.id)
     if run.config.scorers.score == "all":
         new += score.enqueue_routed(conn, run.id)
     return _Step(new)
+
+
+def _learned_too_early(conn: Connection, run_id: int) -> bool:
+    """Whether scores came after the router was trained, as a retry brings them, and nothing is decided by it yet."""
+    routed = _stage_job(conn, run_id, "route")
+    if (routed is not None and routed.state == JobState.DONE) or train.is_used(conn, run_id):
+        return False
+    return score.came_later(conn, run_id) > 0 and jobs.close_stage(conn, run_id, "route")
 
 
 def _lacking(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> str | None:

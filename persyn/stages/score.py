@@ -50,6 +50,17 @@ ON CONFLICT (generation_id, scorer_id) DO NOTHING
 """).bindparams(bindparam("detail", type_=JSONB))
 
 
+_CAME_LATER = text("""
+SELECT count(*) FROM router r
+JOIN calibration_prompt c ON c.run_id = r.run_id
+JOIN run_teacher rt ON rt.run_id = r.run_id
+JOIN run_scorer rs ON rs.run_id = r.run_id
+JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = rt.teacher_id AND g.sample_index = 0
+JOIN score x ON x.generation_id = g.id AND x.scorer_id = rs.scorer_id AND x.created_at > r.created_at
+WHERE r.run_id = :run_id
+""")
+
+
 class Item(NamedTuple):
     """One answer to be scored."""
 
@@ -82,6 +93,11 @@ def enqueue_calibration(conn: Connection, run_id: int) -> int:
 def enqueue_routed(conn: Connection, run_id: int) -> int:
     """A job for each score that a routed answer lacks; returns how many are new."""
     return jobs.enqueue(conn, _ROUTED, {"run_id": run_id, "stage": int(Stage.SCORE_ROUTED), "queues": SCORE})
+
+
+def came_later(conn: Connection, run_id: int) -> int:
+    """The number of the run's calibration scores that were stored after its router had learned."""
+    return int(conn.execute(_CAME_LATER, {"run_id": run_id}).scalar_one())
 
 
 def items(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Item]:

@@ -15,6 +15,7 @@ from persyn.inference import models
 from persyn.inference.clients.access import reachable, read_key
 from persyn.inference.clients.batch import PacedRequests, ask_all
 from persyn.inference.clients.endpoint import EndpointClient
+from persyn.inference.clients.evidence import HARMLESS, HARMLESS_ANSWER
 from persyn.inference.clients.pace import Paces
 from persyn.inference.clients.pooling import TIMEOUT_S, PoolingClient
 from persyn.inference.warm_model import WarmModel
@@ -111,7 +112,15 @@ def _served_reward_model(config: RewardModel, endpoint: Endpoint, context: Score
             timeout_s=endpoint.timeout_s or TIMEOUT_S,
         )  # fmt: skip
 
-    return _by_endpoint(f"reward_model {config.model} {endpoint.url}", endpoint, connect, ask, context)
+    async def control(client: PoolingClient) -> None:
+        ids = reader.read(HARMLESS, HARMLESS_ANSWER)
+        if isinstance(ids, JobFailed):
+            raise ids
+        await client.score(ids)
+
+    return _by_endpoint(
+        f"reward_model {config.model} {endpoint.url}", endpoint, context, connect=connect, ask=ask, control=control
+    )
 
 
 def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
@@ -126,16 +135,23 @@ def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
         )
         return Scored(item, verdict.value, verdict.detail)
 
-    owner = f"judge {config.model} {endpoint.url}"
-    return _by_endpoint(owner, endpoint, lambda: JudgeClient(config, api_key=key), ask, context)
+    async def control(client: JudgeClient) -> None:
+        await client.judge(HARMLESS, HARMLESS_ANSWER, None)
+
+    return _by_endpoint(
+        f"judge {config.model} {endpoint.url}", endpoint, context,
+        connect=lambda: JudgeClient(config, api_key=key), ask=ask, control=control,
+    )  # fmt: skip
 
 
 def _by_endpoint(
     owner: str,
     endpoint: Endpoint,
+    context: ScorerContext,
+    *,
     connect: Callable[[], Client],
     ask: Callable[[Client, PacedRequests, Item], Coroutine[Any, Any, Outcome]],
-    context: ScorerContext,
+    control: Callable[[Client], Coroutine[Any, Any, None]],
 ) -> ScoreBatch:
     """Many requests in flight; what one batch learned of the endpoint's pace holds for the next batch too.
 
@@ -151,6 +167,7 @@ def _by_endpoint(
                 pace,
                 items,
                 lambda requests, item: ask(client, requests, item),
+                control=lambda: control(client),
                 on_tick=context.lease.beat,
                 stopping=context.stopping.is_set,
             )

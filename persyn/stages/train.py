@@ -10,8 +10,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 import persyn
 from persyn import jobs
 from persyn.config import RunConfig
-from persyn.errors import JobFailed
+from persyn.errors import ConfigError, JobFailed
 from persyn.inference import models
+from persyn.jobs import wake_ups
 from persyn.jobs.wake_ups import ROUTER
 from persyn.rewards import matrix
 from persyn.rewards.combine import count_degenerate
@@ -25,8 +26,13 @@ INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, a
                     code_version, job_id, lease_id)
 VALUES (:run_id, :backbone, :teacher_ids, :alpha, :normalisation, :seed, :artifact_path, :artifact_sha256, :metrics,
         :code_version, :job_id, :lease_id)
-ON CONFLICT (run_id) DO NOTHING
+ON CONFLICT (run_id) DO UPDATE
+SET teacher_ids = EXCLUDED.teacher_ids, artifact_path = EXCLUDED.artifact_path,
+    artifact_sha256 = EXCLUDED.artifact_sha256, metrics = EXCLUDED.metrics, code_version = EXCLUDED.code_version,
+    job_id = EXCLUDED.job_id, lease_id = EXCLUDED.lease_id, created_at = clock_timestamp()
 """).bindparams(bindparam("metrics", type_=JSONB))
+
+_IS_USED = text("SELECT EXISTS (SELECT FROM routing_decision WHERE run_id = :run_id AND router_id IS NOT NULL)")
 
 
 class StoredRouter(NamedTuple):
@@ -51,6 +57,24 @@ def find(conn: Connection, run_id: int) -> StoredRouter | None:
         {"id": run_id},
     ).first()
     return None if row is None else StoredRouter(*row)
+
+
+def is_used(conn: Connection, run_id: int) -> bool:
+    """Whether the run's router has decided on a prompt."""
+    return bool(conn.execute(_IS_USED, {"run_id": run_id}).scalar_one())
+
+
+def again(conn: Connection, run_id: int) -> None:
+    """Let the run's router be trained anew; decisions that it made stay, and none is made meanwhile.
+
+    Raises ConfigError where the run has no router, or a worker routes with it now.
+    """
+    if find(conn, run_id) is None:
+        raise ConfigError("--again: the run has no router yet. Leave --again out.")
+    if not jobs.close_stage(conn, run_id, "route"):
+        raise ConfigError("--again: a worker routes with this router now. Wait for it, or pause the run first.")
+    enqueue(conn, run_id)
+    conn.execute(text("UPDATE run SET finished_at = NULL, blocked_reason = NULL WHERE id = :id"), {"id": run_id})
 
 
 def store(
@@ -86,11 +110,12 @@ def perform(work: Work) -> None:
     run, config = work.run, work.run.config
     with work.engine.connect() as conn:
         measured = matrix.load(conn, run.id, config)
+        # Two deployments may share a folder, and number their runs, jobs and leases alike.
+        routers = work.home / "routers" / wake_ups.deployment(conn)
     if not (np.isfinite(measured.reward[measured.train]).sum(axis=1) >= 2).any():
-        message = "no training prompt has scored answers of two teachers; audit.failures says what went wrong"
-        raise JobFailed("no_preferences", message, permanent=True)
+        raise JobFailed("no_preferences", _nothing_to_learn(measured), permanent=True)
     # A job that is taken up again after a crash has another lease, and goes on from the same place.
-    checkpoint = work.home / "routers" / f"job-{work.claim.id}.checkpoint"
+    checkpoint = routers / f"job-{work.claim.id}.checkpoint"
     with work.lease.patience():  # it may be downloaded
         backbone_path = models.model_path(config.router.backbone, config.router.revision, work.home)
     trained = train.train(
@@ -109,7 +134,7 @@ def perform(work: Work) -> None:
         on_progress=work.lease.beat,
         while_loading=work.lease.patience,
     )
-    folder = work.home / "routers" / f"run-{run.id}-lease-{work.lease.id}"
+    folder = routers / f"run-{run.id}-lease-{work.lease.id}"
     sha256 = train.save(trained, folder, _description(work))
     flat = count_degenerate(measured.quality, measured.learnability, measured.reward)._asdict()
     with work.engine.begin() as conn:
@@ -120,6 +145,13 @@ def perform(work: Work) -> None:
         )  # fmt: skip
     checkpoint.unlink(missing_ok=True)  # with the optimiser's state it is several times the router
     log.info("action=train_router run=%s lease=%s", run.id, work.lease.id)
+
+
+def _nothing_to_learn(measured: matrix.CalibrationScores) -> str:
+    """Why there are no preferences: a scorer without any score, or too few of them on each prompt."""
+    mute = [scorer.method for scorer in measured.scores if scorer.weight > 0 and np.isnan(scorer.values).all()]
+    whose = f": {' and '.join(mute)} gave no score at all" if mute else ""
+    return f"no training prompt has scored answers of two teachers{whose}; audit.failures says what went wrong"
 
 
 def _description(work: Work) -> dict[str, Any]:

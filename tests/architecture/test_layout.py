@@ -48,7 +48,6 @@ TESTED_THROUGH = {
     "persyn/reporting/prompts.py": "integration/cli/test_audit.py",
     "persyn/reporting/rewards.py": "unit/cli/test_rewards.py",
     "persyn/reporting/router.py": "integration/cli/test_router.py",
-    "persyn/reporting/runs.py": "integration/cli/test_run.py",
     "persyn/rewards/measurement.py": "unit/rewards/quality/test_math_verify.py",
     "persyn/rewards/learnability/student.py": "unit/rewards/learnability/test_scorer.py",
     "persyn/rewards/matrix.py": "integration/workers/test_router.py",

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from sqlalchemy import Engine, text
 
 from persyn import jobs, preflight, runs
@@ -77,6 +79,18 @@ def desk(
     engine: Engine, tmp_path: Path, folder: str, teacher_stub: Server, scripted: ScriptedServer, prompts: int
 ) -> Desk:
     return Desk(engine, tmp_path, folder, teacher_stub, scripted)
+
+
+def test_a_measure_that_the_student_lacks_the_layer_for_is_told_before_anything_is_spent(
+    desk: Desk, folder: str
+) -> None:
+    save_file({"transformer.h.0.mlp.c_fc.weight": np.zeros(1, np.float32)}, Path(folder) / "model.safetensors")
+    desk.raw["scorers"] = {"learnability": [{"kind": "loglik"}, {"kind": "scas"}]}
+    about, told = desk.wrong()
+    assert about == "scorers.learnability[1]"
+    assert "mlp.up_proj" in told
+    desk.raw["scorers"]["learnability"][1]["weight"] = 0.0
+    assert desk.check().wrong == []
 
 
 def test_a_run_that_is_right_is_estimated_and_leaves_no_row(desk: Desk) -> None:

@@ -1,6 +1,7 @@
 -- What did a run's teachers answer, how good is each answer, and what keeps it out of a training set?
 -- quality, learnability: raw; of several scorers the weighted mean. checked: whether a quality was measured at all.
--- flaws: the judgement of the table `generation`, and `wrong` where math_verify measured 0; empty for a sound answer.
+-- flaws: the judgement of the table `generation`, with `cut` before it where the token limit ended what is no answer
+-- yet, and `wrong` where math_verify measured 0; empty for a sound answer.
 SELECT r.id AS run_id,
        r.name AS run,
        g.prompt_id,
@@ -17,7 +18,11 @@ SELECT r.id AS run_id,
        measured.quality,
        measured.learnability,
        measured.checked,
-       array_remove(ARRAY[g.flaw, CASE WHEN measured.wrong THEN 'wrong' END], NULL) AS flaws,
+       array_remove(ARRAY[
+           CASE WHEN g.flaw IN ('empty', 'unfinished_thought')
+                 AND lower(g.finish_reason) IN ('length', 'max_tokens', 'model_length') THEN 'cut' END,
+           g.flaw,
+           CASE WHEN measured.wrong THEN 'wrong' END], NULL) AS flaws,
        g.created_at
 FROM run r
 JOIN run_teacher rt ON rt.run_id = r.id

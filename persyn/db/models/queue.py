@@ -145,15 +145,20 @@ class JobCount(Base):
 
 
 class QueuePause(Base):
-    """A queue that is held back by an operator or by a worker, until a person resumes it or `until_at` passes."""
+    """A queue that an operator holds back, or the part of it whose endpoint a worker does, until a person resumes it or
+    `until_at` passes.
+    """
 
     __tablename__ = "queue_pause"
     __table_args__ = (
         CheckConstraint(one_of("kind", ("operator", "worker")), name="kind"),
-        PrimaryKeyConstraint("queue", "kind"),
+        PrimaryKeyConstraint("queue", "kind", "teacher_id", "scorer_id"),
     )
     queue: Mapped[str] = mapped_column(Text)
     kind: Mapped[str] = mapped_column(Text, server_default=text("'operator'"))
+    # The teacher version or the scorer that it is about; both 0: the whole queue.
+    teacher_id: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    scorer_id: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     reason: Mapped[str] = mapped_column(Text)
     paused_by: Mapped[str] = mapped_column(Text)
     paused_at: Mapped[CreatedAt]

@@ -3,13 +3,12 @@
 import asyncio
 import itertools
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from persyn.errors import EndpointPaused, RequestFailed
-from persyn.inference.clients.evidence import ENOUGH, Evidence, enough
+from persyn.errors import EndpointPaused, JobFailed, RequestFailed
+from persyn.inference.clients.evidence import ENOUGH, Evidence
 from persyn.inference.clients.pace import (
     MAY_BE_DOWN,
     MAY_BE_GONE,
@@ -38,10 +37,10 @@ class PacedRequests:
     `sent`: the tasks whose request has left and is not settled. `paused`: why the endpoint is not to be asked for now.
     """
 
-    def __init__(self, places: int, pace: Pace | None, *, control: Control | None = None) -> None:
+    def __init__(self, places: int, pace: Pace | None, *, control: Control) -> None:
         """`places`: requests at the server at once. `pace` None: the worker's own server, which has no other limit.
 
-        `control` sends a harmless request, where nothing else can show whose fault a failure is.
+        `control` sends a harmless request of the same form, where no other shows whose fault a failure is.
         """
         self.pace = pace
         self.sent: set[asyncio.Task[Any] | None] = set()
@@ -51,12 +50,12 @@ class PacedRequests:
         self._control = control
         self._judging = asyncio.Lock()
         self._asking = 0
-        self._suspects: Counter[str] = Counter()  # failures that wait for evidence, by code
+        self._suspects = 0  # failures that wait for evidence
 
     @property
     def room_for_witnesses(self) -> int:
         """The number that may be in flight beyond the pace, as so many failed and wait for others' answers."""
-        return min(self._suspects.total(), max(map(enough, +self._suspects), default=0))
+        return min(self._suspects, ENOUGH)
 
     async def ask(self, send: Callable[[], Awaitable[T]], tokens: Callable[[T], int]) -> T:
         """The answer of `send`, called once its turn has come; `tokens` counts what an answer took.
@@ -141,40 +140,32 @@ class PacedRequests:
 
     async def _cleared(self, code: str, sent_at: float) -> bool:
         """Whether other requests show that the endpoint is well; this waits until they can tell."""
-        self._suspects[code] += 1
+        self._suspects += 1
         alone_since: float | None = None
         try:
             while self.paused is None:
                 if self._evidence.clears(code, sent_at):
                     return True
-                if self._asking > self._suspects.total():
+                if self._asking > self._suspects:
                     alone_since = None
                 elif alone_since is None:
                     alone_since = time.monotonic()
                 elif time.monotonic() - alone_since >= ALONE_S:
-                    return await self._cleared_alone(code, sent_at)
+                    return await self._cleared_by_control(code, sent_at)
                 await asyncio.sleep(_LOOK_S)
             return False
         finally:
-            self._suspects[code] -= 1
+            self._suspects -= 1
 
-    async def _cleared_alone(self, code: str, sent_at: float) -> bool:
-        """The same where nobody else is left to ask: a harmless request tells, or else the number of the failures."""
-        failures = self._suspects[code]
-        if code == "bad_request":
-            return failures < enough(code)
-        if self._control is None:
-            return failures < ENOUGH and (self._evidence.answers > 0 or code in MAY_BE_DOWN)
+    async def _cleared_by_control(self, code: str, sent_at: float) -> bool:
+        """The same where nobody else is left to ask: a harmless request tells, one for all that wait beside it."""
         async with self._judging:
             if self.paused is None and not self._evidence.clears(code, sent_at):
-                await self._ask_control(self._control)
+                asked_at = await self._turn()
+                with suppress(JobFailed):
+                    await self._control()
+                    self._evidence.answered(asked_at)
         return self._evidence.clears(code, sent_at)
-
-    async def _ask_control(self, control: Control) -> None:
-        sent_at = time.monotonic()
-        with suppress(RequestFailed):
-            await control()
-            self._evidence.answered(sent_at)  # which clears those that wait beside this one, too
 
 
 async def ask_all(
@@ -182,16 +173,17 @@ async def ask_all(
     items: Sequence[Item],
     ask: Callable[[PacedRequests, Item], Coroutine[Any, Any, T]],
     *,
+    control: Control,
     on_tick: Callable[[], None],
     stopping: Callable[[], bool],
 ) -> list[tuple[Item, T | Exception]]:
     """Each item with its result, or with the exception that `ask` raised.
 
     An item with EndpointPaused was not asked, or not to its own account: the endpoint is to be left alone. Once
-    `stopping` says so, what has not come in is left out. `on_tick` is called about once a second; an exception that it
-    raises drops everything.
+    `stopping` says so, what has not come in is left out. `control`: as in PacedRequests. `on_tick` is called about once
+    a second; an exception that it raises drops everything.
     """
-    requests = PacedRequests(pace.endpoint.concurrency, pace)
+    requests = PacedRequests(pace.endpoint.concurrency, pace, control=control)
     results: list[tuple[Item, T | Exception]] = []
     left = list(reversed(items))
     in_flight: dict[asyncio.Task[T], Item] = {}

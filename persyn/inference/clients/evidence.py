@@ -1,21 +1,17 @@
 """Evidence on whose fault a failed request is: the prompt's, or that of the endpoint that it was sent to. Pure.
 
 A request that was sent later and is answered clears the endpoint: key, model and server were well, so the prompt is at
-fault. Where none is answered, the endpoint is. One that refuses requests as bad is cleared by any answer at all: the
-form that it takes does not change, while a key or a server may go bad at any moment.
+fault. Where none is answered, a harmless one included, the endpoint is. One that refuses requests as bad is cleared by
+any answer at all: the form that it takes does not change, while a key or a server may go bad at any moment.
 """
 
 import math
 
-# So many failures with no answer among them are no coincidence of prompts.
+# So many requests may be sent to see whether a failure is one of many.
 ENOUGH = 3
-# A prompt may well be a bad request; a first score of them, and nothing else, shows that the requests' form is.
-ENOUGH_BAD_REQUESTS = 20
-
-
-def enough(code: str) -> int:
-    """The number of failures of this code, and no answer, that convicts the endpoint."""
-    return ENOUGH_BAD_REQUESTS if code == "bad_request" else ENOUGH
+# The harmless request to a teacher, and the answer to it that a scorer is asked about.
+HARMLESS = [{"role": "user", "content": "Please answer with the word yes."}]
+HARMLESS_ANSWER = "Yes."
 
 
 class Evidence:

@@ -20,7 +20,8 @@ WITH RECURSIVE lane AS (
     WHERE run.paused_at IS NULL AND (CAST(:only_run_id AS bigint) IS NULL OR lane.run_id = :only_run_id)
       AND NOT EXISTS (
           SELECT FROM queue_pause p
-          WHERE p.queue = lane.queue AND (p.until_at IS NULL OR p.until_at > clock_timestamp()))
+          WHERE p.queue = lane.queue AND (p.until_at IS NULL OR p.until_at > clock_timestamp())
+            AND (p.teacher_id + p.scorer_id = 0 OR p.teacher_id = :teacher_id OR p.scorer_id = ANY(:scorer_ids)))
       AND (CAST(:teacher_id AS bigint) IS NULL OR EXISTS (
            SELECT FROM run_teacher AS rt WHERE rt.run_id = lane.run_id AND rt.teacher_id = :teacher_id))
     ORDER BY lane.stage, lane.run_id

@@ -12,7 +12,8 @@ WITH lane AS (
     WHERE run.paused_at IS NULL
       AND NOT EXISTS (
           SELECT FROM queue_pause p
-          WHERE p.queue = lane.queue AND (p.until_at IS NULL OR p.until_at > clock_timestamp()))
+          WHERE p.queue = lane.queue AND (p.until_at IS NULL OR p.until_at > clock_timestamp())
+            AND (p.teacher_id + p.scorer_id = 0 OR p.teacher_id = :teacher_id OR p.scorer_id = ANY(:scorer_ids)))
       AND (CAST(:teacher_id AS bigint) IS NULL OR EXISTS (
            SELECT FROM run_teacher AS rt WHERE rt.run_id = lane.run_id AND rt.teacher_id = :teacher_id))
     ORDER BY lane.stage, lane.run_id

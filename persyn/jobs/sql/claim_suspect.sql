@@ -11,7 +11,8 @@ WITH candidate AS MATERIALIZED (
       AND run_id NOT IN (SELECT id FROM run WHERE paused_at IS NOT NULL)
       AND NOT EXISTS (
           SELECT FROM queue_pause p
-          WHERE p.queue = job.queue AND (p.until_at IS NULL OR p.until_at > clock_timestamp()))
+          WHERE p.queue = job.queue AND (p.until_at IS NULL OR p.until_at > clock_timestamp())
+            AND (p.teacher_id + p.scorer_id = 0 OR p.teacher_id = job.teacher_id OR p.scorer_id = job.scorer_id))
       AND NOT EXISTS (SELECT FROM job AS held WHERE held.lease_id = :lease_id)
     ORDER BY stage, run_id, not_before, id
     LIMIT 1

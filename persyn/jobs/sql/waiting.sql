@@ -17,20 +17,34 @@ WITH RECURSIVE lane AS (
                WHERE c.run_id = lane.run_id AND c.queue = lane.queue AND c.stage = lane.stage
                  AND c.state = 'ready')) END AS jobs
     FROM lane JOIN run ON run.id = lane.run_id CROSS JOIN LATERAL (
+        SELECT coalesce(array_agg(scorer_id), '{}') AS scorer_ids FROM queue_pause p
+        WHERE queue = lane.queue AND scorer_id > 0 AND (p.until_at IS NULL OR p.until_at > clock_timestamp())
+    ) AS held CROSS JOIN LATERAL (
         SELECT count(*) AS jobs FROM (
             SELECT FROM job
             WHERE queue = lane.queue AND run_id = lane.run_id AND stage = lane.stage
               AND state = 'ready' AND lost_count < 2 AND not_before <= statement_timestamp()
+              AND (scorer_id IS NULL OR scorer_id <> ALL(held.scorer_ids))
             LIMIT :at_most) AS few) AS head
     WHERE run.paused_at IS NULL
+      -- All jobs of a run in a teacher's queue are one teacher version's.
+      AND NOT EXISTS (
+          SELECT FROM queue_pause p JOIN run_teacher rt ON rt.teacher_id = p.teacher_id
+          WHERE p.queue = lane.queue AND rt.run_id = lane.run_id
+            AND (p.until_at IS NULL OR p.until_at > clock_timestamp()))
     UNION ALL
     SELECT queue, count(*) FROM job
     WHERE state = 'ready' AND lost_count >= 2 AND not_before <= statement_timestamp()
       AND run_id NOT IN (SELECT id FROM run WHERE paused_at IS NOT NULL)
+      AND NOT EXISTS (
+          SELECT FROM queue_pause p
+          WHERE p.queue = job.queue AND (p.teacher_id = job.teacher_id OR p.scorer_id = job.scorer_id)
+            AND (p.until_at IS NULL OR p.until_at > clock_timestamp()))
     GROUP BY queue
 )
 SELECT queue, CAST(sum(jobs) AS bigint) AS jobs FROM due
 WHERE jobs > 0 AND NOT EXISTS (
     SELECT FROM queue_pause p
-    WHERE p.queue = due.queue AND (p.until_at IS NULL OR p.until_at > clock_timestamp()))
+    WHERE p.queue = due.queue AND p.teacher_id + p.scorer_id = 0
+      AND (p.until_at IS NULL OR p.until_at > clock_timestamp()))
 GROUP BY queue ORDER BY queue;

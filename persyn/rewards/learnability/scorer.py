@@ -54,8 +54,8 @@ class Learnability:
         """Measure (prompt's messages, answer) items: a list for each item, with one result for each scorer.
 
         An item that cannot be scored gives JobFailed and leaves the others alone: `empty_answer`, `context_too_long`,
-        `template_refused`, `unreadable`, `scoring_failed`, `not_finite`. `on_progress(done, total)` is called after
-        each batch. Raises ModelError.
+        `template_refused`, `unreadable`, `scoring_failed`, `not_finite`; `not_measurable` where the student lacks what
+        one of the scorers measures. `on_progress(done, total)` is called after each batch. Raises ModelError.
         """
         limits = [scorer.answer_tokens for scorer in scorers]
         longest = None if None in limits else max(cast("list[int]", limits), default=None)
@@ -72,7 +72,7 @@ class Learnability:
             answers = [encoded[index] for index in batch]
             token_scores = read_each(answers, lambda part: list(self._token_scores(part, scorers)), "The student")
             for index, scores in zip(batch, token_scores, strict=True):
-                results[index] = [_measure(scorer, scores) for scorer in scorers]
+                results[index] = [self._measure(scorer, scores) for scorer in scorers]
             done += len(batch)
             if on_progress:
                 on_progress(done, len(items))
@@ -145,22 +145,26 @@ class Learnability:
             logprobs_alone.append(logprobs)
         return logprobs_alone
 
-
-def _measure(scorer: LearnabilityScorer, scores: TokenScores | JobFailed) -> Measurement | JobFailed:
-    if isinstance(scores, JobFailed):
-        return scores
-    scores = measures.first(scores, scorer.answer_tokens)
-    match scorer:
-        case Scas():
-            result = measures.scas(scores, scorer.question_weight)
-        case RankSurprisal():
-            result = measures.rank_surprisal(scores)
-        case Ifd():
-            result = measures.ifd(scores)
-        case _:
-            result = measures.loglik(scores)
-    if not math.isfinite(result.value):
-        reason = "The answer's single token cannot be read without its prompt" if isinstance(scorer, Ifd) else None
-        message = f"{reason or 'The student gives no finite value here; use a wider dtype'}."
-        return JobFailed("not_finite", message, permanent=True)
-    return result
+    def _measure(self, scorer: LearnabilityScorer, scores: TokenScores | JobFailed) -> Measurement | JobFailed:
+        if isinstance(scores, JobFailed):
+            return scores
+        if isinstance(scorer, Scas) and scores.answer_directions is None:
+            lacks = (
+                f"The student {self.student.name} has no mlp.up_proj layer, whose activations the measure scas compares"
+            )
+            return JobFailed("not_measurable", f"{lacks}. Use another measure for it.", permanent=True)
+        scores = measures.first(scores, scorer.answer_tokens)
+        match scorer:
+            case Scas():
+                result = measures.scas(scores, scorer.question_weight)
+            case RankSurprisal():
+                result = measures.rank_surprisal(scores)
+            case Ifd():
+                result = measures.ifd(scores)
+            case _:
+                result = measures.loglik(scores)
+        if not math.isfinite(result.value):
+            reason = "The answer's single token cannot be read without its prompt" if isinstance(scorer, Ifd) else None
+            message = f"{reason or 'The student gives no finite value here; use a wider dtype'}."
+            return JobFailed("not_finite", message, permanent=True)
+        return result

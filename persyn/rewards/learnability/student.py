@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from persyn.chat import Encoded
-from persyn.errors import ModelError
 from persyn.inference.loading import choose_device, load_network, load_tokenizer
 from persyn.rewards.learnability.measures import rank_of, unit
 
@@ -53,18 +52,19 @@ class Student:
         `device` and `dtype` as `inference.loading` reads them.
         """
         owner = "The student"
-        self._name = model_path
+        self.name = model_path
         self.device = choose_device(device)
         self.tokenizer = load_tokenizer(model_path, revision=revision, owner=owner)
         self.model, _ = load_network(
             "AutoModelForCausalLM", model_path, revision=revision, owner=owner, device=self.device, dtype=dtype
         )
+        self._up_projection = self._last_up_projection()
         self._plain_head = self._head_gives_the_logits()
         self._reuses_prefixes = self._plain_head and self._continues_from_a_cache()
 
     def read(self, rows: Sequence[Row], *, ranks: bool = False, activations: bool = False) -> list[TokenStats]:
-        """One pass over a batch. Raises ModelError where activations are asked of a model without an up-projection."""
-        with torch.inference_mode(), _Tap(self._up_projection() if activations else None) as tap:
+        """One pass over a batch. A model without an up-projection has no activations."""
+        with torch.inference_mode(), _Tap(self._up_projection if activations else None) as tap:
             shared = _common_start(rows) if self._reuses_prefixes else 0
             if shared < SHARED_AT_LEAST:
                 shared = 0
@@ -175,17 +175,12 @@ class Student:
             if torch.allclose(shared, whole, rtol=1e-3, atol=1e-3):
                 return True
             why = "its cache gives other numbers"
-        log.warning("action=load_student student=%s: reads every answer with its prompt, slower: %s", self._name, why)
+        log.warning("action=load_student student=%s: reads every answer with its prompt, slower: %s", self.name, why)
         return False
 
-    def _up_projection(self) -> Any:
+    def _last_up_projection(self) -> Any | None:
         layers = [module for name, module in self.model.named_modules() if name.endswith(".mlp.up_proj")]
-        if not layers:
-            raise ModelError(
-                f"The student {self._name} has no mlp.up_proj layer, whose activations the measure scas compares."
-                " Use another learnability scorer for it."
-            )
-        return layers[-1]
+        return layers[-1] if layers else None
 
 
 def _common_start(rows: Sequence[Row]) -> int:

@@ -8,6 +8,7 @@ from persyn.rewards.quality.values import Value, asserted, both_sides, groups, v
 
 # The last two are guesses: several values stand in the last sentence; only the words can be compared.
 Basis = Literal["boxed", "stated", "bold", "sentence", "nothing", "last_in_sight", "text"]
+GUESSES: tuple[Basis, ...] = ("last_in_sight", "text")
 
 
 class FinalAnswer(NamedTuple):

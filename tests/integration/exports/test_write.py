@@ -191,6 +191,15 @@ def test_what_is_wrong_cut_or_empty_stays_behind_and_is_counted(make_tables: Any
     assert manifest.outcome() == ("2 of 6 rows (left out: 1 cut, 1 empty, 1 filtered, 1 wrong; unchecked: 1)")
 
 
+def test_what_the_token_limit_ended_before_an_answer_is_left_out_as_cut(make_tables: Any, tmp_path: Path) -> None:
+    """Thoughts that used up all tokens; keeping cut answers alone does not let an empty one through."""
+    nothing = {"answer": " ", "finish_reason": "length"}
+    tables = answered(make_tables, nothing, {"quality": 1.0})
+    assert export_run(tables.engine, tables.run_id, tmp_path / "out").left_out == {"cut": 1}
+    kept = export_run(tables.engine, tables.run_id, tmp_path / "kept", Export(keep="cut"))  # type: ignore[arg-type]
+    assert kept.left_out == {"empty": 1}
+
+
 @pytest.mark.parametrize(
     ("keep", "kept"),
     [("wrong", ["0", "1", "2"]), ("cut,wrong", ["0", "1", "2", "3"]), ("all", ["0", "1", "2", "3", "4", "5"])],

@@ -85,3 +85,41 @@ def test_a_run_on_imported_answers_asks_no_teacher(site: Any, tmp_path: Any) -> 
     exported = site.persyn("export", f"imported-{site.tag}")
     assert exported.returncode == 0, exported.stderr
     assert site.violations() == {}
+
+
+def with_limit(run: Any, name: str, limit: int) -> Any:
+    """The same run under another name, whose answers may be so long."""
+    teachers = [teacher.model_dump() | {"sampling": {"max_tokens": limit}} for teacher in run.config.teachers]
+    return parse_run(run.config.model_dump() | {"name": name, "teachers": teachers}, source="test")
+
+
+def jobs_of(run: Any, run_id: int, stage: Stage) -> list[str]:
+    return [row.state for row in run.rows(
+        "SELECT state FROM job WHERE run_id = :id AND stage = :stage", id=run_id, stage=int(stage)
+    )]  # fmt: skip
+
+
+def test_answers_under_another_limit_are_taken_over_also_where_they_come_after_the_run(small_run: Any) -> None:
+    longer = with_limit(small_run, "longer", 4096)
+    later = small_run.create(longer)  # before there is any answer
+    small_run.work()
+    assert small_run.create(longer) == later, "the same run, asked for again"
+    pipeline.advance(small_run.engine, later)
+    assert jobs_of(small_run, later, Stage.CALIBRATE) == []
+
+
+def test_a_run_that_comes_to_generate_takes_over_what_another_has_made_meanwhile(small_run: Any) -> None:
+    later = small_run.create(with_limit(small_run, "longer", 4096))
+    pipeline.advance(small_run.engine, later)
+    first, small_run.id = small_run.id, later
+    for _ in range(2):  # its calibration, up to its routing
+        small_run.answer("a")
+        small_run.answer("b")
+        small_run.advance()
+        small_run.score()
+        small_run.advance()
+    small_run.id = first
+    small_run.work()
+    small_run.id = later
+    small_run.work()
+    assert jobs_of(small_run, later, Stage.GENERATE) == []

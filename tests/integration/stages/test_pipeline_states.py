@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
-from persyn import runs
+from persyn import reporting, runs
+from persyn.cli import terminal
 from persyn.errors import ConfigError
 from persyn.jobs import operators
 from persyn.jobs.operators import Filter
 from persyn.reporting import STAGE_NAMES
-from persyn.stages import pipeline
+from persyn.stages import pipeline, train
 from persyn.states import JobState, Stage
 
 if TYPE_CHECKING:
@@ -118,6 +119,95 @@ def dead_router(build_run: Build) -> Any:
     run.advance()
     run.kill("router", "no_preferences", permanent=True)
     return run
+
+
+def train_by_hand(run: Any, artifact: str) -> None:
+    with run.engine.begin() as conn:
+        lease_id, (claim,) = run.claim(conn, "router")
+        assert claim.kind == "train_router"
+        teachers = runs.load(conn, run.id).teacher_ids
+        train.store(
+            conn, lease_id, claim.id, run.id, run.config, teacher_ids=teachers, path=artifact, sha256="0" * 64,
+            metrics={},
+        )  # fmt: skip
+
+
+def scored_but_for_one(build_run: Build) -> Any:
+    """A run whose router was trained while one score was dead, which is alive again by now."""
+    run = build_run(policy="persyn", calibration={"size": 4, "missing_at_most": 0.6})
+    run.advance()
+    run.answer("a")
+    run.answer("b")
+    run.advance()
+    run.kill("score.quality", "connection", limit=1)
+    run.score()
+    run.advance()
+    train_by_hand(run, "first")
+    return run
+
+
+def late_scores(run: Any) -> int:
+    with run.engine.connect() as conn:
+        return reporting.summary(conn, run.id).late_scores
+
+
+def test_a_router_learns_anew_where_a_retry_brought_scores_before_it_was_asked(build_run: Build) -> None:
+    run = scored_but_for_one(build_run)
+    run.advance()  # the route job is there, and nobody has taken it
+    assert operators.retry(run.engine, Filter(run_id=run.id)) == 1
+    run.score()
+    run.advance()
+    assert late_scores(run) == 1
+    train_by_hand(run, "second")
+    assert run.rows("SELECT artifact_path FROM router") == [("second",)]
+    run.advance()
+    run.route()
+    run.work()
+    assert (run.state()[0], late_scores(run)) == ("finished", 0)
+    assert len(run.rows("SELECT FROM job WHERE kind = 'train_router'")) == 2
+    assert run.violations() == {}
+
+
+def test_a_router_that_has_decided_stays_and_what_it_missed_is_told(build_run: Build) -> None:
+    run = scored_but_for_one(build_run)
+    run.advance()
+    run.route()
+    with run.engine.begin() as conn:  # one of its decisions
+        conn.execute(text("UPDATE routing_decision SET basis = 'router', router_id = (SELECT id FROM router)"))
+    run.work()
+    operators.retry(run.engine, Filter(run_id=run.id))
+    run.work()
+    assert (run.state()[0], late_scores(run)) == ("finished", 1)
+    assert "1 calibration score came after the router was trained" in terminal.late_scores_line(1)
+
+
+def test_a_lost_router_is_trained_again_and_what_was_decided_stays(build_run: Build) -> None:
+    run = scored_but_for_one(build_run)
+    run.advance()
+    with run.engine.begin() as conn:
+        train.again(conn, run.id)
+        assert [claim.kind for claim in run.claim(conn, "router")[1]] == ["train_router"], "routing waits for it"
+        conn.rollback()
+    with run.engine.begin() as conn:
+        train.again(conn, run.id)
+    train_by_hand(run, "second")
+    run.advance()
+    run.route()
+    run.work()
+    decided = run.rows("SELECT prompt_id, created_at FROM routing_decision ORDER BY 1")
+    with run.engine.begin() as conn:
+        train.again(conn, run.id)
+    assert run.state()[0] == "waiting"
+    train_by_hand(run, "third")
+    run.work()
+    assert run.state()[0] == "finished"
+    assert run.rows("SELECT prompt_id, created_at FROM routing_decision ORDER BY 1") == decided
+    assert run.violations() == {}
+
+
+def test_a_run_without_a_router_cannot_train_it_again(small_run: "SmallRun") -> None:
+    with small_run.engine.begin() as conn, pytest.raises(ConfigError, match="no router yet"):
+        train.again(conn, small_run.id)
 
 
 def test_a_dead_router_is_a_failure_and_never_finished(build_run: Build) -> None:

@@ -91,10 +91,11 @@ def test_a_run_of_quality_alone_loads_no_student(site: Any, scripted: Any) -> No
     assert site.violations() == {}
 
 
-def judged(site: Any, url: str, *, aim: Stage, **endpoint: Any) -> int:
-    """A run whose quality a judge at this address gives, up to its scores or further."""
+def judged(site: Any, url: str, *beside: dict[str, Any], aim: Stage, **endpoint: Any) -> int:
+    """A run whose quality a judge at this address gives, and others beside it, up to its scores or further."""
     judge = {"kind": "judge", "model": "j", "endpoint": {"url": f"{url}/v1", **endpoint}}
-    raw = json.loads(site.config_file.read_text()) | {"scorers": {"quality": judge}, "name": f"judged-{site.tag}"}
+    scorers = {"quality": [judge, *beside]}
+    raw = json.loads(site.config_file.read_text()) | {"scorers": scorers, "name": f"judged-{site.tag}"}
     with site.engine.begin() as conn:
         run_id = runs.create(conn, parse_run(raw, source="test"))
         runs.aim(conn, run_id, aim)
@@ -126,9 +127,9 @@ def test_a_key_that_a_worker_lacks_is_told_in_one_sentence_and_costs_no_request_
     assert site.violations() == {}
 
 
-def test_a_judge_that_is_away_holds_its_queue_and_loses_no_score(site: Any, scripted: Any) -> None:
+def test_a_judge_that_is_away_holds_its_own_scores_and_loses_none(site: Any, scripted: Any) -> None:
     site.prepare(6, 6)
-    run_id = judged(site, scripted.url, aim=Stage.TRAIN)
+    run_id = judged(site, scripted.url, {"kind": "math_verify"}, aim=Stage.TRAIN)
     away = True
 
     def reply(asked: Any) -> tuple[int, Any, dict[str, str]]:
@@ -145,7 +146,11 @@ def test_a_judge_that_is_away_holds_its_queue_and_loses_no_score(site: Any, scri
 
     site.eventually(held)
     assert "restarting" in site.scalar(paused)
-    site.eventually(lambda: site.scalar("SELECT count(*) FROM job WHERE queue = 'score.quality' AND attempt > 0") == 0)
+    of_judge = "FROM job j JOIN scorer s ON s.id = j.scorer_id WHERE s.method = 'judge'"
+    site.eventually(lambda: site.scalar(f"SELECT count(*) {of_judge} AND attempt > 0") == 0)
+    checked = "SELECT count(*) FROM score x JOIN scorer s ON s.id = x.scorer_id WHERE s.method = 'math_verify'"
+    site.eventually(lambda: site.scalar(checked) == 18)
+    assert site.scalar(f"SELECT count(*) {of_judge} AND state = 'done'") == 0
     away = False
     site.persyn("resume", "--queue", "score.quality")
     site.follow(run_id)

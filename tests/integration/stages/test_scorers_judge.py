@@ -50,17 +50,23 @@ def lease(worker: Worker) -> Iterator[LeaseKeeper]:
         yield lease
 
 
-def ask(worker: Worker, lease: LeaseKeeper, server: Any, concurrency: int = 64) -> list[scorers.Outcome]:
+def ask(
+    worker: Worker, lease: LeaseKeeper, server: Any, concurrency: int = 64, items: list[score.Item] = ITEMS
+) -> list[scorers.Outcome]:
     config = Judge(kind="judge", model="j", endpoint=Endpoint(url=f"{server.url}/v1", concurrency=concurrency))
     context = scorers.ScorerContext(worker.home, lease, worker.warm, worker.stopping, worker.paces)
     score_batch = scorers.build([ScorerVersion(1, "quality", "judge", None, None, None, None, config)], context)
-    return list(score_batch(ITEMS))
+    return list(score_batch(items))
 
 
 def refused(outcomes: list[scorers.Outcome]) -> dict[int, JobFailed]:
     """The failures by job."""
     failed = {one.item.claim.id: one.error for one in outcomes if isinstance(one, score.Unscored)}
     return {number: error for number, error in failed.items() if isinstance(error, JobFailed)}
+
+
+def is_harmless(asked: Any) -> bool:
+    return "\nYes.\n" in asked.body["messages"][1]["content"]
 
 
 def verdict(given: int = 5) -> tuple[int, Any, dict[str, str]]:
@@ -88,7 +94,8 @@ def test_an_endpoints_fault_is_told_of_every_item_and_is_no_items_own(
     errors = [one.error for one in outcomes if isinstance(one, score.Unscored)]
     assert len(errors) == 12
     assert all(isinstance(error, EndpointPaused) and 0 < error.seconds <= 3600 for error in errors)
-    assert len(scripted.asked) < 12, "who has not asked yet does not ask a closed door"
+    of_items = [asked for asked in scripted.asked if not is_harmless(asked)]
+    assert len(of_items) < 12, "who has not asked yet does not ask a closed door"
 
 
 def test_one_bad_reply_costs_its_own_job_alone(worker: Worker, lease: LeaseKeeper, scripted: Any) -> None:
@@ -105,6 +112,26 @@ def test_one_bad_reply_costs_its_own_job_alone(worker: Worker, lease: LeaseKeepe
         3: ("context_too_long", True),
         4: ("garbage", False),
     }
+
+
+def test_a_judge_that_refuses_even_a_harmless_request_is_held_and_kills_no_job(
+    worker: Worker, lease: LeaseKeeper, scripted: Any
+) -> None:
+    scripted.refuses(400, "Unsupported parameter")
+    outcomes = ask(worker, lease, scripted, items=ITEMS[:3])
+    errors = [str(one.error) for one in outcomes if isinstance(one, score.Unscored)]
+    assert len(errors) == 3
+    assert refused(outcomes) == {}
+    assert all("Unsupported parameter" in error and "no prompt is at fault" in error for error in errors)
+    assert is_harmless(scripted.asked[-1])
+
+
+def test_the_only_answer_left_is_at_fault_where_the_judge_judges_a_harmless_one(
+    worker: Worker, lease: LeaseKeeper, scripted: Any
+) -> None:
+    scripted.reply = lambda asked: verdict() if is_harmless(asked) else verdict(77)
+    outcomes = ask(worker, lease, scripted, items=ITEMS[:1])
+    assert {number: error.code for number, error in refused(outcomes).items()} == {0: "garbage"}
 
 
 def test_no_more_are_in_flight_than_the_endpoint_allows(worker: Worker, lease: LeaseKeeper, scripted: Any) -> None:

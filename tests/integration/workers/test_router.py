@@ -345,14 +345,14 @@ def test_a_trained_backbones_checkpoint_goes_once_its_router_is_stored_and_not_b
         conn.exec_driver_sql("ALTER TABLE router ADD CONSTRAINT full_disk CHECK (false)")
     pipeline.advance(engine, run_id)
     drain_router(Worker(engine, tmp_path))
-    assert len([*tmp_path.glob("routers/*.checkpoint")]) == 1, "the next attempt needs it"
+    assert len([*tmp_path.glob("routers/*/*.checkpoint")]) == 1, "the next attempt needs it"
     with engine.begin() as conn:
         conn.exec_driver_sql("ALTER TABLE router DROP CONSTRAINT full_disk")
         conn.execute(text("UPDATE job SET not_before = clock_timestamp() WHERE queue = :queue"), {"queue": ROUTER})
     drain_router(Worker(engine, tmp_path))
     with engine.connect() as conn:
         [path] = conn.execute(text("SELECT artifact_path FROM router")).scalars()
-    assert [*tmp_path.glob("routers/*.checkpoint")] == []
+    assert [*tmp_path.glob("routers/*/*.checkpoint")] == []
     assert {file.name for file in Path(path).iterdir()} >= {"router.json"}
 
 

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from persyn.errors import ModelError
 from persyn.inference import model_files
@@ -114,3 +116,22 @@ def test_a_hub_that_is_out_of_reach_is_another_error(tmp_path: Path) -> None:
     environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "ServiceError", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("layer", "has_one"),
+    [("model.layers.0.mlp.up_proj.weight", True), ("model.layers.0.mlp.up_proj.qweight", True),
+     ("transformer.h.0.mlp.c_fc.weight", False), ("model.layers.0.mlp.gate_up_proj.weight", False)],
+)  # fmt: skip
+def test_the_weights_own_names_tell_whether_there_is_an_up_projection(
+    tmp_path: Path, layer: str, has_one: bool
+) -> None:
+    save_file({layer: np.zeros(1, np.float32)}, tmp_path / "model-2.safetensors")
+    save_file({"lm_head.weight": np.zeros(1, np.float32)}, tmp_path / "model-1.safetensors")
+    assert model_files.has_up_projection(str(tmp_path), None) is has_one
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff" * 20, b"\x02" + bytes(7) + b"{]"])
+def test_weights_that_cannot_be_read_tell_nothing_of_their_layers(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert model_files.has_up_projection(str(tmp_path), None) is None

@@ -54,6 +54,10 @@ CASES = [
     (waiting(oldest_s=None), [], ALL, ["teacher.cat: 100 jobs wait for another attempt"]),
     (waiting(), [pause("teacher.cat")], ALL,
      ["teacher.cat: 100 jobs wait: teacher.cat is paused by h:1 since 2026-01-02 03:04:05 UTC: the key is refused"]),
+    (waiting(), [pause("teacher.cat")._replace(scorer="judge j", is_whole=False)], ALL,
+     ["teacher.cat (judge j) is paused by h:1"]),
+    (waiting(oldest_s=None), [pause("teacher.cat")._replace(is_whole=False)], ALL,
+     ["teacher.cat: 100 jobs wait: teacher.cat is paused by h:1"]),
     (waiting(), [pause("teacher.ann")], ALL, []),  # a pause of what nothing waits for
     (waiting(), [pause(run="shop")], ALL, ["run shop is paused by h:1"]),
 ]  # fmt: skip

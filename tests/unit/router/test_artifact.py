@@ -42,7 +42,7 @@ def test_a_file_that_was_changed_is_refused_by_name(name: str, tmp_path: Path) -
 def test_a_file_that_is_missing_is_an_error_that_says_what_to_do(name: str, tmp_path: Path) -> None:
     sha256 = write(tmp_path, TENSORS, {"alpha": 0.4})
     (tmp_path / name).unlink()
-    with pytest.raises(ModelError, match="Train it again"):
+    with pytest.raises(ModelError, match="router train RUN --again"):
         read(tmp_path, sha256)
 
 

@@ -44,12 +44,16 @@ def ask(requests: PacedRequests, send: Callable[[], Any]) -> Any:
     return asyncio.run(requests.ask(send, lambda _: 1))
 
 
-def paced(**limits: Any) -> PacedRequests:
-    return PacedRequests(8, Pace(Endpoint(url=NOWHERE, **limits)))
+async def well() -> None:
+    """A harmless request that is answered."""
+
+
+def paced(control: Callable[[], Any] = well, **limits: Any) -> PacedRequests:
+    return PacedRequests(8, Pace(Endpoint(url=NOWHERE, **limits)), control=control)
 
 
 def test_a_server_of_ones_own_has_no_pace_and_its_failures_are_raised() -> None:
-    requests = PacedRequests(8, None)
+    requests = PacedRequests(8, None, control=well)
     assert ask(requests, sends("text")) == "text"
     with pytest.raises(RequestFailed):
         ask(requests, sends(refusal("rate_limited"), "text"))
@@ -83,15 +87,15 @@ def test_a_wait_too_long_to_be_sat_out_pauses_and_costs_the_job_nothing() -> Non
         ask(requests, sends(AssertionError("it was sent")))
 
 
-@pytest.mark.parametrize("code", ["refused_auth", "model_not_found", "connection", "server_error"])
+@pytest.mark.parametrize("code", ["refused_auth", "model_not_found", "connection", "server_error", "bad_request"])
 def test_an_endpoints_fault_pauses(code: str, few: None) -> None:
-    requests = paced()
+    requests = paced(control=sends(refusal(code)))
     with pytest.raises(EndpointPaused):
         ask(requests, sends(refusal(code)))
     assert requests.paused is not None
 
 
-@pytest.mark.parametrize("code", ["context_too_long", "bad_request"])
+@pytest.mark.parametrize("code", ["context_too_long", "bad_request", "refused_auth", "garbage"])
 def test_a_prompts_fault_is_its_own(code: str, few: None) -> None:
     requests = paced()
     with pytest.raises(RequestFailed):
@@ -101,7 +105,7 @@ def test_a_prompts_fault_is_its_own(code: str, few: None) -> None:
 
 def test_a_request_counts_as_sent_from_its_sending_to_its_end() -> None:
     async def look() -> list[int]:
-        requests, gate = PacedRequests(1, None), asyncio.Event()
+        requests, gate = PacedRequests(1, None, control=well), asyncio.Event()
         tasks = [asyncio.create_task(requests.ask(gate.wait, lambda _: 1)) for _ in range(3)]
         await asyncio.sleep(0)
         seen = [len(requests.sent)]  # one place, two wait for it
@@ -119,7 +123,9 @@ def test_one_items_failure_leaves_the_others_alone_and_a_pause_is_told_of_all_th
     async def one(requests: PacedRequests, item: str) -> Any:
         return await requests.ask(sends(outcomes[item]), lambda _: 1)
 
-    results = dict(asyncio.run(ask_all(pace, list(outcomes), one, on_tick=lambda: None, stopping=lambda: False)))
+    results = dict(
+        asyncio.run(ask_all(pace, list(outcomes), one, control=well, on_tick=lambda: None, stopping=lambda: False))
+    )
     assert results["good"] == "text"
     assert isinstance(results["bad"], KeyError)
     for item in ("full", "late"):
@@ -132,15 +138,17 @@ class Endless:
     """A teacher's queue: `answers(n)` gives the outcome of its nth request, and as many are asked as may be at once."""
 
     def __init__(self, answers: Callable[[int], Any], *, prompts: int, control: Any = None, **limits: Any) -> None:
+        """`control`: what a harmless request gives; None: what the first one gave."""
         self.asked, self.controls, self._answers, self._prompts = 0, 0, answers, prompts
-        self.requests = PacedRequests(64, Pace(Endpoint(url=NOWHERE, **limits)), control=control and self._control)
+        self.requests = PacedRequests(64, Pace(Endpoint(url=NOWHERE, **limits)), control=self._control)
         self._control_says = control
 
     async def _control(self) -> Any:
         self.controls += 1
-        if isinstance(self._control_says, Exception):
-            raise self._control_says
-        return self._control_says
+        said = self._answers(0) if self._control_says is None else self._control_says
+        if isinstance(said, Exception):
+            raise said
+        return said
 
     def outcomes(self) -> list[str]:
         """Each prompt's end: its answer, the code that it failed with, `paused`, or `not asked`."""
@@ -194,29 +202,33 @@ def test_what_every_prompt_meets_is_the_endpoints_fault_and_costs_none(concurren
 
 
 def test_a_key_that_is_refused_in_the_middle_costs_no_prompt_that_was_sent_after_it() -> None:
-    queue = Endless(lambda number: "text" if number < 20 else refusal("refused_auth"), prompts=60, concurrency=1)
+    no = refusal("refused_auth")
+    queue = Endless(lambda number: "text" if number < 20 else no, prompts=60, control=no, concurrency=1)
     assert queue.outcomes()[:21] == ["text"] * 20 + ["paused"]
 
 
-def test_bad_requests_and_nothing_else_hold_the_queue_and_kill_no_job() -> None:
-    refused = Endless(lambda _: RequestFailed("bad_request", "no", permanent=True), prompts=60)
-    assert set(refused.outcomes()) == {"paused", "not asked"}
-    assert 20 <= refused.asked <= 28
+@pytest.mark.parametrize("prompts", [1, 4, 60])
+def test_bad_requests_and_nothing_else_hold_the_queue_and_kill_no_job(prompts: int, few: None) -> None:
+    refused = Endless(lambda _: RequestFailed("bad_request", "no", permanent=True), prompts=prompts)
+    assert set(refused.outcomes()) <= {"paused", "not asked"}
+    assert refused.asked <= min(prompts, 8 + 3)
+    assert refused.controls == 1
 
 
-def test_bad_requests_beside_answers_or_too_few_to_tell_are_their_prompts_fault(few: None) -> None:
+def test_bad_requests_beside_answers_are_their_prompts_fault(few: None) -> None:
     mixed = Endless(lambda n: RequestFailed("bad_request", "no", permanent=True) if n % 3 else "text", prompts=60)
     assert mixed.outcomes() == ["text", "bad_request!", "bad_request!"] * 20
-    few_of_them = Endless(lambda _: RequestFailed("bad_request", "no", permanent=True), prompts=19)
-    assert few_of_them.outcomes() == ["bad_request!"] * 19
 
 
 @pytest.mark.parametrize("prompts", [1, 5])
-def test_where_nobody_else_is_left_a_harmless_request_tells_whose_fault_it_was(prompts: int, few: None) -> None:
-    flagged = Endless(lambda _: refusal("refused_auth"), prompts=prompts, control="yes")
-    assert flagged.outcomes() == ["refused_auth"] * prompts
+@pytest.mark.parametrize("code", ["refused_auth", "bad_request"])
+def test_where_nobody_else_is_left_a_harmless_request_tells_whose_fault_it_was(
+    prompts: int, code: str, few: None
+) -> None:
+    flagged = Endless(lambda _: refusal(code), prompts=prompts, control="yes")
+    assert flagged.outcomes() == [code] * prompts
     assert flagged.controls == 1
-    keyless = Endless(lambda _: refusal("refused_auth"), prompts=prompts, control=refusal("refused_auth"))
+    keyless = Endless(lambda _: refusal(code), prompts=prompts, control=refusal(code))
     assert set(keyless.outcomes()) == {"paused"}
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persyn.inference.clients.evidence import ENOUGH, ENOUGH_BAD_REQUESTS, Evidence, enough
+from persyn.inference.clients.evidence import Evidence
 
 moments = st.floats(0.0, 1e9)
 
@@ -23,8 +23,3 @@ def test_what_was_answered_before_a_pause_says_nothing_of_the_time_after_it() ->
     evidence.held_back()
     assert not evidence.clears("bad_request", 6.0)
     assert not evidence.clears("server_error", 6.0)
-
-
-def test_bad_requests_need_more_of_a_kind_than_other_failures() -> None:
-    assert (enough("bad_request"), enough("refused_auth")) == (ENOUGH_BAD_REQUESTS, ENOUGH)
-    assert ENOUGH_BAD_REQUESTS >= 20

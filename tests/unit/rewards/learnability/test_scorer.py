@@ -269,10 +269,13 @@ def test_a_student_whose_cache_cannot_be_continued_says_that_it_is_slower(
     assert torch.allclose(slow[0].logprobs, Student(student, device="cpu").read(rows)[0].logprobs)
 
 
-def test_a_student_without_an_up_projection_cannot_give_scas(tmp_path: Path) -> None:
+def test_a_student_without_an_up_projection_gives_every_measure_but_scas(tmp_path: Path) -> None:
     scorer = Learnability(saved("gpt2", tmp_path), max_length=256, device="cpu")
-    with pytest.raises(ModelError, match="up_proj"):
-        scorer.score(ITEMS, ALL)
+    for results in scorer.score(ITEMS, ALL):
+        lacking = [result for result in results if isinstance(result, JobFailed)]
+        assert [(failed.code, failed.permanent) for failed in lacking] == [("not_measurable", True)]
+        assert "mlp.up_proj" in str(lacking[0])
+        assert len(results) == len(ALL)
 
 
 @pytest.mark.models
