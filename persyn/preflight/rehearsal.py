@@ -121,7 +121,7 @@ def _with_estimate(
         calibration=known.calibration,
         findings=[*report.findings, *_room(disk, settings)],
         stages=stages,
-        cost_at_most=estimate.cost_at_most(asked, known),
+        cost_at_most=estimate.cost_at_most(config, asked, known),
         disk_bytes=disk,
         assumptions=estimate.assumptions(known, asked, probes),
     )

@@ -94,7 +94,7 @@ class World:
         source = """
             SELECT CAST(:run AS bigint) AS run_id, 'generate' AS kind, CAST(:queue AS text) AS queue,
                    CAST(:stage AS integer) AS stage, prompt_id, CAST(:teacher AS bigint) AS teacher_id,
-                   NULL::bigint AS generation_id, NULL::bigint AS scorer_id
+                   0 AS sample_index, NULL::bigint AS generation_id, NULL::bigint AS scorer_id
             FROM unnest(CAST(:prompts AS bigint[])) AS p (prompt_id)
         """
         values = {

@@ -24,7 +24,8 @@ SELECT :run, 'b', :teachers, 0.4, 'minmax', 0, 'p', repeat('0', 64), '{}', '0', 
 """
 SCORE_JOB = """
 SELECT CAST(:run AS bigint) AS run_id, 'score' AS kind, 'score' AS queue, 20 AS stage, NULL::bigint AS prompt_id,
-       NULL::bigint AS teacher_id, id AS generation_id, CAST(:scorer AS bigint) AS scorer_id FROM generation
+       NULL::bigint AS teacher_id, 0 AS sample_index, id AS generation_id, CAST(:scorer AS bigint) AS scorer_id
+FROM generation
 """
 
 

@@ -45,7 +45,7 @@ def test_answers_tokens_hours_and_money_by_stage() -> None:
 
 def test_the_highest_cost_takes_the_longest_answers_of_the_dearest_teacher() -> None:
     asked = estimate.expected(config(), sizes(), {})
-    assert estimate.cost_at_most(asked, sizes()) == pytest.approx((100 + 900) * (50 * 2 + 1000 * 10) / 1e6)
+    assert estimate.cost_at_most(config(), asked, sizes()) == pytest.approx((100 + 900) * (50 * 2 + 1000 * 10) / 1e6)
 
 
 def test_without_earlier_answers_the_assumptions_are_named_and_hours_unknown() -> None:
