@@ -93,6 +93,7 @@ def _worth_knowing(config: RunConfig, known: estimate.Sizes) -> Iterator[Finding
     without = known.prompts - known.with_reference
     if checked and without:
         told = f"{without:,} of {known.prompts:,} prompts have no reference_answer, so math_verify cannot check them."
+        told += " Of several answers to one of them the first is taken." if config.asks_several_times else ""
         yield Finding(False, "prompts", told)
     for number, teacher in enumerate(config.teachers):
         missing = known.calibration - known.calibrated.get(teacher.name, 0)
