@@ -66,6 +66,11 @@ def _check_calibration(config: RunConfig, prompts: int) -> None:
             f"calibration.size: the policy oracle decides by measured answers to every prompt, and {size} is less than"
             f" the {prompts} prompts of {config.prompts!r}. Set it to {prompts}, or choose another policy."
         )
+    if config.policy == "oracle" and config.asks_several_times:
+        raise ConfigError(
+            "teachers: the policy oracle takes calibration answers, one of each teacher to a prompt, and asks for no"
+            " others. Leave samples out, or choose another policy."
+        )
     if config.calibration_answers == "exclude" and size >= prompts:
         raise ConfigError(
             f"calibration.size: all {prompts} prompts of {config.prompts!r} are calibration prompts, and"

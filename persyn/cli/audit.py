@@ -34,6 +34,8 @@ def prompt(
         _print_step(step)
     if trail.decision is not None:
         _print_decision(trail.decision)
+    if trail.samples:
+        terminal.console.print(_sample_table(trail.samples))
     if trail.neighbours:
         terminal.console.print(_neighbour_table(trail.neighbours))
 
@@ -77,6 +79,17 @@ def _print_decision(decision: reporting.DecisionReport) -> None:
         rival = f"{terminal.safe(decision.runner_up)} with {terminal.number(decision.runner_up_coefficient, 4)}"
         words += f", the best other teacher {rival}, margin {terminal.number(decision.margin, 4)}"
     terminal.console.print(f"\n{words}", highlight=False, emoji=False)
+
+
+def _sample_table(samples: list[reporting.Sample]) -> Table:
+    table = Table(title="Its answers: the best is taken", pad_edge=False)
+    for column in ("answer", "generation", "quality", "learnability", "reward", "flaws"):
+        table.add_column(column)
+    for sample in samples:
+        numbers = map(terminal.number, (sample.quality, sample.learnability, sample.reward))
+        cells = [str(sample.sample_index), str(sample.generation_id), *numbers, ", ".join(sample.flaws)]
+        table.add_row(*cells, style="bold" if sample.best else None)
+    return table
 
 
 def _neighbour_table(near: list[Neighbour]) -> Table:

@@ -79,8 +79,9 @@ def _headline(history: operators.JobHistory) -> str:
     what = f"{job.kind} ({history.scorer})" if history.scorer else job.kind
     error = f", error {job.error_code}" if job.error_code else ""
     prompt = f" prompt {job.prompt}" if job.prompt else ""
+    sample = f", answer {history.sample_index}" if history.sample_index else ""
     return (
-        f"Job {job.id} of run {job.run}: {what}{prompt}{whom}, {job.state}{error};"
+        f"Job {job.id} of run {job.run}: {what}{prompt}{whom}{sample}, {job.state}{error};"
         f" attempts {job.attempt}, losses {job.lost_count}"
     )
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from persyn.config.export import Export
 from persyn.config.policies import READ_BY, Policy, PolicyOptions, check_budget
 from persyn.config.router import Preferences, Router
-from persyn.config.scorers import LearnabilityScorer, Scorers
+from persyn.config.scorers import Imported, LearnabilityScorer, Scorers
 from persyn.config.strict import Name, Share, Strict, fingerprint
 from persyn.config.teachers import Student, Teacher
 
@@ -96,6 +96,25 @@ class RunConfig(Strict):
             raise ValueError(f"scorers.learnability: {reader}, so it must be measured. Name a measure, as kind: loglik")
         return self
 
+    @model_validator(mode="after")
+    def _the_best_of_several_answers_is_measured(self) -> "RunConfig":
+        where = next((f"teachers[{at}].samples" for at, one in enumerate(self.teachers) if one.samples > 1), None)
+        if where is not None and self.scorers.score != "all":
+            raise ValueError(
+                f"{where}: the best of several answers is told by their scores. Set scorers.score: all, or leave"
+                " samples out"
+            )
+        if (
+            where is not None
+            and self.alpha < 1.0
+            and any(isinstance(scorer, Imported) and scorer.weight for scorer in self.scorers.quality)
+        ):
+            raise ValueError(
+                f"{where}: the best of several answers is told by their quality, and an imported quality is none of a"
+                " new answer. Name a scorer that measures it, as kind: math_verify, or leave samples out"
+            )
+        return self
+
     @property
     def needs_router(self) -> bool:
         return self.policy in ("persyn", "budgeted")
@@ -103,6 +122,11 @@ class RunConfig(Strict):
     @property
     def needs_learnability(self) -> bool:
         return self.alpha > 0.0 or self.policy == "car"
+
+    @property
+    def asks_several_times(self) -> bool:
+        """Whether a routed prompt may get several answers."""
+        return any(teacher.samples > 1 for teacher in self.teachers)
 
     def measures(self) -> list[LearnabilityScorer]:
         """The measures of learnability that a new run takes: where none is needed, only those given by name."""

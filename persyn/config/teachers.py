@@ -45,8 +45,8 @@ class Sampling(Strict):
         several = [name for name in ("n", "samples", "best_of") if name in given]
         if any(given[name] != 1 for name in several):
             raise ValueError(
-                f"{several[0]}: a teacher gives one answer to a prompt. For several, list it several times under"
-                " different names, each with a sampling.seed of its own"
+                f"{several[0]}: one request asks for one answer. For several answers to a prompt give the teacher"
+                " samples: 4, beside its sampling; the best of them by reward is taken"
             )
         given = {name: value for name, value in given.items() if name not in several}
         limit = given.get("max_completion_tokens")
@@ -67,8 +67,13 @@ class Sampling(Strict):
         """Whether an answer may be drawn at random; a server's own default may be so too."""
         return self.temperature is None or self.temperature > 0
 
+    @property
+    def varies(self) -> bool:
+        """Whether another seed may give another answer."""
+        return self.draws and self.top_k != 1 and "seed" not in (self.extra_body or {})
+
     def request(self, seed: int, *, limit_name: str | None = None) -> dict[str, Any]:
-        """The keys of a request. `seed`: the prompt's own; `limit_name`: what the server calls max_tokens."""
+        """The keys of a request. `seed`: what `seed_of` gives; `limit_name`: what the server calls max_tokens."""
         given = self.model_dump(
             exclude_none=True, exclude={"max_tokens", "max_completion_tokens", "seed", "extra_body"}
         )
@@ -79,12 +84,13 @@ class Sampling(Strict):
         name = "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
         given[limit_name or name] = self.max_tokens
         if self.seed is not None and self.draws:  # greedy decoding draws nothing; some servers are slower with a seed
-            given["seed"] = self.seed_of(seed)
+            given["seed"] = seed
         return given | (self.extra_body or {})
 
-    def seed_of(self, prompts_own: int) -> int:
-        """The seed of an answer to a prompt whose own seed is given."""
-        return self.seed if isinstance(self.seed, int) else prompts_own
+    def seed_of(self, prompts_own: int, sample_index: int = 0) -> int:
+        """The seed of one of several answers to a prompt whose own seed is given: the next answer has the next seed."""
+        first = self.seed if isinstance(self.seed, int) else prompts_own
+        return first if sample_index == 0 else (first + sample_index) % 2**31
 
     def identity(self) -> dict[str, object]:
         """The values that change a whole answer: all but the limit of tokens."""
@@ -138,6 +144,9 @@ class Teacher(Strict):
     system_prompt: str | None = None
     examples: list[Message] = Field(default=[], description="worked examples, put before the prompt's messages")
     sampling: Sampling = Sampling()
+    samples: int = Field(
+        default=1, ge=1, le=64, description="answers to each prompt that is routed to it; the best by reward is taken"
+    )
     endpoint: Endpoint | None = None
     server: Server = Server()
 
@@ -148,6 +157,17 @@ class Teacher(Strict):
             raise ValueError("examples must alternate user and assistant, and end with assistant")
         if self.endpoint is not None and self.model is None:
             raise ValueError("an endpoint needs the model's name, as the endpoint knows it")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_may_differ(self) -> "Teacher":
+        if self.samples > 1 and self.model is None:
+            raise ValueError("samples: its answers are all imported, one to a prompt. Leave samples out")
+        if self.samples > 1 and not self.sampling.varies:
+            raise ValueError(
+                f"samples: this sampling gives the same answer {self.samples} times. Set sampling.temperature above 0,"
+                " and neither top_k: 1 nor a seed in extra_body; or leave samples out"
+            )
         return self
 
     def needed_model(self) -> str:

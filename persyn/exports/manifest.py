@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from persyn.config import Column, Flaw, Format, Layout, Reasoning
 
@@ -40,11 +40,12 @@ class Manifest(_Frozen):
     reasoning: Reasoning
     keep: list[Flaw]
     columns: list[Column]
-    prompts: int  # of the set; of the calibration set where rows are preferences
+    prompts: int  # of the set; of the prompts with several answers where rows are preferences
     rows: int
     rows_by_split: dict[Split, int]
     rows_by_teacher: dict[str, int]  # of preferences: the chosen answers
     unchecked: int  # rows whose quality nobody measured
+    passed_over: int = Field(default=0, exclude_if=lambda number: number == 0)  # further answers to a row's prompt
     flawed: dict[str, int]  # rows that were kept although something speaks against them, by flaw
     left_out: dict[str, int]  # prompts whose answer stayed behind, by flaw
     benchmarks: dict[str, str]  # files whose items no row may hold, with their sha256
@@ -60,6 +61,8 @@ class Manifest(_Frozen):
             for what, counts in (("left out", self.left_out), ("kept", self.flawed), ("missing", self.missing))
             if counts
         ]
+        if self.passed_over:
+            remarks.append(f"best of several: {self.passed_over:,} further answers passed over")
         if self.unchecked:
             remarks.append(f"unchecked: {self.unchecked:,}")
         return f"{self.rows:,} of {self.prompts:,} rows" + (f" ({'; '.join(remarks)})" if remarks else "")

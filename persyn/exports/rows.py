@@ -1,4 +1,4 @@
-"""Reads an export's answers from the tables: one for each prompt whose chosen teacher has answered.
+"""Reads an export's answers from the tables: for each prompt those of its chosen teacher.
 
 The answers keep the prompts' order and carry no time of reading, so that a second export gives the same bytes. What
 speaks against an answer is said in one place, the view `audit.answer`.
@@ -38,12 +38,14 @@ WITH choice AS ({choices})
 SELECT p.id, coalesce(p.external_id, ''), p.sha256, p.messages, coalesce(p.reference_answer, ''),
        CASE WHEN p.meta = '{{}}' THEN '' ELSE CAST(p.meta AS text) END, t.name, t.family, coalesce(t.model, ''),
        coalesce(t.revision, ''), a.generation_id, a.text, coalesce(a.reasoning, ''), a.finish_reason, a.prompt_tokens,
-       a.completion_tokens, a.quality, a.learnability, a.checked, a.flaws, a.created_at, c.basis
+       a.completion_tokens, a.quality, a.learnability, a.checked, a.flaws, a.created_at, c.basis, a.sample_index,
+       {scores}
 FROM choice c
 JOIN audit.answer a ON a.run_id = :run_id AND a.prompt_id = c.prompt_id AND a.teacher_id = c.teacher_id
+                   AND a.sample_index < c.samples
 JOIN prompt p ON p.id = c.prompt_id
 JOIN teacher t ON t.id = c.teacher_id
-ORDER BY p.position, p.id, t.id
+ORDER BY p.position, p.id, t.id, a.sample_index
 """
 
 _MISSING = """
@@ -62,10 +64,11 @@ FROM run r
 JOIN prompt p ON p.prompt_set_id = r.prompt_set_id
 LEFT JOIN calibration_prompt k ON k.run_id = r.id AND k.prompt_id = p.id
 LEFT JOIN choice c ON c.prompt_id = p.id
-LEFT JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = c.teacher_id AND g.sample_index = 0
 LEFT JOIN job j ON j.run_id = r.id AND j.kind = 'generate' AND j.prompt_id = c.prompt_id
                AND j.teacher_id = c.teacher_id AND j.sample_index = 0
-WHERE r.id = :run_id AND g.id IS NULL
+WHERE r.id = :run_id AND NOT EXISTS (
+    SELECT FROM generation g
+    WHERE g.prompt_id = c.prompt_id AND g.teacher_id = c.teacher_id AND g.sample_index < c.samples)
 GROUP BY reason ORDER BY reason
 """
 
@@ -74,7 +77,7 @@ _PROMPTS = text("SELECT id, messages FROM prompt WHERE prompt_set_id = :prompt_s
 _REASONING = r"""
 WITH choice AS ({choices})
 SELECT 1 FROM choice c JOIN generation g USING (prompt_id, teacher_id)
-WHERE g.sample_index = 0 AND g.reasoning ~ '\S' LIMIT 1
+WHERE g.sample_index < c.samples AND g.reasoning ~ '\S' LIMIT 1
 """
 
 
@@ -124,6 +127,8 @@ class Answer(NamedTuple):
     flaw_words: list[str]
     created_at: datetime
     basis: str
+    sample_index: int = 0
+    scores: dict[str, float] | None = None  # raw, by the scorers' ids; read where there may be several answers
     reward: float | None = None  # where it was measured
 
     @property
@@ -144,13 +149,14 @@ def run_facts(connection: Connection, run_id: int) -> RunFacts:
     return RunFacts(**row._mapping, teachers=teachers)
 
 
-def answers(connection: Connection, run_id: int, choices: Choices) -> Iterator[Answer]:
+def answers(connection: Connection, run_id: int, choices: Choices, *, with_scores: bool) -> Iterator[Answer]:
     """The chosen teachers' answers in the prompts' order, flawed ones among them. An unknown text is empty.
 
     They come through a cursor on the server, so that memory stays flat.
     """
     options = {"stream_results": True, "yield_per": FETCH_ROWS}
-    statement = text(_ANSWERS.format(choices=choices.sql))
+    scores = "a.scores" if with_scores else "NULL"
+    statement = text(_ANSWERS.format(choices=choices.sql, scores=scores))
     for row in connection.execute(statement, choices.values(run_id), execution_options=options):
         yield Answer(*row)
 

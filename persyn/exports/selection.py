@@ -1,14 +1,15 @@
 """Decides which answers become rows, and counts those that do not."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from persyn.config import Export
+from persyn.config import Export, Flaw
 from persyn.exports import layouts
+from persyn.exports.best import best
 from persyn.exports.contamination import Benchmarks, Match
 from persyn.exports.layouts import RowForm
 from persyn.exports.manifest import Split
@@ -45,6 +46,7 @@ class Tally:
         self.left_out: Counter[str] = Counter()
         self.flawed: Counter[str] = Counter()
         self.unchecked = 0
+        self.passed_over = 0
         self.longest = 0
         self.matches: list[tuple[Answer, Match]] = []  # of contaminated rows
         self.first: datetime | None = None
@@ -73,8 +75,15 @@ def training_rows(answers: Iterable[Answer], rules: Rules, tally: Tally) -> Iter
         yield ExportedRow(split, layouts.row(answer, rules.shape), size)
 
 
+def best_answers(groups: Iterable[list[Answer]], keep: Sequence[Flaw], tally: Tally) -> Iterator[Answer]:
+    """The best answer to each prompt; the others are counted."""
+    for group in groups:
+        tally.passed_over += len(group) - 1
+        yield best(group, keep)
+
+
 def preference_rows(answers: Iterable[Answer], rules: Rules, tally: Tally) -> Iterator[ExportedRow]:
-    """The rows of pairs; a calibration prompt whose rewards do not differ enough is left out as `no_pair`."""
+    """The rows of pairs; a prompt whose rewards do not differ enough is left out as `no_pair`."""
     for pair in pairs(answers, rules.export.margin, rules.export.keep):
         reason = "no_pair" if pair is None else _contaminated(pair, rules, tally)
         if pair is None or reason is not None:
@@ -87,11 +96,11 @@ def preference_rows(answers: Iterable[Answer], rules: Rules, tally: Tally) -> It
 
 
 def with_rewards(answers: Iterable[Answer], measured: CalibrationScores, teachers: list[str]) -> Iterator[Answer]:
-    """The answers with the combined rewards of those that were measured. teachers: in coefficient order."""
+    """The answers, with the rewards of those to calibration prompts. teachers: in coefficient order."""
     row_of = {prompt_id: row for row, prompt_id in enumerate(measured.prompt_ids)}
     column_of = {name: column for column, name in enumerate(teachers)}
     for answer in answers:
-        row = row_of.get(answer.prompt_id)
+        row = row_of.get(answer.prompt_id) if answer.reward is None else None
         reward = np.nan if row is None else measured.reward[row, column_of[answer.teacher]]
         yield answer if np.isnan(reward) else answer._replace(reward=float(reward))
 

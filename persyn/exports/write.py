@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ from persyn import runs
 from persyn.config import Export, Format, Policy
 from persyn.config.export import BARE
 from persyn.errors import ConfigError, PersynError, ServiceError
-from persyn.exports import choices, documents, layouts, rows, selection
+from persyn.exports import best, choices, documents, layouts, rows, selection
 from persyn.exports.choices import Choices
 from persyn.exports.contamination import Benchmarks
 from persyn.exports.files import Finished, Sink, open_sink
@@ -135,8 +136,13 @@ def _write(connection: Connection, plan: _Plan, folder: Path) -> Manifest:
 
 
 def _rows(connection: Connection, plan: _Plan, tally: Tally) -> Iterator[ExportedRow]:
-    answers, config = rows.answers(connection, plan.run.id, plan.choices), plan.run.config
-    is_preference = plan.export.layout == "preference"
+    config, is_preference = plan.run.config, plan.export.layout == "preference"
+    answers = rows.answers(connection, plan.run.id, plan.choices, with_scores=config.asks_several_times)
+    if config.asks_several_times:
+        groups = best.groups(connection, plan.run, answers)
+        answers = (
+            chain.from_iterable(groups) if is_preference else selection.best_answers(groups, plan.export.keep, tally)
+        )
     if is_preference or "reward" in plan.export.columns:
         measured = matrix.load(connection, plan.run.id, config)
         answers = selection.with_rewards(answers, measured, [teacher.name for teacher in config.teachers])
@@ -178,6 +184,7 @@ def _manifest(
         rows_by_split={split: tally.by_split[split] for split in splits},
         rows_by_teacher={teacher.name: tally.by_teacher[teacher.name] for teacher in facts.teachers},
         unchecked=tally.unchecked,
+        passed_over=tally.passed_over,
         flawed=dict(sorted(tally.flawed.items())),
         left_out=dict(sorted(tally.left_out.items())),
         benchmarks={path.name: _sha256(path) for path in plan.benchmarks},

@@ -58,12 +58,14 @@ class JobHistory(NamedTuple):
     scorer: str | None
     lease_id: int | None
     created_at: datetime
+    sample_index: int  # of the answer that it is about
     events: list[HistoryEvent]
 
     def as_json(self) -> dict[str, Any]:
         return {
             **self.job._asdict(), "teacher": self.teacher, "scorer": self.scorer, "lease_id": self.lease_id,
-            "created_at": self.created_at, "events": [event._asdict() for event in self.events],
+            "created_at": self.created_at, "sample_index": self.sample_index,
+            "events": [event._asdict() for event in self.events],
         }  # fmt: skip
 
 
@@ -85,7 +87,7 @@ def show(conn: Connection, job_id: int) -> JobHistory:
         raise NotFound(f"There is no job {job_id}. `persyn jobs list` lists those that there are.")
     events = [HistoryEvent(*row) for row in conn.execute(statements.JOB_EVENTS, {"id": job_id})]
     row = conn.execute(statements.SHOW_JOB, {"id": job_id}).one()
-    return JobHistory(rows[0], row.teacher, row.scorer, row.lease_id, row.created_at, events)
+    return JobHistory(rows[0], row.teacher, row.scorer, row.lease_id, row.created_at, row.sample_index, events)
 
 
 def count(conn: Connection, wanted: Filter) -> dict[JobState, int]:

@@ -140,8 +140,9 @@ class Count(NamedTuple):
 def enqueue(conn: Connection, source: str, params: Mapping[str, Any], *, all_new: bool = False) -> int:
     """Make a ready job of every row of a SELECT, skipping those that exist already.
 
-    `source` yields run_id, kind, queue, stage, prompt_id, teacher_id, generation_id, scorer_id. `all_new`: the
-    caller expects that none exists, which takes two thirds of the time, and twice as long where one does after all.
+    `source` yields run_id, kind, queue, stage, prompt_id, teacher_id, sample_index, generation_id, scorer_id.
+    `all_new`: the caller expects that none exists, which takes two thirds of the time, and twice as long where one
+    does after all.
     Returns how many are new.
     """
     if all_new:

@@ -22,7 +22,7 @@ Counts = NDArray[np.int64]
 
 
 class Usage(NamedTuple):
-    """A teacher's mean tokens on the calibration set; None where no answer has its tokens counted."""
+    """A teacher's mean tokens for a prompt, by its calibration answers; None where no answer has its tokens counted."""
 
     prompt_tokens: float | None
     completion_tokens: float | None

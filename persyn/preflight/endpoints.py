@@ -123,7 +123,7 @@ def _teacher(teacher: Teacher) -> Ask:
         sampling = teacher.sampling
         try:
             short = sampling.model_copy(update={"max_tokens": min(ANSWER_TOKENS, sampling.max_tokens)})
-            return await client.generate(messages, short, seed=0)
+            return await client.generate(messages, short, seed=short.seed_of(0))
         finally:
             await client.aclose()
 

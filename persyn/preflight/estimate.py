@@ -40,12 +40,17 @@ SELECT t.name,
        (SELECT count(*) FROM calibration_prompt c
         JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = t.id AND g.sample_index = 0
         WHERE c.run_id = r.id) AS calibrated,
-       (SELECT count(g.id)::float8 / nullif(count(*), 0) FROM (
+       (SELECT count(g.id)::float8 / nullif(count(DISTINCT other.id) * asked.samples, 0) FROM (
            SELECT p.id FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id AND NOT EXISTS (
                SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id)
            LIMIT :looked_at) AS other
-        LEFT JOIN generation g ON g.prompt_id = other.id AND g.teacher_id = t.id AND g.sample_index = 0) AS others
-FROM run r JOIN run_teacher rt ON rt.run_id = r.id JOIN teacher t ON t.id = rt.teacher_id WHERE r.id = :run_id
+        LEFT JOIN generation g ON g.prompt_id = other.id AND g.teacher_id = t.id
+                             AND g.sample_index < asked.samples) AS others
+FROM run r JOIN run_teacher rt ON rt.run_id = r.id JOIN teacher t ON t.id = rt.teacher_id
+CROSS JOIN LATERAL (
+    SELECT coalesce(CAST(r.config #>> ARRAY['teachers', CAST(rt.position AS text), 'samples'] AS int), 1) AS samples
+) AS asked
+WHERE r.id = :run_id
 """)
 
 _SCORED = text("""
@@ -76,7 +81,7 @@ class Sizes(NamedTuple):
     calibration: int
     characters: float  # of a prompt, on average
     calibrated: Mapping[str, int]  # answers of each teacher to calibration prompts that are there already
-    others: Mapping[str, float]  # the share of the other prompts that a teacher has answered already
+    others: Mapping[str, float]  # the share of a teacher's answers to the other prompts that is there already
     scored: int  # scores of those answers that are there
     means: Mapping[str, "Means"]
 
@@ -191,6 +196,9 @@ def assumptions(known: Sizes, asked: Sequence[Expected], probes: Mapping[str, Pr
     free = [one.teacher.name for one in asked if one.price is None]
     if free and len(free) < len(asked):
         told.append(f"No price is given for {', '.join(free)}, so the cost is that of the others.")
+    for one in asked:
+        if one.teacher.samples > 1:
+            told.append(f"{one.teacher.name} gives {one.teacher.samples} answers to each prompt that is routed to it.")
     if len(asked) > 1:
         told.append("Each teacher is taken to get the same share of the routed prompts. Scoring takes time as well.")
     return told
@@ -198,19 +206,25 @@ def assumptions(known: Sizes, asked: Sequence[Expected], probes: Mapping[str, Pr
 
 def stages(config: RunConfig, known: Sizes, asked: Sequence[Expected]) -> list[StageEstimate]:
     """The work of each stage that asks or scores."""
-    routed = known.prompts - known.calibration
     new = {one.teacher.name: known.calibration - known.calibrated.get(one.teacher.name, 0) for one in asked}
-    share = 1 / max(len(asked), 1)
-    there = {one.teacher.name: routed * share * known.others.get(one.teacher.name, 0.0) for one in asked}
-    later = {name: routed * share - known_already for name, known_already in there.items()}
+    wanted = {one.teacher.name: _routed_answers(config, known, one.teacher) / len(asked) for one in asked}
+    there = {name: answers * known.others.get(name, 0.0) for name, answers in wanted.items()}
+    later = {name: answers - there[name] for name, answers in wanted.items()}
     found = [
         _answers("calibrate", asked, new, sum(known.calibrated.values())),
         _scores("score", config, asked, len(config.teachers) * known.calibration, known.scored, known),
         _answers("generate", asked, later, round(sum(there.values()))),
     ]
     if config.scorers.score == "all":
-        found.append(_scores("score routed", config, asked, routed, 0, known))
+        answers = round(sum(wanted.values())) if asked else known.prompts - known.calibration
+        found.append(_scores("score routed", config, asked, answers, 0, known))
     return found
+
+
+def _routed_answers(config: RunConfig, known: Sizes, teacher: Teacher) -> int:
+    """The answers to routed prompts if this teacher got them all. A calibration prompt has its first one already."""
+    again = known.calibration if config.calibration_answers == "routed" else 0
+    return (known.prompts - known.calibration) * teacher.samples + again * (teacher.samples - 1)
 
 
 def _answers(stage: str, asked: Sequence[Expected], new: Mapping[str, float], there: int) -> StageEstimate:
@@ -252,16 +266,17 @@ def _scores(
     )
 
 
-def cost_at_most(asked: Sequence[Expected], known: Sizes) -> float | None:
+def cost_at_most(config: RunConfig, asked: Sequence[Expected], known: Sizes) -> float | None:
     """The cost if every answer were as long as max_tokens allows and the dearest teacher got all routed prompts."""
     priced = [one for one in asked if one.price is not None]
     if not priced:
         return None
-    routed = known.prompts - known.calibration
     calibration = [
         one.cost(known.calibration - known.calibrated.get(one.teacher.name, 0), longest=True) for one in priced
     ]
-    return sum(cost or 0.0 for cost in calibration) + max(one.cost(routed, longest=True) or 0.0 for one in priced)
+    return sum(cost or 0.0 for cost in calibration) + max(
+        one.cost(_routed_answers(config, known, one.teacher), longest=True) or 0.0 for one in priced
+    )
 
 
 def disk_bytes(known: Sizes, found: Sequence[StageEstimate]) -> int:

@@ -93,6 +93,7 @@ def _worth_knowing(config: RunConfig, known: estimate.Sizes) -> Iterator[Finding
     without = known.prompts - known.with_reference
     if checked and without:
         told = f"{without:,} of {known.prompts:,} prompts have no reference_answer, so math_verify cannot check them."
+        told += " Of several answers to one of them the first is taken." if config.asks_several_times else ""
         yield Finding(False, "prompts", told)
     for number, teacher in enumerate(config.teachers):
         missing = known.calibration - known.calibrated.get(teacher.name, 0)
@@ -121,7 +122,7 @@ def _with_estimate(
         calibration=known.calibration,
         findings=[*report.findings, *_room(disk, settings)],
         stages=stages,
-        cost_at_most=estimate.cost_at_most(asked, known),
+        cost_at_most=estimate.cost_at_most(config, asked, known),
         disk_bytes=disk,
         assumptions=estimate.assumptions(known, asked, probes),
     )

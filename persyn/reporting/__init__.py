@@ -5,7 +5,7 @@
 
 from persyn.reporting.hold_ups import HoldUp, pause_sentence, why_waiting
 from persyn.reporting.outcome import Outcome, outcome
-from persyn.reporting.prompts import DecisionReport, PromptTrail, TrailStep, a_routed_prompt, prompt_trail
+from persyn.reporting.prompts import DecisionReport, PromptTrail, Sample, TrailStep, a_routed_prompt, prompt_trail
 from persyn.reporting.rewards import AlphaSweep, alpha_sweep, degenerate_prompts
 from persyn.reporting.runs import (
     STAGE_NAMES,
@@ -24,7 +24,7 @@ from persyn.reporting.runs import (
 
 __all__ = [
     "STAGE_NAMES", "AlphaSweep", "DecisionReport", "HoldUp", "Mean", "Outcome", "PromptTrail", "RunStatus",
-    "StageStatus", "Summary", "TeacherResult", "TrailStep", "Verdicts", "a_routed_prompt", "alpha_sweep",
+    "Sample", "StageStatus", "Summary", "TeacherResult", "TrailStep", "Verdicts", "a_routed_prompt", "alpha_sweep",
     "degenerate_prompts", "failures", "integrity", "outcome", "pause_sentence", "prompt_trail", "runs", "status",
     "summary", "why_waiting",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 
 from persyn import runs
 from persyn.errors import NotFound
+from persyn.exports import best
 from persyn.reporting import neighbours
 from persyn.reporting.neighbours import Neighbour
 
@@ -33,6 +34,18 @@ class DecisionReport(NamedTuple):
     neighbour_ids: list[int]  # the calibration prompts nearest to it that taught the router, nearest first
 
 
+class Sample(NamedTuple):
+    """One of the several answers that a run asked a teacher for."""
+
+    generation_id: int
+    sample_index: int
+    quality: float | None
+    learnability: float | None
+    reward: float | None
+    flaws: list[str]
+    best: bool  # of those that are there; an export that keeps flaws may take another
+
+
 class PromptTrail(NamedTuple):
     """All that a run knows of a prompt."""
 
@@ -42,6 +55,7 @@ class PromptTrail(NamedTuple):
     steps: list[TrailStep]  # in the order in which they happened
     decision: DecisionReport | None
     neighbours: list[Neighbour]  # those of the decision that the run calibrated
+    samples: list[Sample]  # empty where the teacher was asked once
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -50,7 +64,7 @@ class PromptTrail(NamedTuple):
             "trail": [step._asdict() for step in self.steps],
             "decision": self.decision and self.decision._asdict(),
             "neighbours": [neighbour.as_json() for neighbour in self.neighbours],
-        }
+        } | ({"samples": [sample._asdict() for sample in self.samples]} if self.samples else {})
 
 
 _DECISION = text("""
@@ -74,14 +88,27 @@ def prompt_trail(conn: Connection, run: str, prompt: str) -> PromptTrail:
     row = conn.execute(_DECISION, keys).first()
     decision = None if row is None else DecisionReport(*row)
     neighbour_ids = decision.neighbour_ids if decision else []
+    loaded = runs.load(conn, run_id)
     return PromptTrail(
         run_id,
         prompt_id,
         messages=list(conn.execute(text("SELECT messages FROM prompt WHERE id = :prompt_id"), keys).scalar_one()),
         steps=[TrailStep(*step) for step in conn.execute(_TRAIL, keys)],
         decision=decision,
-        neighbours=neighbours.measured_on(conn, run_id, runs.load(conn, run_id).config, neighbour_ids),
+        neighbours=neighbours.measured_on(conn, run_id, loaded.config, neighbour_ids),
+        samples=[sample for group in best.candidates(conn, loaded, prompt_id) for sample in _samples(group)],
     )
+
+
+def _samples(group: list[best.SampledAnswer]) -> list[Sample]:
+    chosen = best.best(group)
+    return [
+        Sample(
+            one.generation_id, one.sample_index, one.quality, one.learnability, one.reward, one.flaw_words,
+            one is chosen,
+        )
+        for one in group
+    ]  # fmt: skip
 
 
 def find_prompt(conn: Connection, run_id: int, key: str) -> int:

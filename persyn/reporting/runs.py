@@ -9,7 +9,9 @@ from sqlalchemy import Connection, text
 
 from persyn import jobs
 from persyn.errors import NotFound
+from persyn.exports import best
 from persyn.rewards.quality.final_answer import GUESSES
+from persyn.runs import Run, load
 from persyn.stages import score
 from persyn.states import Stage
 
@@ -91,6 +93,7 @@ class Summary(NamedTuple):
     teachers: list[TeacherResult]
     calibration: Mean  # the answers chosen for calibration prompts
     routed: Mean  # the answers chosen by the policy for the other prompts
+    first: Mean | None  # the same where each teacher's first answer counts; None where none was asked for several
     prompts: int
     generated: int
     reused: int
@@ -192,7 +195,9 @@ SELECT c.prompt_id IS NOT NULL AS calibration, count(*) AS prompts,
 FROM routing_decision d
 JOIN run r ON r.id = d.run_id AND r.policy = d.policy
 LEFT JOIN calibration_prompt c ON c.run_id = d.run_id AND c.prompt_id = d.prompt_id
-JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0
+JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND CASE
+    WHEN d.samples = 1 OR CAST(:best AS bigint[]) IS NULL THEN g.sample_index = 0
+    ELSE g.id = ANY(CAST(:best AS bigint[])) END
 LEFT JOIN LATERAL ({quality}) AS q ON true
 LEFT JOIN LATERAL ({learnability}) AS l ON true
 WHERE d.run_id = :id GROUP BY c.prompt_id IS NOT NULL
@@ -222,9 +227,22 @@ def _verdicts(conn: Connection, run_id: int) -> Verdicts:
     return Verdicts(sum(counts.values()), {basis: counts[basis] for basis in GUESSES if basis in counts})
 
 
+def _best(conn: Connection, run: Run) -> list[int]:
+    """The best answers to the prompts that got several."""
+    return [best.best(group).generation_id for group in best.candidates(conn, run)]
+
+
+def _chosen(conn: Connection, run_id: int, best_ids: list[int] | None) -> dict[bool, Mean]:
+    """The chosen answers' means, of calibration prompts (True) and others; without ids each teacher's first answer."""
+    return {row.calibration: Mean(*row[1:]) for row in conn.execute(_CHOSEN, {"id": run_id, "best": best_ids})}
+
+
 def summary(conn: Connection, run_id: int) -> Summary:
     teachers = [TeacherResult(*row) for row in conn.execute(_TEACHERS, {"id": run_id})]
-    chosen = {row.calibration: Mean(*row[1:]) for row in conn.execute(_CHOSEN, {"id": run_id})}
+    run = load(conn, run_id)
+    several = run.config.asks_several_times
+    first = _chosen(conn, run_id, None)
+    chosen = _chosen(conn, run_id, _best(conn, run)) if several else first
     metrics = conn.execute(text("SELECT metrics FROM router WHERE run_id = :id"), {"id": run_id}).scalar()
     state = status(conn, run_id)
     nothing = Mean(0, None, None)
@@ -232,6 +250,7 @@ def summary(conn: Connection, run_id: int) -> Summary:
         teachers=teachers,
         calibration=chosen.get(True, nothing),
         routed=chosen.get(False, nothing),
+        first=first.get(False, nothing) if several else None,
         prompts=state.prompts,
         generated=sum(teacher.generated for teacher in teachers),
         reused=sum(teacher.reused for teacher in teachers),

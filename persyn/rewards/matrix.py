@@ -3,6 +3,7 @@
 Only raw values are stored. Normalisation and α are applied here, at reading, so that another choice needs no new run.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,15 @@ WHERE rs.run_id = :run_id ORDER BY s.kind, rs.scorer_id
 """)
 
 
+class WeighedScorer(NamedTuple):
+    """One scorer of a run."""
+
+    scorer_id: int
+    kind: str  # quality or learnability
+    method: str
+    weight: float
+
+
 class Scores(NamedTuple):
     """One scorer's values."""
 
@@ -45,6 +55,14 @@ class Scores(NamedTuple):
     method: str
     weight: float
     values: Floats  # (C, M), raw
+
+
+class Combined(NamedTuple):
+    """All scorers' values, combined: P prompts, M answers to each."""
+
+    quality: Floats  # (P, M): the scorer's raw values, or the weighted mean of several scorers' normalised values
+    learnability: Floats  # (P, M): likewise
+    reward: Floats  # (P, M)
 
 
 class CalibrationScores(NamedTuple):
@@ -65,27 +83,34 @@ def load(conn: Connection, run_id: int, config: RunConfig) -> CalibrationScores:
     prompts = conn.execute(_PROMPTS, {"run_id": run_id}).all()
     row_of = {prompt.prompt_id: row for row, prompt in enumerate(prompts)}
     empty = np.full((len(prompts), len(config.teachers)), np.nan)
-    scores = [
-        Scores(row.scorer_id, row.kind, row.method, row.weight, empty.copy())
-        for row in conn.execute(_SCORERS, {"run_id": run_id})
-    ]
+    scores = [Scores(*scorer, empty.copy()) for scorer in scorers(conn, run_id)]
     values = {scorer.scorer_id: scorer.values for scorer in scores}
     for score in conn.execute(_SCORES, {"run_id": run_id}):
         values[score.scorer_id][row_of[score.prompt_id], score.position] = score.value
-    by_kind = {
-        kind: [(scorer.values, scorer.weight) for scorer in scores if scorer.kind == kind]
-        for kind in ("quality", "learnability")
-    }
-    # A run whose α is 0 may measure no learnability.
-    quality, learnability = (weighted(of, how=config.normalisation) if of else empty for of in by_kind.values())
     validation = np.array([prompt.split == "validation" for prompt in prompts], dtype=bool)
     return CalibrationScores(
         prompt_ids=[prompt.prompt_id for prompt in prompts],
         messages=[prompt.messages for prompt in prompts],
         train=np.flatnonzero(~validation),
         validation=np.flatnonzero(validation),
-        quality=quality,
-        learnability=learnability,
-        reward=combine(quality, learnability, config.alpha, config.normalisation),
+        **combined(scores, config, empty.shape)._asdict(),
         scores=scores,
     )
+
+
+def scorers(conn: Connection, run_id: int) -> list[WeighedScorer]:
+    """The run's scorers, in the order in which scores are combined."""
+    return [WeighedScorer(*row) for row in conn.execute(_SCORERS, {"run_id": run_id})]
+
+
+def combined(scores: Sequence[Scores], config: RunConfig, shape: tuple[int, ...]) -> Combined:
+    """Combine raw values, each of this shape (P, M), as the configuration says."""
+    by_kind = {
+        kind: [(scorer.values, scorer.weight) for scorer in scores if scorer.kind == kind]
+        for kind in ("quality", "learnability")
+    }
+    # A run whose α is 0 may measure no learnability.
+    quality, learnability = (
+        weighted(of, how=config.normalisation) if of else np.full(shape, np.nan) for of in by_kind.values()
+    )
+    return Combined(quality, learnability, combine(quality, learnability, config.alpha, config.normalisation))

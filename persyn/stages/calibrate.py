@@ -27,7 +27,8 @@ ON CONFLICT DO NOTHING
 
 _ANSWERS = """
 SELECT c.run_id, 'generate' AS kind, CAST(:queues AS text) || t.name AS queue, CAST(:stage AS int) AS stage,
-       c.prompt_id, t.id AS teacher_id, CAST(NULL AS bigint) AS generation_id, CAST(NULL AS bigint) AS scorer_id
+       c.prompt_id, t.id AS teacher_id, 0 AS sample_index, CAST(NULL AS bigint) AS generation_id,
+       CAST(NULL AS bigint) AS scorer_id
 FROM calibration_prompt c
 JOIN run_teacher rt ON rt.run_id = c.run_id
 JOIN teacher t ON t.id = rt.teacher_id

@@ -13,13 +13,16 @@ from persyn.states import Stage
 
 _ROUTED = """
 SELECT d.run_id, 'generate' AS kind, CAST(:queues AS text) || t.name AS queue, CAST(:stage AS int) AS stage,
-       d.prompt_id, d.teacher_id, CAST(NULL AS bigint) AS generation_id, CAST(NULL AS bigint) AS scorer_id
+       d.prompt_id, d.teacher_id, sample.index AS sample_index, CAST(NULL AS bigint) AS generation_id,
+       CAST(NULL AS bigint) AS scorer_id
 FROM routing_decision d
+CROSS JOIN LATERAL generate_series(0, d.samples - 1) AS sample (index)
 JOIN run r ON r.id = d.run_id AND r.policy = d.policy
 JOIN teacher t ON t.id = d.teacher_id
 WHERE d.run_id = :run_id AND NOT EXISTS (
-    SELECT FROM generation g WHERE g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0)
-ORDER BY d.teacher_id, d.prompt_id
+    SELECT FROM generation g
+    WHERE g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = sample.index)
+ORDER BY d.teacher_id, d.prompt_id, sample.index
 """
 
 # One statement takes all rows as JSON. A statement a row took half as long again, and arrays were slower to write.
@@ -59,7 +62,7 @@ class NewGeneration(NamedTuple):
 
 
 def enqueue(conn: Connection, run_id: int) -> int:
-    """A job for each routed prompt whose teacher has not answered it yet; returns how many are new."""
+    """A job for each answer to a routed prompt that its teacher has not given yet; returns how many are new."""
     return jobs.enqueue(
         conn, _ROUTED, {"run_id": run_id, "stage": int(Stage.GENERATE), "queues": TEACHER}, all_new=True
     )
@@ -78,13 +81,12 @@ def requests(
 
 
 def _request(claim: jobs.Claim, prompt: Any, sampling: Sampling) -> GenerationRequest:
-    own = seed(prompt.sha256, claim.sample_index)
-    return GenerationRequest(claim, prompt.messages, sampling.seed_of(own))
+    return GenerationRequest(claim, prompt.messages, sampling.seed_of(seed(prompt.sha256), claim.sample_index))
 
 
-def seed(sha256: str, sample_index: int = 0) -> int:
-    """The sampling seed of a prompt's answer; `sha256` is the prompt's."""
-    return (int(sha256[:8], 16) + sample_index) % 2**31
+def seed(sha256: str) -> int:
+    """A prompt's own sampling seed; `sha256` is the prompt's."""
+    return int(sha256[:8], 16) % 2**31
 
 
 def store(conn: Connection, lease_id: int, results: Sequence[NewGeneration]) -> int:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, text
 
 from persyn import jobs
+from persyn.config import Teacher
 from persyn.errors import ConfigError, JobFailed
 from persyn.inference import models
 from persyn.jobs.wake_ups import ROUTER
@@ -42,9 +43,9 @@ ORDER BY p.id LIMIT :limit
 
 _INSERT = text("""
 INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, coefficients, margin,
-                              neighbour_ids, lease_id)
+                              neighbour_ids, samples, lease_id)
 VALUES (:run_id, :prompt_id, :policy, :basis, :teacher_id, :router_id, :coefficients, :margin,
-        :neighbour_ids, :lease_id)
+        :neighbour_ids, :samples, :lease_id)
 ON CONFLICT (run_id, policy, prompt_id) DO NOTHING
 """)
 
@@ -75,6 +76,7 @@ class Decision(NamedTuple):
     coefficients: list[float] | list[float | None] | None = None  # the router's; the rewards where `measured`
     margin: float | None = None
     neighbour_ids: list[int] | None = None  # calibration prompts near to it in the router's embedding, nearest first
+    samples: int = 1  # answers that the teacher is asked for
 
 
 def enqueue(conn: Connection, run_id: int) -> int:
@@ -109,11 +111,15 @@ def write(conn: Connection, lease_id: int, run_id: int, policy: str, decisions: 
         conn.execute(_INSERT, rows)
 
 
-def usage(conn: Connection, run_id: int, teachers: int) -> list[budgeted.Usage]:
-    """Each teacher's mean tokens over its answers to the calibration set, in coefficient order."""
-    by_teacher = [budgeted.Usage(None, None)] * teachers
+def usage(conn: Connection, run_id: int, teachers: Sequence[Teacher]) -> list[budgeted.Usage]:
+    """Each teacher's tokens for a routed prompt, in coefficient order: its mean calibration answer, times `samples`."""
+    by_teacher = [budgeted.Usage(None, None)] * len(teachers)
     for row in conn.execute(_USAGE, {"run_id": run_id}):
-        by_teacher[row.position] = budgeted.Usage(row.prompt_tokens, row.completion_tokens)
+        answers = teachers[row.position].samples
+        read, written = (
+            None if mean is None else answers * mean for mean in (row.prompt_tokens, row.completion_tokens)
+        )
+        by_teacher[row.position] = budgeted.Usage(read, written)
     return by_teacher
 
 
@@ -227,18 +233,22 @@ def _router_decisions(
             [float(value) for value in output.coefficients[row]],
             _number(choice.margin[row]),
             output.neighbour_ids[row],
+            work.run.config.teachers[int(choice.teacher_index[row])].samples,
         )
 
 
 def _by_baseline(work: Work, measured: matrix.CalibrationScores) -> Decide:
     """The policies without a router: each prompt by itself, from what calibration measured."""
+    teachers = work.run.config.teachers
     choose = per_prompt.chooser(work.run.config, measured.quality, measured.learnability)
     basis = "random" if work.run.config.policy in ("random", "mix") else "static"
 
     def decide(batch: list[Undecided]) -> list[Decision]:
         index = choose([prompt.sha256 for prompt in batch]).teacher_index
         return [
-            Decision(prompt.prompt_id, work.run.teacher_ids[int(teacher)], basis)
+            Decision(
+                prompt.prompt_id, work.run.teacher_ids[int(teacher)], basis, samples=teachers[int(teacher)].samples
+            )
             for prompt, teacher in zip(batch, index, strict=True)
         ]
 
@@ -280,7 +290,7 @@ def _decide_within_budget(work: Work, router: RunRouter) -> None:
     )
     names = [teacher.name for teacher in config.teachers]
     with work.engine.connect() as conn:
-        used = usage(conn, work.run.id, len(names))
+        used = usage(conn, work.run.id, config.teachers)
     try:
         capacity = budgeted.capacities(names, config.policy_options.budget, used, len(prompts))
     except ConfigError as exc:

@@ -15,7 +15,8 @@ from persyn.states import Stage
 # the calibration set, every teacher's answer; the second the answers that the decisions name.
 _CALIBRATION = """
 SELECT r.id AS run_id, 'score' AS kind, CAST(:queues AS text) || s.kind AS queue, CAST(:stage AS int) AS stage,
-       CAST(NULL AS bigint) AS prompt_id, CAST(NULL AS bigint) AS teacher_id, g.id AS generation_id, s.id AS scorer_id
+       CAST(NULL AS bigint) AS prompt_id, CAST(NULL AS bigint) AS teacher_id, 0 AS sample_index, g.id AS generation_id,
+       s.id AS scorer_id
 FROM run r
 JOIN calibration_prompt c ON c.run_id = r.id
 JOIN run_teacher rt ON rt.run_id = r.id
@@ -28,10 +29,11 @@ ORDER BY s.kind, CASE s.kind WHEN 'quality' THEN s.id END, g.prompt_id, g.id, s.
 
 _ROUTED = """
 SELECT r.id AS run_id, 'score' AS kind, CAST(:queues AS text) || s.kind AS queue, CAST(:stage AS int) AS stage,
-       CAST(NULL AS bigint) AS prompt_id, CAST(NULL AS bigint) AS teacher_id, g.id AS generation_id, s.id AS scorer_id
+       CAST(NULL AS bigint) AS prompt_id, CAST(NULL AS bigint) AS teacher_id, 0 AS sample_index, g.id AS generation_id,
+       s.id AS scorer_id
 FROM run r
 JOIN routing_decision d ON d.run_id = r.id AND d.policy = r.policy
-JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = 0
+JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index < d.samples
 JOIN run_scorer rs ON rs.run_id = r.id
 JOIN scorer s ON s.id = rs.scorer_id AND s.method <> 'imported'
 WHERE r.id = :run_id AND NOT EXISTS (SELECT FROM score x WHERE x.generation_id = g.id AND x.scorer_id = s.id)

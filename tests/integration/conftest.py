@@ -94,7 +94,7 @@ class World:
         source = """
             SELECT CAST(:run AS bigint) AS run_id, 'generate' AS kind, CAST(:queue AS text) AS queue,
                    CAST(:stage AS integer) AS stage, prompt_id, CAST(:teacher AS bigint) AS teacher_id,
-                   NULL::bigint AS generation_id, NULL::bigint AS scorer_id
+                   0 AS sample_index, NULL::bigint AS generation_id, NULL::bigint AS scorer_id
             FROM unnest(CAST(:prompts AS bigint[])) AS p (prompt_id)
         """
         values = {
@@ -263,13 +263,13 @@ class SmallRun:
             assert claim.kind == "route"
             conn.execute(
                 text("""
-                INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, lease_id)
-                SELECT r.id, p.id, r.policy, 'static', rt.teacher_id, :lease
+                INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, samples, lease_id)
+                SELECT r.id, p.id, r.policy, 'static', rt.teacher_id, :samples, :lease
                 FROM run r JOIN prompt p ON p.prompt_set_id = r.prompt_set_id
                 JOIN run_teacher rt ON rt.run_id = r.id AND rt.position = 0 WHERE r.id = :id
                 ON CONFLICT DO NOTHING
                 """),
-                {"id": claim.run_id, "lease": lease_id},
+                {"id": claim.run_id, "lease": lease_id, "samples": self.config.teachers[0].samples},
             )
             jobs.complete(conn, lease_id, [claim.id])
 

@@ -9,6 +9,8 @@ from persyn import set_needs
 from persyn.errors import ConfigError
 
 Build = Callable[..., Any]
+DRAWN: dict[str, Any] = {"family": "f", "model": "m", "samples": 2, "sampling": {"temperature": 1}}
+SEVERAL = [DRAWN | {"name": "a"}, DRAWN | {"name": "b"}]
 
 
 @pytest.mark.parametrize(
@@ -17,6 +19,10 @@ Build = Callable[..., Any]
         ({"policy": "persyn", "calibration": {"size": 4, "validation": 0.9}}, "leaves none to train the router on"),
         ({"policy": "oracle", "calibration": {"size": 7}}, "7 is less than the 8 prompts"),
         ({"calibration_answers": "exclude", "calibration": {"size": 8}}, "no row would be left"),
+        (
+            {"policy": "oracle", "calibration": {"size": 8}, "teachers": SEVERAL},
+            "teachers: the policy oracle takes calibration answers, one of each teacher",
+        ),
     ],
 )
 def test_a_configuration_that_its_set_cannot_serve_is_refused(

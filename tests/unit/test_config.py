@@ -287,6 +287,24 @@ def test_a_policy_without_what_it_needs_is_refused(raw: dict[str, Any], message:
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scorers": {"score": "calibration"}}, "teachers[1].samples: the best of several answers is told by their"),
+        ({"scorers": {"quality": {"kind": "imported"}}}, "an imported quality is none of a new answer"),
+    ],
+)
+def test_several_answers_whose_best_nobody_could_tell_are_refused(changes: dict[str, Any], message: str) -> None:
+    first, second = SMALL["teachers"]
+    teachers = [first, second | {"samples": 4, "sampling": {"temperature": 0.7}}]
+    with pytest.raises(ConfigError) as refused:
+        parse_run(SMALL | {"teachers": teachers} | changes, source="run.yaml")
+    assert message in str(refused.value)
+    assert parse_run(SMALL | {"teachers": teachers}, source="run.yaml").asks_several_times
+    by_learnability = {"alpha": 1.0, "scorers": {"quality": {"kind": "imported"}}}
+    assert parse_run(SMALL | {"teachers": teachers} | by_learnability, source="run.yaml").asks_several_times
+
+
 def test_a_teachers_family_is_the_students_whatever_its_case() -> None:
     run = parse_run(
         SMALL | {"policy": "family_strong", "student": SMALL["student"] | {"family": "SmolLM"}}, source="run.yaml"

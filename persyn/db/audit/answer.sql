@@ -2,14 +2,15 @@
 -- quality, learnability: raw; of several scorers the weighted mean. checked: whether a quality was measured at all.
 -- flaws: the judgement of the table `generation`, with `cut` before it where the token limit ended what is no answer
 -- yet, and `wrong` where math_verify measured 0; empty for a sound answer.
+-- scores: the raw values by the scorers' ids. sample_index: from 0, where a teacher was asked for several answers.
 SELECT r.id AS run_id,
        r.name AS run,
        g.prompt_id,
-       p.external_id,
+       g.external_id,
        t.id AS teacher_id,
        t.name AS teacher,
        t.revision AS teacher_revision,
-       g.id AS generation_id,
+       g.generation_id,
        g.text,
        g.reasoning,
        g.finish_reason,
@@ -23,20 +24,21 @@ SELECT r.id AS run_id,
                  AND lower(g.finish_reason) IN ('length', 'max_tokens', 'model_length') THEN 'cut' END,
            g.flaw,
            CASE WHEN measured.wrong THEN 'wrong' END], NULL) AS flaws,
-       g.created_at
-FROM run r
-JOIN run_teacher rt ON rt.run_id = r.id
-JOIN teacher t ON t.id = rt.teacher_id
-JOIN generation g ON g.teacher_id = t.id AND g.sample_index = 0
-JOIN prompt p ON p.id = g.prompt_id AND p.prompt_set_id = r.prompt_set_id
+       g.created_at,
+       measured.scores,
+       g.sample_index
+FROM audit.run_answer g
+JOIN run r ON r.id = g.run_id
+JOIN teacher t ON t.id = g.teacher_id
 CROSS JOIN LATERAL (
     SELECT sum(x.value * rs.weight) FILTER (WHERE s.kind = 'quality')
                / nullif(sum(rs.weight) FILTER (WHERE s.kind = 'quality'), 0) AS quality,
            sum(x.value * rs.weight) FILTER (WHERE s.kind = 'learnability')
                / nullif(sum(rs.weight) FILTER (WHERE s.kind = 'learnability'), 0) AS learnability,
            count(*) FILTER (WHERE s.kind = 'quality') > 0 AS checked,
-           coalesce(bool_or(s.method = 'math_verify' AND x.value = 0), false) AS wrong
+           coalesce(bool_or(s.method = 'math_verify' AND x.value = 0), false) AS wrong,
+           jsonb_object_agg(s.id, x.value) FILTER (WHERE s.id IS NOT NULL) AS scores
     FROM run_scorer rs
     JOIN scorer s ON s.id = rs.scorer_id
-    JOIN score x ON x.scorer_id = s.id AND x.generation_id = g.id
+    JOIN score x ON x.scorer_id = s.id AND x.generation_id = g.generation_id
     WHERE rs.run_id = r.id) measured

@@ -18,14 +18,14 @@ SELECT r.id AS run_id,
         + coalesce(sum(g.completion_tokens) FILTER (WHERE j.run_id = r.id), 0)
             * CAST(r.config #>> ARRAY['teachers', CAST(rt.position AS text), 'endpoint', 'price', 'output'] AS numeric)
        ) / 1000000 END AS cost
-FROM run r
-JOIN run_teacher rt ON rt.run_id = r.id
-JOIN teacher t ON t.id = rt.teacher_id
-JOIN generation g ON g.teacher_id = t.id
-JOIN prompt p ON p.id = g.prompt_id AND p.prompt_set_id = r.prompt_set_id
+FROM audit.run_answer g
+JOIN run r ON r.id = g.run_id
+JOIN run_teacher rt ON rt.run_id = r.id AND rt.teacher_id = g.teacher_id
+JOIN teacher t ON t.id = g.teacher_id
 LEFT JOIN job j ON j.id = g.job_id
 WHERE j.run_id = r.id
-   OR EXISTS (SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id)
-   OR EXISTS (SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.prompt_id = p.id AND d.teacher_id = t.id)
+   OR EXISTS (SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = g.prompt_id)
+   OR EXISTS (
+       SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.prompt_id = g.prompt_id AND d.teacher_id = t.id)
 GROUP BY r.id, r.name, t.name, rt.position
 ORDER BY r.id, t.name

@@ -19,7 +19,8 @@ SELECT d.run_id,
        (SELECT array_agg(coalesce(n.external_id, n.id::text) ORDER BY near.place)
         FROM unnest(d.neighbour_ids) WITH ORDINALITY AS near (id, place)
         JOIN prompt n ON n.id = near.id) AS neighbours,
-       d.created_at
+       d.created_at,
+       d.samples
 FROM routing_decision d
 JOIN run r ON r.id = d.run_id
 JOIN prompt p ON p.id = d.prompt_id

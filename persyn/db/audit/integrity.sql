@@ -147,6 +147,13 @@ WHERE 'done' = ALL (SELECT j.state FROM job j WHERE j.run_id = r.id AND j.kind I
       AND NOT (r.config ->> 'calibration_answers' = 'exclude' AND EXISTS (
           SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id)))
 UNION ALL
+SELECT 'a_decision_asks_for_each_further_answer', count(*)
+FROM job j
+WHERE j.kind = 'generate' AND j.sample_index > 0 AND NOT EXISTS (
+    SELECT FROM routing_decision d
+    WHERE d.run_id = j.run_id AND d.prompt_id = j.prompt_id AND d.teacher_id = j.teacher_id
+      AND d.samples > j.sample_index)
+UNION ALL
 SELECT 'jobs_name_rows_that_exist', count(*)
 FROM job j
 WHERE NOT EXISTS (SELECT FROM run r WHERE r.id = j.run_id)

@@ -6,8 +6,9 @@ WITH run_prompt AS (
     JOIN prompt_set s ON s.id = p.prompt_set_id
 ),
 run_job AS (
-    SELECT j.id, j.run_id, j.kind, j.queue, coalesce(j.prompt_id, g.prompt_id) AS prompt_id,
-           coalesce(j.teacher_id, g.teacher_id) AS teacher_id, sc.kind AS scorer_kind
+    SELECT j.id, j.run_id, j.kind, j.queue, nullif(coalesce(g.sample_index, j.sample_index), 0) AS sample_index,
+           coalesce(j.prompt_id, g.prompt_id) AS prompt_id, coalesce(j.teacher_id, g.teacher_id) AS teacher_id,
+           sc.kind AS scorer_kind
     FROM job j
     LEFT JOIN generation g ON g.id = j.generation_id
     LEFT JOIN scorer sc ON sc.id = j.scorer_id
@@ -27,48 +28,52 @@ SELECT d.run_id, d.prompt_id, d.created_at, 5, 'routed', d.teacher,
            'runner_up', d.runner_up, 'runner_up_coefficient', d.runner_up_coefficient,
            'neighbours', to_jsonb(d.neighbours),
            CASE d.basis WHEN 'measured' THEN 'rewards' ELSE 'coefficients' END, d.coefficients)
+       || CASE WHEN d.samples > 1 THEN jsonb_build_object('samples', d.samples) ELSE '{}' END
 FROM audit.decision d
 UNION ALL
 SELECT j.run_id, j.prompt_id, e.at, 3, 'job ' || e.event, t.name,
        jsonb_strip_nulls(jsonb_build_object(
-           'job_id', e.job_id, 'kind', j.kind, 'scorer', j.scorer_kind, 'attempt', e.attempt, 'lease_id', e.lease_id,
-           'worker', l.worker, 'host', l.host, 'error_code', e.error_code, 'error', e.detail))
+           'job_id', e.job_id, 'kind', j.kind, 'scorer', j.scorer_kind, 'sample_index', j.sample_index,
+           'attempt', e.attempt, 'lease_id', e.lease_id, 'worker', l.worker, 'host', l.host,
+           'error_code', e.error_code, 'error', e.detail))
 FROM run_job j
 JOIN audit.job_history e ON e.job_id = j.id
 LEFT JOIN lease l ON l.id = e.lease_id
 LEFT JOIN teacher t ON t.id = j.teacher_id
 UNION ALL
-SELECT rp.run_id, g.prompt_id, g.created_at, 4, 'answered', t.name,
+SELECT g.run_id, g.prompt_id, g.created_at, 4, 'answered', t.name,
        jsonb_build_object(
-           'generation_id', g.id, 'origin', g.origin, 'import', i.path, 'text', left(g.text, 2000),
+           'generation_id', g.generation_id, 'origin', g.origin, 'import', i.path, 'text', left(g.text, 2000),
            'finish_reason', g.finish_reason,
            'prompt_tokens', g.prompt_tokens, 'completion_tokens', g.completion_tokens, 'seed', g.seed,
            'latency_s', g.latency_s, 'server_version', g.server_version, 'job_id', g.job_id, 'lease_id', g.lease_id,
-           'reused', coalesce(gj.run_id <> rp.run_id, true))
-FROM run_prompt rp
-JOIN generation g ON g.prompt_id = rp.prompt_id
-JOIN run_teacher rt ON rt.run_id = rp.run_id AND rt.teacher_id = g.teacher_id
+           'reused', coalesce(gj.run_id <> g.run_id, true))
+       || CASE WHEN g.sample_index > 0 THEN jsonb_build_object('sample_index', g.sample_index) ELSE '{}' END
+FROM audit.run_answer g
 JOIN teacher t ON t.id = g.teacher_id
 LEFT JOIN job gj ON gj.id = g.job_id
 LEFT JOIN generation_import i ON i.id = g.import_id
 UNION ALL
-SELECT r.id, g.prompt_id, s.created_at, 4, 'scored ' || sc.kind, t.name,
-       jsonb_build_object('generation_id', g.id, 'scorer', sc.method, 'weight', rs.weight, 'value', s.value,
+SELECT g.run_id, g.prompt_id, s.created_at, 4, 'scored ' || sc.kind, t.name,
+       jsonb_build_object('generation_id', g.generation_id, 'scorer', sc.method, 'weight', rs.weight, 'value', s.value,
                           'detail', s.detail)
 FROM score s
-JOIN generation g ON g.id = s.generation_id
+JOIN audit.run_answer g ON g.generation_id = s.generation_id
 JOIN scorer sc ON sc.id = s.scorer_id
-JOIN run_scorer rs ON rs.scorer_id = sc.id
-JOIN run r ON r.id = rs.run_id
-JOIN run_teacher rt ON rt.run_id = r.id AND rt.teacher_id = g.teacher_id
-JOIN prompt p ON p.id = g.prompt_id AND p.prompt_set_id = r.prompt_set_id
+JOIN run_scorer rs ON rs.scorer_id = sc.id AND rs.run_id = g.run_id
 JOIN teacher t ON t.id = g.teacher_id
 UNION ALL
-SELECT x.run_id, d.prompt_id, x.created_at, 6, CASE WHEN a.flaws <@ x.keep THEN 'exported' ELSE 'left out' END,
-       a.teacher,
-       jsonb_build_object('format', x.format, 'layout', x.layout, 'path', x.path, 'sha256', x.sha256, 'flaws', a.flaws)
+-- Of several answers the best goes out: one that the export keeps, where there is one.
+SELECT x.run_id, d.prompt_id, x.created_at, 6, CASE WHEN a.leaves THEN 'exported' ELSE 'left out' END, t.name,
+       jsonb_build_object('format', x.format, 'layout', x.layout, 'path', x.path, 'sha256', x.sha256)
+       || CASE d.samples WHEN 1 THEN jsonb_build_object('flaws', a.flaws -> 0)
+                         ELSE jsonb_build_object('best_of', a.answers) END
 FROM export x
 JOIN routing_decision d ON d.run_id = x.run_id AND d.policy = x.policy
-JOIN audit.answer a ON a.run_id = x.run_id AND a.prompt_id = d.prompt_id AND a.teacher_id = d.teacher_id
-                   AND a.created_at <= x.created_at
-WHERE x.layout <> 'preference'
+JOIN teacher t ON t.id = d.teacher_id
+CROSS JOIN LATERAL (
+    SELECT bool_or(a.flaws <@ x.keep) AS leaves, count(*) AS answers, jsonb_agg(a.flaws) AS flaws
+    FROM audit.answer a
+    WHERE a.run_id = x.run_id AND a.prompt_id = d.prompt_id AND a.teacher_id = d.teacher_id
+      AND a.sample_index < d.samples AND a.created_at <= x.created_at) a
+WHERE x.layout <> 'preference' AND a.answers > 0

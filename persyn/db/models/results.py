@@ -130,6 +130,7 @@ class RoutingDecision(Base):
     __table_args__ = (
         CheckConstraint(one_of("basis", ("router", "budget", "static", "random", "measured")), name="basis"),
         CheckConstraint("(basis IN ('router', 'budget')) = (router_id IS NOT NULL)", name="router_named"),
+        CheckConstraint("samples >= 1 AND (basis <> 'measured' OR samples = 1)", name="samples"),
         UniqueConstraint("run_id", "policy", "prompt_id"),
         Index("ix_routing_decision_prompt_id", "prompt_id"),  # deleting a prompt looks for its decisions
     )
@@ -143,6 +144,7 @@ class RoutingDecision(Base):
     coefficients: Mapped[list[float] | None] = mapped_column(ARRAY(DOUBLE_PRECISION))  # the rewards where measured
     neighbour_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))  # calibration prompts, nearest first
     margin: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    samples: Mapped[int] = mapped_column(Integer, server_default=text("1"))  # answers that the teacher is asked for
     lease_id: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[CreatedAt]
 

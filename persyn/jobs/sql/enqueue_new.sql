@@ -5,10 +5,10 @@
 WITH source AS (
     SELECT CAST(:run_id AS bigint) AS run_id, CAST(:kind AS text) AS kind, CAST(:queue AS text) AS queue,
            CAST(:stage AS int) AS stage, CAST(NULL AS bigint) AS prompt_id, CAST(NULL AS bigint) AS teacher_id,
-           CAST(NULL AS bigint) AS generation_id, CAST(NULL AS bigint) AS scorer_id
+           0 AS sample_index, CAST(NULL AS bigint) AS generation_id, CAST(NULL AS bigint) AS scorer_id
 ), new AS (
     INSERT INTO job (run_id, kind, queue, stage, prompt_id, teacher_id, sample_index, generation_id, scorer_id)
-    SELECT run_id, kind, queue, stage, prompt_id, teacher_id, 0, generation_id, scorer_id
+    SELECT run_id, kind, queue, stage, prompt_id, teacher_id, sample_index, generation_id, scorer_id
     FROM source
     RETURNING run_id, queue, stage
 ), counted AS (

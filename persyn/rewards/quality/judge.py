@@ -74,7 +74,7 @@ class JudgeClient:
         Raises RequestFailed as `TeacherClient.generate` does, and `garbage` where the reply gives no verdict.
         """
         asked = question(self._rubric, messages, answer, reference)
-        reply = await self._client.generate(asked, self._sampling, 0, response_format=_FORMAT)
+        reply = await self._client.generate(asked, self._sampling, self._sampling.seed_of(0), response_format=_FORMAT)
         try:
             verdict = read_verdict(reply.text)
         except NoVerdict as exc:

@@ -27,8 +27,8 @@ INSERT INTO generation (prompt_id, teacher_id, text, finish_reason, prompt_token
 VALUES (:prompt, :teacher, 'a', 'stop', 1, 1, 0, 0.1, :job, :lease) RETURNING id
 """
 INSERT_DECISION = """
-INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, lease_id)
-VALUES (:run, :prompt, 'persyn', :basis, :teacher, :router, :lease)
+INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, samples, lease_id)
+VALUES (:run, :prompt, 'persyn', :basis, :teacher, :router, :samples, :lease)
 """
 NOW = "2026-01-01"
 INSERT_IMPORTED = """
@@ -83,7 +83,7 @@ class Rows:
         world = self.world
         values = {
             "run": world.run_id, "prompt": world.prompts[0], "basis": "static", "teacher": world.teachers[0],
-            "router": None, "lease": self.lease,
+            "router": None, "samples": 1, "lease": self.lease,
         }  # fmt: skip
         return self.conn.execute(text(INSERT_DECISION), values | changes)
 
@@ -181,6 +181,8 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     "uq_teacher_name_config_sha256": lambda rows: rows.sql("UPDATE teacher SET name = 'same'"),
     "ck_routing_decision_basis": lambda rows: rows.add_decision(basis="guess"),
     "ck_routing_decision_router_named": lambda rows: rows.add_decision(basis="router"),
+    "ck_routing_decision_samples": lambda rows: rows.add_decision(samples=0),
+    "ck_routing_decision_samples of a measured one": lambda rows: rows.add_decision(basis="measured", samples=2),
     "uq_routing_decision_run_id_policy_prompt_id": lambda rows: [rows.add_decision() for _ in range(2)],
 }
 

@@ -24,7 +24,8 @@ SELECT :run, 'b', :teachers, 0.4, 'minmax', 0, 'p', repeat('0', 64), '{}', '0', 
 """
 SCORE_JOB = """
 SELECT CAST(:run AS bigint) AS run_id, 'score' AS kind, 'score' AS queue, 20 AS stage, NULL::bigint AS prompt_id,
-       NULL::bigint AS teacher_id, id AS generation_id, CAST(:scorer AS bigint) AS scorer_id FROM generation
+       NULL::bigint AS teacher_id, 0 AS sample_index, id AS generation_id, CAST(:scorer AS bigint) AS scorer_id
+FROM generation
 """
 
 
@@ -153,6 +154,10 @@ BREAKS: dict[str, Callable[[Story], object]] = {
     "a_calibration_sample_keeps_to_its_size": lambda story: story.calibrate(1, 2),
     "no_calibration_prompt_came_after_the_routing": Story.calibrate_on_what_came_later,
     "a_routed_run_decided_on_every_prompt_that_was_there": Story.route,
+    "a_decision_asks_for_each_further_answer": lambda story: [
+        story.decide(),
+        story.sql("UPDATE job SET sample_index = 1 WHERE id = :id", id=story.dead),
+    ],
     "jobs_name_rows_that_exist": lambda story: story.sql(
         "UPDATE job SET prompt_id = 987 WHERE id = :id", id=story.leased
     ),
@@ -280,6 +285,28 @@ def test_a_second_run_is_told_that_its_answers_were_another_runs_work(world: "Wo
         story.second_run()
         rows = story.sql("SELECT run, teacher, generated, reused, prompt_tokens FROM audit.cost").all()
     assert [tuple(row) for row in rows] == [("run", "small", 1, 0, 1), ("second", "small", 0, 1, 0)]
+
+
+def test_further_answers_are_those_of_the_run_whose_decision_asks_for_them(world: "World") -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        story.second_run()
+        story.decide()
+        story.sql("UPDATE routing_decision SET samples = 2")
+        story.sql("""
+            INSERT INTO generation (prompt_id, teacher_id, sample_index, text, finish_reason, seed, latency_s, job_id,
+                                    lease_id)
+            SELECT prompt_id, teacher_id, index, 'more', 'stop', 0, 0.1, job_id, lease_id
+            FROM generation, generate_series(1, 2) AS index""")  # a third answer is another run's still
+        for view in ("run_answer", "answer"):
+            rows = story.sql(f"SELECT run_id, sample_index FROM audit.{view} ORDER BY 1, 2").all()
+            assert [(row.run_id == world.run_id, row.sample_index) for row in rows] == [
+                (True, 0), (True, 1), (False, 0),
+            ]  # fmt: skip
+        cost = story.sql("SELECT run, generated, reused FROM audit.cost").all()
+        trail = "SELECT run_id = :run FROM audit.prompt_trail WHERE what = 'answered' ORDER BY 1"
+        assert [row[0] for row in story.sql(trail, run=world.run_id)] == [False, True, True]
+    assert [tuple(row) for row in cost] == [("run", 2, 0), ("second", 0, 1)]
 
 
 def test_what_answers_cost_is_their_tokens_at_the_runs_price(world: "World") -> None:

@@ -128,6 +128,20 @@ def test_calibration_prompts_get_what_the_run_says(
     assert violations(engine) == []
 
 
+def test_a_decision_says_how_many_answers_its_teacher_gives(engine: Engine, tmp_path: Path) -> None:
+    """Teacher b gives three to a prompt that is routed to it, and none again to one that has its best answer."""
+    several = {"b": {"samples": 3, "sampling": {"temperature": 1}}}
+    teachers = [{"name": name, "family": "f", "model": "m"} | several.get(name, {}) for name in "abc"]
+    run_id = scored_run(engine, policy="strong", teachers=teachers)
+    route(engine, tmp_path, run_id)
+    with engine.connect() as conn:
+        rows = conn.execute(
+            text("SELECT basis, samples, count(*) FROM routing_decision GROUP BY 1, 2 ORDER BY 1")
+        ).all()
+    assert [tuple(row) for row in rows] == [("measured", 1, CALIBRATED), ("static", 3, PROMPTS - CALIBRATED)]
+    assert violations(engine) == []
+
+
 @pytest.mark.parametrize(
     ("policy", "options", "expected"),
     [

@@ -83,8 +83,8 @@ def test_a_students_label_changes_no_score() -> None:
 @pytest.mark.parametrize(
     ("sampling", "message"),
     [
-        ({"n": 4}, "n: a teacher gives one answer to a prompt. For several, list it several times under different"),
-        ({"samples": 2}, "samples: a teacher gives one answer to a prompt"),
+        ({"n": 4}, "n: one request asks for one answer. For several answers to a prompt give the teacher samples: 4"),
+        ({"samples": 2}, "samples: one request asks for one answer"),
         ({"max_tokens": 1, "max_completion_tokens": 2}, "max_tokens and max_completion_tokens are two names of one"),
         ({"extra_body": {"temperature": 1}}, "extra_body.temperature: give it as a key of its own, or leave it out"),
         ({"extra_body": {"stream": True}}, "extra_body.stream: give it as a key of its own, or leave it out"),
@@ -104,6 +104,38 @@ def test_any_key_that_is_not_sent_otherwise_may_stand_in_the_extra_body() -> Non
 
 def test_one_answer_may_be_asked_for_in_words() -> None:
     assert Sampling.model_validate({"n": 1}) == Sampling()
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        {},
+        {"temperature": 0},
+        {"temperature": 1, "top_k": 1},
+        {"temperature": 1, "seed": None, "extra_body": {"seed": 3}},
+    ],
+)
+def test_several_answers_that_cannot_differ_are_refused(sampling: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="samples: this sampling gives the same answer 4 times"):
+        teacher(samples=4, sampling=sampling)
+
+
+@pytest.mark.parametrize("sampling", [{"temperature": 0.7}, {"temperature": None}, {"temperature": 1, "seed": None}])
+def test_several_answers_that_may_differ_are_of_the_same_teacher(sampling: dict[str, Any]) -> None:
+    assert teacher(samples=4, sampling=sampling).identity() == teacher(sampling=sampling).identity()
+
+
+def test_a_teacher_of_imported_answers_gives_no_several() -> None:
+    with pytest.raises(ValidationError, match="samples: its answers are all imported"):
+        teacher(samples=4, model=None, endpoint=None, sampling={"temperature": 1})
+
+
+@pytest.mark.parametrize(("seed", "seeds"), [("prompt", [7, 8, 9]), (5, [5, 6, 7]), (None, [7, 8, 9])])
+def test_each_of_several_answers_has_a_seed_of_its_own(seed: Any, seeds: list[int]) -> None:
+    sampling = Sampling(temperature=1, seed=seed)
+    assert [sampling.seed_of(7, index) for index in range(3)] == seeds
+    sent = [sampling.request(sampling.seed_of(7, index)).get("seed") for index in range(3)]
+    assert sent == ([None] * 3 if seed is None else seeds)
 
 
 def test_a_stored_sampling_is_read_back_the_same() -> None:

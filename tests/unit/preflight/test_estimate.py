@@ -45,7 +45,21 @@ def test_answers_tokens_hours_and_money_by_stage() -> None:
 
 def test_the_highest_cost_takes_the_longest_answers_of_the_dearest_teacher() -> None:
     asked = estimate.expected(config(), sizes(), {})
-    assert estimate.cost_at_most(asked, sizes()) == pytest.approx((100 + 900) * (50 * 2 + 1000 * 10) / 1e6)
+    assert estimate.cost_at_most(config(), asked, sizes()) == pytest.approx((100 + 900) * (50 * 2 + 1000 * 10) / 1e6)
+
+
+def test_several_answers_to_a_routed_prompt_are_counted_each() -> None:
+    teachers = [teacher.model_dump() for teacher in config().teachers]
+    teachers[0] |= {"samples": 4, "sampling": {"temperature": 1, "max_tokens": 1000}}
+    several, known = config(teachers=teachers), sizes(others={"dear": 0.25})
+    asked = estimate.expected(several, known, {})
+    calibrate, _, generate, routed = estimate.stages(several, known, asked)
+    assert (calibrate.new, generate.new, generate.there) == (200, 450 * 3 + 450, 450)
+    assert routed.new == 2 * (450 * 4 + 450)
+    assert estimate.cost_at_most(several, asked, known) == pytest.approx((100 + 900 * 4) * (50 * 2 + 1000 * 10) / 1e6)
+    again = config(teachers=teachers, calibration_answers="routed")
+    assert estimate.stages(again, known, asked)[2].new == round((450 * 4 + 50 * 3) * 0.75 + 450)
+    assert "dear gives 4 answers to each prompt" in " ".join(estimate.assumptions(known, asked, {}))
 
 
 def test_without_earlier_answers_the_assumptions_are_named_and_hours_unknown() -> None:

@@ -1,0 +1,77 @@
+"""The best of several answers of one teacher to a prompt, by what was measured on them.
+
+Those that are right come first, then those without a flaw, then the higher combined reward; of equals the one that was
+asked for first. An export takes an answer that it keeps before one that it would leave behind.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from typing import NamedTuple, TypeVar
+
+from sqlalchemy import Connection, text
+
+from persyn import runs
+from persyn.exports.rows import Answer
+from persyn.rewards import matrix, several
+
+_BATCH = 256  # prompts whose rewards are combined at once
+
+_CANDIDATES = text("""
+SELECT a.prompt_id, a.teacher, a.generation_id, a.sample_index, a.quality, a.learnability, a.flaws, a.scores
+FROM routing_decision d
+JOIN audit.answer a ON a.run_id = d.run_id AND a.prompt_id = d.prompt_id AND a.teacher_id = d.teacher_id
+                   AND a.sample_index < d.samples
+WHERE d.run_id = :run_id AND d.policy = :policy AND d.samples > 1
+  AND (CAST(:prompt_id AS bigint) IS NULL OR d.prompt_id = :prompt_id)
+ORDER BY d.prompt_id, a.sample_index
+""")
+
+
+class SampledAnswer(NamedTuple):
+    """One of a prompt's answers, without its text."""
+
+    prompt_id: int
+    teacher: str
+    generation_id: int
+    sample_index: int
+    quality: float | None
+    learnability: float | None
+    flaw_words: list[str]
+    scores: dict[str, float] | None
+    reward: float | None = None
+
+
+A = TypeVar("A", Answer, SampledAnswer)
+
+
+def groups(conn: Connection, run: runs.Run, answers: Iterable[A]) -> Iterator[list[A]]:
+    """The answers of each prompt and teacher, which come together; of several, each with its combined reward."""
+    scorers = matrix.scorers(conn, run.id)
+    apart = (list(group) for _, group in groupby(answers, key=lambda answer: (answer.prompt_id, answer.teacher)))
+    while part := list(islice(apart, _BATCH)):
+        values = [[_by_id(answer.scores) for answer in group] for group in part]
+        for group, rewards in zip(part, several.rewards(values, scorers, run.config), strict=True):
+            measured = [answer._replace(reward=reward) for answer, reward in zip(group, rewards, strict=True)]
+            yield measured if len(group) > 1 else group
+
+
+def best(group: Sequence[A], keep: Sequence[str] = ()) -> A:
+    """The best of one prompt's answers, for an export that keeps these flaws."""
+
+    def rank(answer: A) -> tuple[bool, bool, bool, float, int]:
+        flaws = {*answer.flaw_words}
+        reward = float("-inf") if answer.reward is None else answer.reward
+        return flaws <= {*keep}, "wrong" not in flaws, not flaws, reward, -answer.sample_index
+
+    return max(group, key=rank)
+
+
+def candidates(conn: Connection, run: runs.Run, prompt_id: int | None = None) -> Iterator[list[SampledAnswer]]:
+    """The answers to each prompt that the run asked several of, or to this prompt alone."""
+    values = {"run_id": run.id, "policy": run.config.policy, "prompt_id": prompt_id}
+    found = conn.execute(_CANDIDATES, values, execution_options={"yield_per": 1000})
+    return groups(conn, run, (SampledAnswer(*row) for row in found))
+
+
+def _by_id(scores: Mapping[str, float] | None) -> dict[int, float]:
+    return {int(scorer_id): value for scorer_id, value in (scores or {}).items()}

@@ -1,0 +1,26 @@
+"""The rewards of several answers to one prompt: combined as those of a calibration prompt's teachers are."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from persyn.config import RunConfig
+from persyn.rewards.matrix import Scores, WeighedScorer, combined
+
+ScoresById = Mapping[int, float]  # an answer's raw values, by the scorers' ids
+
+
+def rewards(
+    groups: Sequence[Sequence[ScoresById]], scorers: Sequence[WeighedScorer], config: RunConfig
+) -> list[list[float | None]]:
+    """The combined reward of each answer of each prompt (a group); None where a score is missing."""
+    shape = (len(groups), max((len(group) for group in groups), default=0))
+    scores = [Scores(*scorer, np.full(shape, np.nan)) for scorer in scorers]
+    for scorer in scores:
+        for row, group in enumerate(groups):
+            scorer.values[row, : len(group)] = [values.get(scorer.scorer_id, np.nan) for values in group]
+    reward = combined(scores, config, shape).reward
+    return [
+        [None if np.isnan(value) else float(value) for value in reward[row, : len(group)]]
+        for row, group in enumerate(groups)
+    ]

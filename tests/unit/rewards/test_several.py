@@ -1,0 +1,35 @@
+"""Rewards of several answers to a prompt, worked by hand."""
+
+from typing import Any
+
+import pytest
+
+from persyn.config import RunConfig, parse_run
+from persyn.rewards.matrix import WeighedScorer
+from persyn.rewards.several import rewards
+
+SCORERS = [WeighedScorer(1, "learnability", "loglik", 1.0), WeighedScorer(2, "quality", "math_verify", 1.0)]
+
+
+def config(**changes: Any) -> RunConfig:
+    teachers = [{"name": name, "family": "f", "model": "m"} for name in ("a", "b")]
+    raw = {"name": "r", "prompts": "s", "student": {"name": "p", "model": "m"}, "teachers": teachers}
+    return parse_run(raw | changes, source="test")
+
+
+def test_each_prompts_answers_are_combined_by_themselves() -> None:
+    first = [{1: -1.0, 2: 0.0}, {1: -3.0, 2: 1.0}, {1: -2.0, 2: 1.0}]
+    second = [{1: -9.0, 2: 1.0}, {1: -8.0, 2: 1.0}]  # equal in quality: 0.5 each
+    assert rewards([first, second], SCORERS, config(alpha=0.4)) == [
+        pytest.approx([0.4, 0.6, 0.8]), pytest.approx([0.3, 0.7]),
+    ]  # fmt: skip
+
+
+def test_an_answer_without_a_score_has_no_reward_and_does_not_stretch_the_others() -> None:
+    group = [{1: -1.0, 2: 0.0}, {2: 9.0}, {1: -2.0, 2: 1.0}, {}]
+    assert rewards([group], SCORERS, config(alpha=0.4)) == [[pytest.approx(0.4), None, pytest.approx(0.6), None]]
+
+
+def test_without_prompts_there_are_no_rewards() -> None:
+    assert rewards([], SCORERS, config()) == []
+    assert rewards([[{}]], SCORERS[1:], config(alpha=0.0)) == [[None]]
