@@ -12,8 +12,8 @@ from persyn.inference.clients.chat_completions import TIMEOUT_S, Completion, Tea
 from persyn.inference.clients.evidence import HARMLESS
 from persyn.inference.servers import kinds
 from persyn.inference.servers.server import ProgressWatch, Server
+from persyn.jobs import pauses
 from persyn.jobs.lease_keeper import LeaseKeeper
-from persyn.jobs.pauses import Part
 from persyn.stages import generate
 from persyn.workers.blame import Fault, blame, failures
 from persyn.workers.fitness import Need
@@ -65,7 +65,7 @@ def _leave_after(worker: Worker, queue: str, teacher: versions.TeacherVersion) -
             asyncio.run(drain.run())
             return drain.ending
     except EndpointPaused as exc:
-        worker.hold(Part(queue, teacher_id=teacher.id), exc)
+        worker.hold(pauses.Part(queue, teacher_id=teacher.id), exc)
         return False
     except Exception as exc:
         if blame(exc) is not Fault.HOST:
@@ -100,7 +100,7 @@ class Drain:
         places = IN_FLIGHT if target.pace is None else target.pace.endpoint.concurrency
         self.requests = PacedRequests(places, target.pace, control=self._ask_control)
         self.ending = False  # what is in flight is waited for, and nothing joins it
-        self.yield_checked_at = time.monotonic()
+        self.yield_checked_at = self.looked_at = time.monotonic()
         self.in_flight: dict[asyncio.Task[Completion], generate.GenerationRequest] = {}
         self.generations: list[generate.NewGeneration] = []
         self.failures: list[jobs.Failure] = []
@@ -173,11 +173,11 @@ class Drain:
         return await self.client.generate(conversation, config.sampling, seed)
 
     async def _check_end(self) -> None:
-        """End where the endpoint is paused, or where another queue of this worker has waited too long.
+        """End where the endpoint is paused, a run is held back, or another queue of this worker has waited too long.
 
-        A request at a paused endpoint is waited for; one that has not left goes back with its job unspent.
+        A request at the endpoint is waited for; one that has not left goes back with its job unspent.
         """
-        if self.requests.paused is not None:
+        if self.requests.paused is not None or await self._is_withdrawn():
             self.ending = True
             waiting = [task for task in self.in_flight if task not in self.requests.sent and not task.done()]
             await self._cancel(waiting)
@@ -190,6 +190,18 @@ class Drain:
         elif await asyncio.to_thread(self.worker.is_overtaken, self.queue, self.stage):
             log.info("action=yield queue=%s an earlier stage waits", self.queue)
             self.ending = True
+
+    async def _is_withdrawn(self) -> bool:
+        """Whether one of the runs was paused or cancelled while requests wait for their turn."""
+        unsent = [request.claim.run_id for task, request in self.in_flight.items() if task not in self.requests.sent]
+        if not unsent or time.monotonic() - self.looked_at < WATCH_S:
+            return False
+        self.looked_at = time.monotonic()
+        return await asyncio.to_thread(self._any_paused, unsent)
+
+    def _any_paused(self, run_ids: Sequence[int]) -> bool:
+        with self.worker.engine.connect() as conn:
+            return pauses.any_paused(conn, run_ids)
 
     async def _cancel(self, tasks: Sequence[asyncio.Task[Completion]]) -> None:
         for task in tasks:

@@ -6,6 +6,7 @@ the queue goes on. They stand side by side: what a worker meets never undoes wha
 commits. All times are the database's.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -105,6 +106,12 @@ def resume_run(conn: Connection, run_id: int) -> bool:
         {"id": run_id},
     )
     return changed.rowcount == 1
+
+
+def any_paused(conn: Connection, run_ids: Sequence[int]) -> bool:
+    """Whether one of the runs is held back; a cancelled one is, too."""
+    statement = text("SELECT EXISTS (SELECT FROM run WHERE id = ANY(:ids) AND paused_at IS NOT NULL)")
+    return bool(conn.execute(statement, {"ids": list(run_ids)}).scalar_one())
 
 
 def paused(conn: Connection) -> list[Pause]:

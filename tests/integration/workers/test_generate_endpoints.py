@@ -150,6 +150,23 @@ def test_a_wait_that_an_endpoint_asks_for_holds_for_all_of_its_requests(site: An
     assert all("Too many requests" in row.detail for row in released)
 
 
+def test_what_waits_for_a_rate_limit_is_not_asked_once_its_run_is_cancelled(site: Any) -> None:
+    site.changes[0] = {"endpoint": {"url": site.stub.base_url, "requests_per_minute": 20}}
+    run_id = site.prepare(prompts=20, calibration=20)
+    calibrate(site, run_id)
+    site.start_worker("--teachers", f"t0-{site.tag}")
+    site.eventually(lambda: done_by(site, 0) > 0 and site.scalar("SELECT count(*) FROM job WHERE state = 'leased'") > 5)
+    runs.cancel(site.engine, run_id, by="me@here")
+
+    def given_back() -> bool:
+        pipeline.advance(site.engine, run_id)
+        return bool(site.scalar("SELECT count(*) FROM job WHERE state IN ('leased', 'ready')") == 0)
+
+    site.eventually(given_back)
+    assert sum(site.times_asked().values()) == done_by(site, 0) < 15
+    assert site.violations() == {}
+
+
 def test_an_endpoint_that_hangs_holds_up_no_other(site: Any) -> None:
     site.changes[0] = {"system_prompt": "[[stub:hang]]"}
     run_id = site.prepare(prompts=6, calibration=6)
