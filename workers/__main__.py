@@ -62,7 +62,7 @@ def work(
     worker = Worker(engine, home, queues=None if everything else own, tensor_parallel=tensor_parallel)
     if metrics_port is not None:
         health.serve(metrics_host, metrics_port, worker.trouble)
-    raise typer.Exit(serve(worker, context.endpoints().broker_url, own, follow_teachers=everything, leave=leave))
+    raise typer.Exit(serve(worker, context.broker_url(), own, follow_teachers=everything, leave=leave))
 
 
 def _warn_of_unknown(engine: "Engine", own: list[str]) -> None:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from persyn.cli import context, terminal
 from persyn.cli.options import Json, RunName, WithWorker
-from persyn.cli.run import Retry, step
+from persyn.cli.run import NoCheck, Retry, Yes, step
 from persyn.config import Settings
 from persyn.reporting import plots
 from persyn.states import Stage
@@ -18,9 +18,11 @@ app = typer.Typer(no_args_is_help=True, help="The router of a run.")
 
 
 @app.command("train")
-def train_router(run: RunName, with_worker: WithWorker = False, retry: Retry = False) -> None:
+def train_router(
+    run: RunName, with_worker: WithWorker = False, retry: Retry = False, no_check: NoCheck = False, yes: Yes = False
+) -> None:
     """Stop once the router is trained."""
-    step(run, Stage.TRAIN, with_worker, retry)
+    step(run, Stage.TRAIN, with_worker, retry, no_check=no_check, yes=yes)
 
 
 @app.command("eval")

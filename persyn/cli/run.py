@@ -68,36 +68,53 @@ def run(
     require(result, parsed.name, allowed)
 
 
-def calibrate(run: RunName, with_worker: WithWorker = False, retry: Retry = False) -> None:
+def calibrate(
+    run: RunName, with_worker: WithWorker = False, retry: Retry = False, no_check: NoCheck = False, yes: Yes = False
+) -> None:
     """Stop once every teacher has answered the calibration prompts. RUN may be a YAML that is new."""
-    step(run, Stage.CALIBRATE, with_worker, retry)
+    step(run, Stage.CALIBRATE, with_worker, retry, no_check=no_check, yes=yes)
 
 
-def score(run: RunName, with_worker: WithWorker = False, retry: Retry = False) -> None:
+def score(
+    run: RunName, with_worker: WithWorker = False, retry: Retry = False, no_check: NoCheck = False, yes: Yes = False
+) -> None:
     """Stop once the calibration answers are scored."""
-    step(run, Stage.SCORE, with_worker, retry)
+    step(run, Stage.SCORE, with_worker, retry, no_check=no_check, yes=yes)
 
 
-def route(run: RunName, with_worker: WithWorker = False, retry: Retry = False) -> None:
+def route(
+    run: RunName, with_worker: WithWorker = False, retry: Retry = False, no_check: NoCheck = False, yes: Yes = False
+) -> None:
     """Stop once every prompt has its teacher."""
-    step(run, Stage.ROUTE, with_worker, retry)
+    step(run, Stage.ROUTE, with_worker, retry, no_check=no_check, yes=yes)
 
 
 def generate(
-    run: RunName, with_worker: WithWorker = False, retry: Retry = False, allow_missing: AllowMissing = ALLOWED
+    run: RunName,
+    with_worker: WithWorker = False,
+    retry: Retry = False,
+    allow_missing: AllowMissing = ALLOWED,
+    no_check: NoCheck = False,
+    yes: Yes = False,
 ) -> None:
     """Stop once every teacher has answered its own prompts."""
     allowed = Allowance.parse(allow_missing)
-    engine, run_id = step(run, Stage.GENERATE, with_worker, retry)
+    engine, run_id = step(run, Stage.GENERATE, with_worker, retry, no_check=no_check, yes=yes)
     with engine.connect() as conn:
         result, name = reporting.outcome(conn, run_id), runs.load(conn, run_id).name
     terminal.console.print(terminal.safe(result.sentence()), soft_wrap=True, highlight=False)
     require(result, name, allowed)
 
 
-def step(run: str, stage: Stage, with_worker: bool, retry: bool) -> "tuple[Engine, int]":
-    """Take a run, by its name, number or YAML, to a stage, and show its status there. Raises RunStopped."""
+def step(run: str, stage: Stage, with_worker: bool, retry: bool, *, no_check: bool, yes: bool) -> "tuple[Engine, int]":
+    """Take a run, by its name, number or YAML, to a stage, and show its status there. Raises RunStopped.
+
+    A run that is new is checked first, as `persyn run` does.
+    """
     engine = context.engine(may_begin=_is_file(run))
+    if _is_file(run):
+        parsed = load_run(Path(run))
+        check.before(engine, parsed, with_worker=with_worker, no_check=no_check, yes=yes, dry_run=False)
     run_id = find_or_create(engine, run)
     try:
         finish(engine, run_id, stage, with_worker=with_worker, retry=retry)
@@ -121,7 +138,7 @@ def find_or_create(engine: "Engine", run: str) -> int:
 
 def finish(engine: "Engine", run_id: int, stage: Stage, *, with_worker: bool, retry: bool = False) -> None:
     """Aim the run at a stage and follow it there. Raises RunStopped where it failed or was cancelled."""
-    settings = Settings.from_environment()
+    settings, broker_url = Settings.from_environment(), context.broker_url()
     with engine.connect() as conn:
         _refuse_cancelled(reporting.status(conn, run_id))
     if retry:
@@ -129,7 +146,7 @@ def finish(engine: "Engine", run_id: int, stage: Stage, *, with_worker: bool, re
     with engine.begin() as conn:
         runs.aim(conn, run_id, stage)
     with _local_worker(settings.home) if with_worker else nullcontext() as process:
-        watch.follow(engine, context.endpoints().broker_url, run_id, process, settings.home)
+        watch.follow(engine, broker_url, run_id, process, settings.home)
     with engine.connect() as conn:
         status, failures = reporting.status(conn, run_id), reporting.failures(conn, run_id)
     _refuse_cancelled(status)

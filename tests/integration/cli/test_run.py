@@ -89,3 +89,15 @@ def test_a_command_that_is_killed_takes_its_worker_along(site: Any) -> None:
     process.wait()
     site.eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     assert site.scalar("SELECT count(*) FROM job WHERE state = 'leased'") == 0
+
+
+@pytest.mark.parametrize("command", [["run"], ["worker", "--scorers"]])
+def test_a_broker_without_the_database_of_its_address_is_one_sentence(site: Any, command: list[str]) -> None:
+    site.prepare(prompts=4, calibration=2)
+    url = site.environment["PERSYN_BROKER_URL"]
+    site.environment = site.environment | {"PERSYN_BROKER_URL": f"{url}?virtual_host=99"}
+    refused = site.persyn(*command, *([str(site.config_file)] if command == ["run"] else []))
+    assert refused.returncode == 1
+    (sentence,) = [line for line in refused.stderr.splitlines() if line.startswith("persyn: ")]
+    assert "has no database of this number (DB index is out of range)" in sentence
+    assert "Traceback" not in refused.stderr
