@@ -142,7 +142,7 @@ def _say_goodbye(check_in: CheckIn) -> None:
 def _run(app: Celery, node: str, queues: list[str]) -> None:
     app.worker_main(
         [
-            "worker", "--pool=threads", f"--concurrency={1 + ASIDE}", f"--hostname={node}",
+            "--quiet", "worker", "--pool=threads", f"--concurrency={1 + ASIDE}", f"--hostname={node}",
             "--without-mingle", "--without-gossip", "--loglevel=WARNING", f"--queues={','.join(queues)}",
         ]
     )  # fmt: skip

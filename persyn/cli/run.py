@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from persyn import processes, reporting, runs
+from persyn import logs, processes, reporting, runs
 from persyn.cli import check, context, export, terminal, watch
 from persyn.cli.options import RunName, WithWorker
 from persyn.config import Settings, load_run
@@ -33,6 +33,16 @@ Retry = Annotated[bool, typer.Option("--retry", help="First give the run's dead 
 AllowMissing = Annotated[
     str, typer.Option("--allow-missing", metavar="N|%", help="So many prompts may have no answer; with more, exit 3.")
 ]
+LogLevel = Annotated[
+    logs.Level | None,
+    typer.Option("--log-level", envvar=logs.LEVEL, help="Log from this level on; the worker of this command too."),
+]
+LogFormat = Annotated[
+    logs.Format | None,
+    typer.Option(
+        "--log-format", envvar=logs.FORMAT, help="Log for people, or as JSON; the worker and the progress too."
+    ),
+]
 ALLOWED = "5%"
 
 
@@ -47,8 +57,11 @@ def run(
         bool, typer.Option("--more", help="Take in the prompts that came after the run was routed.")
     ] = False,
     allow_missing: AllowMissing = ALLOWED,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Take a run from its YAML to its export; kill it whenever you like, the next call goes on."""
+    _log(log_level, log_format)
     allowed = Allowance.parse(allow_missing)
     parsed = load_run(config)
     engine = context.engine(may_begin=True)
@@ -66,6 +79,14 @@ def run(
     else:
         terminal.console.print(terminal.safe(result.sentence()), soft_wrap=True, highlight=False)
     require(result, parsed.name, allowed)
+
+
+def _log(level: logs.Level | None, form: logs.Format | None) -> None:
+    """Log to standard error as asked, and let the worker of this command do the same."""
+    given = {logs.LEVEL: level, logs.FORMAT: form}
+    os.environ |= {name: str(value) for name, value in given.items() if value is not None}
+    as_json = form is logs.Format.JSON
+    logs.to_stderr(level or (logs.Level.INFO if as_json else logs.Level.WARNING), form or logs.Format.TEXT)
 
 
 def calibrate(
