@@ -76,13 +76,15 @@ def _leave_after(worker: Worker, queue: str, teacher: versions.TeacherVersion) -
         return False
 
 
-def _client(target: Target, *, for_transformers: bool) -> TeacherClient:
+def _client(target: Target, teacher: str, *, for_transformers: bool) -> TeacherClient:
     if target.pace is None:
-        return TeacherClient(target.base_url, target.model, for_transformers=for_transformers)
+        return TeacherClient(
+            target.base_url, target.model, for_transformers=for_transformers, teacher=teacher, is_own=True
+        )
     endpoint = target.pace.endpoint
     return TeacherClient(
         endpoint.url, target.model, api_key=target.api_key, headers=endpoint.headers,
-        timeout_s=endpoint.timeout_s or TIMEOUT_S,
+        timeout_s=endpoint.timeout_s or TIMEOUT_S, teacher=teacher,
     )  # fmt: skip
 
 
@@ -98,7 +100,7 @@ class Drain:
         self.cursor = jobs.ClaimCursor()
         self.answers = 0
         self.watched_at = time.monotonic()
-        self.client = _client(target, for_transformers=not self.counts_tokens)
+        self.client = _client(target, teacher.config.name, for_transformers=not self.counts_tokens)
         places = IN_FLIGHT if target.pace is None else target.pace.endpoint.concurrency
         self.requests = PacedRequests(places, target.pace, control=self._ask_control)
         self.ending = False  # what is in flight is waited for, and nothing joins it

@@ -59,6 +59,10 @@ COMMANDS = {
     "rewards": Entry("persyn.cli.rewards:app", "Ask the stored scores, without computing anything anew."),
     "jobs": Entry("persyn.cli.jobs:app", "The jobs, one by one."),
     "audit": Entry("persyn.cli.audit:app", "Ask why a row is as it is, and whether all invariants hold."),
+    "monitoring": Entry(
+        "persyn.cli.monitoring:monitoring",
+        "Write alert rules and a scrape file for Prometheus, and a dashboard for Grafana, into a folder.",
+    ),
     "services": Entry("persyn.cli.services:app", "The Postgres and the broker that PerSyn uses."),
     "db": Entry("persyn.cli.db:app", "The database's schema."),
 }
