@@ -1,5 +1,6 @@
 """`persyn`: the commands, and the place where an error becomes a sentence."""
 
+import logging
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 import persyn
+from persyn import logs
 from persyn.cli.lazy import Entry, LazyGroup
 from persyn.errors import MissingExtra, PersynError
 
@@ -113,7 +115,10 @@ def main() -> None:
     try:
         app()
     except PersynError as exc:
-        print(f"persyn: {exc}", file=sys.stderr)
+        if logs.is_json():
+            logging.getLogger("persyn").error("%s", exc)
+        else:
+            print(f"persyn: {exc}", file=sys.stderr)
         sys.exit(exc.exit_code)
     except ModuleNotFoundError as exc:
         if exc.name not in TRAIN:

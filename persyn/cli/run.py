@@ -267,10 +267,10 @@ def print_dead(failures: Sequence[Any]) -> None:
     """A line for each queue and error with dead jobs: how many, and an example."""
     for row in failures:
         if row.dead_now:
-            detail = terminal.safe(row.example_detail or "", 300)
             jobs = "1 job" if row.dead_now == 1 else f"{row.dead_now} jobs"
-            terminal.err.print(
-                f"[red]{jobs} of {row.queue} {'is' if row.dead_now == 1 else 'are'} dead[/red]:"
-                f" {row.error_code}: {detail}",
-                emoji=False,
+            dead = f"{jobs} of {row.queue} {'is' if row.dead_now == 1 else 'are'} dead"
+            detail = row.example_detail or ""
+            terminal.tell(
+                f"{dead}: {row.error_code}: {detail[:300]}",
+                f"[red]{dead}[/red]: {row.error_code}: {terminal.safe(detail, 300)}",
             )

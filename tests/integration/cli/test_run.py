@@ -12,8 +12,14 @@ import pytest
 def test_run_with_a_worker_goes_to_the_export_and_says_why_something_is_missing(site: Any) -> None:
     site.prepare(prompts=8, calibration=4, marked={3: "[[stub:400-context]]"})
     run = f"run-{site.tag}"
-    first = site.persyn("run", str(site.config_file), "--with-worker")
+    first = site.persyn("run", str(site.config_file), "--with-worker", "--log-format", "json")
     assert first.returncode == 0, first.stderr
+    assert [json.loads(line)["level"] for line in first.stderr.splitlines()]
+    log = [json.loads(line) for line in (site.home / "logs" / "worker.log").read_text().splitlines()]
+    failed = [line for line in log if line.get("action") == "fail"]
+    assert {line["teacher"] for line in failed} <= {f"t{number}-{site.tag}" for number in range(3)}
+    assert all({"time", "host", "worker", "run", "job"} <= line.keys() for line in failed)
+    assert "maximum context length" in failed[0]["message"]
     assert "context_too_long" in first.stderr
     last = first.stdout.splitlines()[-1]
     assert last.startswith("7 of 8 rows (")
