@@ -3,21 +3,20 @@
 import logging
 import os
 import re
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from persyn import versions
+from persyn import logs, versions
 from persyn.cli import context, fleet
+from persyn.cli.options import LogFormat, LogLevel
 from persyn.config import Settings
 from persyn.errors import ConfigError
 from persyn.jobs import wake_ups
-from persyn.secrets import MaskedLog
 from persyn.workers import health
 from persyn.workers.app import serve
 from persyn.workers.check_in import Leave
-from persyn.workers.worker import Worker
+from persyn.workers.worker import Worker, own_name
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -47,6 +46,12 @@ def work(
     at_most: Annotated[
         str | None, typer.Option("--for", metavar="3h50m", help="Claim nothing more after this, finish, and leave.")
     ] = None,
+    load_timeout: Annotated[
+        str,
+        typer.Option(envvar="PERSYN_LOAD_TIMEOUT", metavar="15m", help="Give a model's server so long to come up."),
+    ] = "15m",
+    log_level: LogLevel = logs.Level.INFO,
+    log_format: LogFormat = logs.Format.TEXT,
 ) -> None:
     """Work on this host until told to stop (SIGTERM hands back what is unfinished). One worker per group of GPUs."""
     if ctx.invoked_subcommand is not None:
@@ -56,13 +61,16 @@ def work(
         raise ConfigError("persyn worker: say what it shall do: --teachers A,B, --scorers, --router or --all.")
     leave = Leave(*(None if given is None else fleet.seconds(given) for given in (exit_when_idle, at_most)))
     os.environ |= visible_gpus(gpus, tensor_parallel)
-    _log_to_stderr()
+    logs.to_stderr(log_level, log_format, worker=own_name())
     engine, home = context.engine(may_begin=True), Settings.from_environment().home
     _warn_of_unknown(engine, own)
-    worker = Worker(engine, home, queues=None if everything else own, tensor_parallel=tensor_parallel)
+    worker = Worker(
+        engine, home, queues=None if everything else own, tensor_parallel=tensor_parallel,
+        load_s=fleet.seconds(load_timeout),
+    )  # fmt: skip
     if metrics_port is not None:
         health.serve(metrics_host, metrics_port, worker.trouble)
-    raise typer.Exit(serve(worker, context.endpoints().broker_url, own, follow_teachers=everything, leave=leave))
+    raise typer.Exit(serve(worker, context.broker_url(), own, follow_teachers=everything, leave=leave))
 
 
 def _warn_of_unknown(engine: "Engine", own: list[str]) -> None:
@@ -97,12 +105,3 @@ def visible_gpus(gpus: str, tensor_parallel: int) -> dict[str, str]:
             f"--tensor-parallel {tensor_parallel}: --gpus names {len(chosen)} of them. Name more, or spread less."
         )
     return {"CUDA_VISIBLE_DEVICES": ",".join(chosen)}
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(MaskedLog())
-    # the HTTP library logs each request, and celery each wake-up
-    for noisy in ("httpx", "alembic", "celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from celery import Celery, signals
+from celery.apps import worker as celery_worker
 from celery.worker.consumer import Consumer
 
 from persyn import counters
@@ -102,6 +103,7 @@ def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers
         _run(app, f"persyn-{deployment}-{os.getpid()}@{worker.host}", queues)
     finally:
         worker.stopping.set()
+        log.info("action=stop this worker leaves")
         _say_goodbye(check_in)
         worker.close()
     return 0
@@ -130,6 +132,10 @@ def _keep_logging(**_: Any) -> None:
     """Keep our logging: Celery's own set-up would hide our log lines."""
 
 
+def _say_nothing(*_: Any) -> None:
+    """In place of Celery's words about a signal, which pass by the log."""
+
+
 def _say_goodbye(check_in: CheckIn) -> None:
     try:
         check_in.end()
@@ -138,9 +144,10 @@ def _say_goodbye(check_in: CheckIn) -> None:
 
 
 def _run(app: Celery, node: str, queues: list[str]) -> None:
+    celery_worker.safe_say = _say_nothing
     app.worker_main(
         [
-            "worker", "--pool=threads", f"--concurrency={1 + ASIDE}", f"--hostname={node}",
+            "--quiet", "worker", "--pool=threads", f"--concurrency={1 + ASIDE}", f"--hostname={node}",
             "--without-mingle", "--without-gossip", "--loglevel=WARNING", f"--queues={','.join(queues)}",
         ]
     )  # fmt: skip

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from enum import Enum
 
-from persyn import jobs
+from persyn import jobs, logs
 from persyn.db import session
 from persyn.errors import (
     EndpointPaused,
@@ -66,6 +66,8 @@ def explained(exc: BaseException) -> str:
     """The error as one line for a row or the log: the driver's own words where the database raised it."""
     if isinstance(exc, PersynError):
         return str(exc)
+    if isinstance(exc, ModuleNotFoundError):
+        return f"{exc.name} is not installed on this host; `pip install 'persyn[train]'` brings what models need"
     return f"{type(exc).__name__}: {session.in_one_line(exc)}"
 
 
@@ -83,6 +85,13 @@ def failures(job_ids: Sequence[int], exc: Exception) -> list[jobs.Failure]:
         return [jobs.Failure(job_id, exc.code, str(exc), exc.permanent, exc.retry_after_s) for job_id in job_ids]
     log.error("action=unforeseen jobs=%d", len(job_ids), exc_info=exc)
     return [jobs.Failure(job_id, "internal_error", explained(exc), permanent=False) for job_id in job_ids]
+
+
+def told(claim: jobs.Claim, exc: Exception) -> list[jobs.Failure]:
+    """The Failure of one job, which gets a line in the log."""
+    with logs.about(run=claim.run_id, job=claim.id):
+        log.info("action=fail attempt=%d %s", claim.attempt, explained(exc))
+        return failures([claim.id], exc)
 
 
 def same_fault(errors: Sequence[Exception], succeeded: int) -> Exception | None:

@@ -47,6 +47,7 @@ class CheckIn:
     def say(self) -> None:
         """Describe the worker, and begin to leave where an operator asked for it."""
         self._leave_in_time()
+        self._worker.look_at_host()
         drained = self._worker.drained()
         teacher = teacher_of(drained[0]) if len(drained) == 1 else None
         rate = self._rate() if drained else None

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Sequence
 
-from persyn import chat, counters, jobs, versions
+from persyn import chat, counters, jobs, logs, versions
 from persyn.errors import EndpointPaused, JobFailed, RequestFailed
 from persyn.inference.clients.batch import PacedRequests
 from persyn.inference.clients.chat_completions import TIMEOUT_S, Completion, TeacherClient
@@ -15,7 +15,7 @@ from persyn.inference.servers.server import ProgressWatch, Server
 from persyn.jobs import pauses
 from persyn.jobs.lease_keeper import LeaseKeeper
 from persyn.stages import generate
-from persyn.workers.blame import Fault, blame, failures
+from persyn.workers.blame import Fault, blame, told
 from persyn.workers.fitness import Need
 from persyn.workers.storing import store_each
 from persyn.workers.worker import Target, Worker
@@ -50,8 +50,10 @@ def drain_teacher(worker: Worker, queue: str) -> None:
         if teacher.config.model is None:
             message = f"the teacher {teacher.config.name} has no model: import its answers, or give it a model"
             worker.fail_batch(queue, JobFailed("no_model", message, permanent=True), teacher_id=teacher.id)
-        elif _leave_after(worker, queue, teacher):
-            return
+            continue
+        with logs.about(teacher=teacher.config.name):
+            if _leave_after(worker, queue, teacher):
+                return
 
 
 def _leave_after(worker: Worker, queue: str, teacher: versions.TeacherVersion) -> bool:
@@ -74,13 +76,15 @@ def _leave_after(worker: Worker, queue: str, teacher: versions.TeacherVersion) -
         return False
 
 
-def _client(target: Target, *, for_transformers: bool) -> TeacherClient:
+def _client(target: Target, teacher: str, *, for_transformers: bool) -> TeacherClient:
     if target.pace is None:
-        return TeacherClient(target.base_url, target.model, for_transformers=for_transformers)
+        return TeacherClient(
+            target.base_url, target.model, for_transformers=for_transformers, teacher=teacher, is_own=True
+        )
     endpoint = target.pace.endpoint
     return TeacherClient(
         endpoint.url, target.model, api_key=target.api_key, headers=endpoint.headers,
-        timeout_s=endpoint.timeout_s or TIMEOUT_S,
+        timeout_s=endpoint.timeout_s or TIMEOUT_S, teacher=teacher,
     )  # fmt: skip
 
 
@@ -96,7 +100,7 @@ class Drain:
         self.cursor = jobs.ClaimCursor()
         self.answers = 0
         self.watched_at = time.monotonic()
-        self.client = _client(target, for_transformers=not self.counts_tokens)
+        self.client = _client(target, teacher.config.name, for_transformers=not self.counts_tokens)
         places = IN_FLIGHT if target.pace is None else target.pace.endpoint.concurrency
         self.requests = PacedRequests(places, target.pace, control=self._ask_control)
         self.ending = False  # what is in flight is waited for, and nothing joins it
@@ -228,11 +232,11 @@ class Drain:
             except RequestFailed as exc:
                 supervised = self.target.server is not None
                 doubtful = supervised and exc.code in _DEATH_CODES
-                (self.doubtful if doubtful else self.failures).extend(failures([request.claim.id], exc))
+                (self.doubtful if doubtful else self.failures).extend(told(request.claim, exc))
             except Exception as exc:  # one prompt's, never its neighbours'
                 if blame(exc) is Fault.HOST:
                     raise
-                self.failures += failures([request.claim.id], exc)
+                self.failures += told(request.claim, exc)
             else:
                 version = self.target.version
                 self.generations.append(generate.NewGeneration(request, **completion._asdict(), server_version=version))
@@ -247,13 +251,15 @@ class Drain:
             # Without a counter of tokens, whole answers show the progress.
             tokens = await asyncio.to_thread(server.tokens) if self.counts_tokens else self.answers
             if self.watch.hung(time.monotonic(), tokens, len(self.in_flight)):
-                log.warning("action=server_hung pid=%s in_flight=%d", server.pid, len(self.in_flight))
+                in_flight = len(self.in_flight)
+                log.warning("action=server_hung pid=%s in_flight=%d its log is %s", server.pid, in_flight, server.log)
                 await asyncio.to_thread(server.stop)
         if self.doubtful and await self._still_works(server):
             self.failures += self.doubtful
             self.doubtful = []
         if not server.alive() or self.doubtful:
             self.died = True
+            log.warning("action=server_died pid=%s its log is %s", server.pid, server.log)
             await self._lose("the model server died while it worked on this")
 
     async def _still_works(self, server: Server) -> bool:
@@ -299,10 +305,11 @@ class Drain:
             self.teacher.config.name, sum(one.prompt_tokens or 0 for one in stored),
             sum(one.completion_tokens or 0 for one in stored), len(stored),
         )  # fmt: skip
-        log.info(
-            "action=store lease=%s queue=%s answers=%d failures=%d",
-            self.lease.id, self.queue, len(stored), len(self.failures) + len(refused),
-        )  # fmt: skip
+        with logs.about(run=logs.several(one.request.claim.run_id for one in self.generations)):
+            log.info(
+                "action=store lease=%s queue=%s answers=%d failures=%d",
+                self.lease.id, self.queue, len(stored), len(self.failures) + len(refused),
+            )  # fmt: skip
 
 
 def _job_of(generation: generate.NewGeneration) -> int:

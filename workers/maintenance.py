@@ -12,7 +12,7 @@ from collections.abc import Callable
 from celery import Celery
 from celery.worker.consumer import Consumer
 
-from persyn import counters, jobs, runs, versions
+from persyn import counters, jobs, logs, runs, versions
 from persyn.db import session
 from persyn.errors import PersynError
 from persyn.jobs import wake_ups
@@ -44,6 +44,11 @@ def reconcile(worker: Worker, app: Celery) -> None:
 
 def _advance(worker: Worker, run_id: int) -> int:
     """Look at one run; returns how many jobs are new. An error stands in the run's row, and costs no other run."""
+    with logs.about(run=run_id):
+        return _look(worker, run_id)
+
+
+def _look(worker: Worker, run_id: int) -> int:
     try:
         progress = pipeline.advance(worker.engine, run_id)
     except Exception as exc:
@@ -51,12 +56,12 @@ def _advance(worker: Worker, run_id: int) -> int:
         with worker.engine.begin() as conn:  # raises where the database itself is away
             is_new = runs.note_failed_look(conn, run_id, why)
         if is_new:  # once: each round would write the same
-            log.warning("action=advance run=%s error=%s", run_id, why, exc_info=not isinstance(exc, PersynError))
+            log.warning("action=advance error=%s", why, exc_info=not isinstance(exc, PersynError))
         return 0
     if progress.new_jobs:
-        log.info("action=advance run=%s new_jobs=%d", run_id, progress.new_jobs)
+        log.info("action=advance new_jobs=%d", progress.new_jobs)
     if progress.blocked:
-        log.warning("action=advance run=%s blocked=%s", run_id, progress.blocked)
+        log.warning("action=advance blocked=%s", progress.blocked)
     return progress.new_jobs
 
 

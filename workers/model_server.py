@@ -12,7 +12,7 @@ from persyn.config import Teacher
 from persyn.errors import PersynError
 from persyn.inference import models
 from persyn.inference.servers import kinds, vllm
-from persyn.inference.servers.server import Server, reap_orphans
+from persyn.inference.servers.server import READY_WITHIN_S, Server, reap_orphans
 from persyn.inference.servers.spec import ServerSpec
 
 log = logging.getLogger(__name__)
@@ -21,8 +21,14 @@ log = logging.getLogger(__name__)
 class ModelServer:
     """Starts, keeps and stops the server that answers for this worker's teachers."""
 
-    def __init__(self, home: Path, *, tensor_parallel: int, make_room: Callable[[], None]) -> None:
-        """`tensor_parallel`: over how many GPUs a server spreads its model. `make_room` frees a GPU for a server."""
+    def __init__(
+        self, home: Path, *, tensor_parallel: int, make_room: Callable[[], None], load_s: float = READY_WITHIN_S
+    ) -> None:
+        """`tensor_parallel`: over how many GPUs a server spreads its model. `make_room` frees a GPU for a server.
+
+        A server that does not answer within `load_s` of its start is given up.
+        """
+        self._load_s = load_s
         self._home = home
         self._tensor_parallel = tensor_parallel
         self._make_room = make_room
@@ -34,15 +40,19 @@ class ModelServer:
     def serve(self, teacher: Teacher) -> Server:
         """The server that answers for this teacher, started if need be. Raises ServerError, ModelError."""
         spec = self._spec_of(teacher)
+        if self._server is not None and not self._server.alive():
+            log.warning("action=server_gone pid=%s its log is %s", self._server.pid, self._server.log)
         if self._server is None or self._spec != spec or not self._server.alive():
             self.stop()
             self._spec = spec
             if self._takes_gpu():
                 self._make_room()
             log.info("action=start_server kind=%s model=%s", spec.kind, teacher.model)
-            self._server = Server.start(spec, self._home, on_wait=_log_wait)
+            self._server = Server.start(
+                spec, self._home, name=teacher.name, on_wait=_log_wait, ready_timeout_s=self._load_s
+            )
             counters.SERVER_STARTS.labels(spec.model).inc()
-            log.info("action=server_ready model=%s pid=%s", teacher.model, self._server.pid)
+            log.info("action=server_ready model=%s pid=%s log=%s", teacher.model, self._server.pid, self._server.log)
         return self._server
 
     def holds(self, teacher: Teacher) -> bool:

@@ -2,7 +2,7 @@
 
 import logging
 
-from persyn import jobs, runs
+from persyn import jobs, logs, runs
 from persyn.jobs.wake_ups import ROUTER
 from persyn.stages import route, train
 from persyn.stages.work import Work
@@ -31,9 +31,9 @@ def drain_router(worker: Worker, queue: str = ROUTER) -> None:
             with worker.engine.begin() as conn:
                 claims = jobs.claim(conn, lease.id, queue, 1, run_id=run.id, deadline_s=DEADLINE_S)
             for claim in claims:
-                _perform(worker, Need(queue, run_id=run.id), Work(
-                    worker.engine, worker.home, lease, run, claim, worker.stopping
-                ))  # fmt: skip
+                work = Work(worker.engine, worker.home, lease, run, claim, worker.stopping)
+                with logs.about(run=run.id, job=claim.id):
+                    _perform(worker, Need(queue, run_id=run.id), work)
 
 
 def _perform(worker: Worker, need: Need, work: Work) -> None:
@@ -46,7 +46,7 @@ def _perform(worker: Worker, need: Need, work: Work) -> None:
             case Fault.HOST:
                 worker.is_unfit([need], exc)
             case Fault.JOB | Fault.UNFORESEEN:
-                log.warning("action=fail queue=%s job=%d %s", need.queue, work.claim.id, explained(exc))
+                log.warning("action=fail queue=%s %s", need.queue, explained(exc))
                 with worker.engine.begin() as conn:
                     jobs.fail(conn, work.lease.id, failures([work.claim.id], exc))
             case _:

@@ -5,12 +5,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from persyn import jobs, versions
+from persyn import jobs, logs, versions
 from persyn.errors import EndpointPaused, ModelError
 from persyn.jobs.lease_keeper import LeaseKeeper
 from persyn.jobs.pauses import Part
 from persyn.stages import score, scorers
-from persyn.workers.blame import Fault, blame, failures, same_fault
+from persyn.workers.blame import Fault, blame, same_fault, told
 from persyn.workers.fitness import Need
 from persyn.workers.storing import store_each
 from persyn.workers.worker import Worker
@@ -105,10 +105,11 @@ def _store(worker: Worker, lease: LeaseKeeper, outcomes: Sequence[scorers.Outcom
     unscored = [outcome for outcome in outcomes if isinstance(outcome, score.Unscored)]
     failed = [
         failure for one in unscored if blame(one.error) is not Fault.ENDPOINT
-        for failure in failures([one.item.claim.id], one.error)
+        for failure in told(one.item.claim, one.error)
     ]  # fmt: skip
     with worker.engine.begin() as conn:
         failed += store_each(conn, lease.id, scored, score.store, lambda one: one.item.claim.id)
         if failed:
             jobs.fail(conn, lease.id, failed)
-    log.info("action=score lease=%s values=%d failures=%d", lease.id, len(scored), len(failed))
+    with logs.about(run=logs.several(one.item.claim.run_id for one in outcomes)):
+        log.info("action=score lease=%s values=%d failures=%d", lease.id, len(scored), len(failed))

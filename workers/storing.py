@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from persyn import jobs
+from persyn import jobs, logs
 from persyn.errors import LeaseLost
 from persyn.workers import blame
 
@@ -39,7 +39,8 @@ def store_each(
         if blame.blame(exc) is not blame.Fault.UNFORESEEN:
             raise
         if len(results) == 1:
-            log.warning("action=not_storable job=%d %s", job_of(results[0]), blame.explained(exc))
+            with logs.about(job=job_of(results[0])):
+                log.warning("action=not_storable %s", blame.explained(exc))
             return [jobs.Failure(job_of(results[0]), "not_storable", blame.explained(exc), permanent=False)]
     middle = len(results) // 2
     halves = results[:middle], results[middle:]

@@ -3,6 +3,7 @@
 A host is a machine; several workers may run on one.
 """
 
+import importlib.util
 import logging
 import os
 import socket
@@ -15,10 +16,10 @@ from weakref import WeakSet
 
 from persyn import jobs, versions
 from persyn.config import Endpoint
-from persyn.errors import EndpointPaused, PersynError
+from persyn.errors import EndpointPaused, MissingExtra, PersynError
 from persyn.inference.clients.access import reachable, read_key
 from persyn.inference.clients.pace import Pace, Paces
-from persyn.inference.servers.server import Server
+from persyn.inference.servers.server import READY_WITHIN_S, Server
 from persyn.inference.warm_model import WarmModel
 from persyn.jobs import backlog, pauses, wake_ups
 from persyn.jobs.lease_keeper import LeaseKeeper
@@ -37,8 +38,14 @@ ASIDE = 3
 PLACES = scheduling.Places(ASIDE)
 FAILED_AT_ONCE = 64
 REASON_LIMIT = 500
+STUDENT_NEEDS = ("torch", "transformers")  # what measures learnability
 # A round may enqueue a run of a million prompts, which takes minutes.
 ROUND_AT_MOST_S = 1800.0
+
+
+def own_name() -> str:
+    """The name of this process's worker."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 class Target(NamedTuple):
@@ -57,17 +64,18 @@ class Worker:
 
     def __init__(
         self, engine: "Engine", home: Path, *, queues: Sequence[str] | None = None, tensor_parallel: int = 1,
+        load_s: float = READY_WITHIN_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         """`queues` None: all queues that there are."""
         self.engine = engine
         self.home = home
         self.host = socket.gethostname()
-        self.name = f"{self.host}:{os.getpid()}"
+        self.name = own_name()
         self.stopping = threading.Event()  # hand back what is unfinished, now
         self.draining = threading.Event()  # finish what is in flight, claim nothing more
         self.warm = WarmModel(make_room=lambda: self.model_server.free_gpu())
-        self.model_server = ModelServer(home, tensor_parallel=tensor_parallel, make_room=self.warm.drop)
+        self.model_server = ModelServer(home, tensor_parallel=tensor_parallel, make_room=self.warm.drop, load_s=load_s)
         self.paces = Paces()
         self.fitness = Fitness()
         self.turned_at = time.monotonic()  # when the maintenance began its last round
@@ -135,6 +143,16 @@ class Worker:
     def drained(self) -> list[str]:
         """The queues that are drained now."""
         return sorted(self._drained)
+
+    def look_at_host(self) -> None:
+        """Be unfit for what needs a package that this host lacks, before a job of it comes."""
+        listens = self._queues is None or wake_ups.SCORE_LEARNABILITY in self._queues
+        missing = next((name for name in STUDENT_NEEDS if importlib.util.find_spec(name) is None), None)
+        if listens and missing is not None and self.fitness.serves(wake_ups.SCORE_LEARNABILITY, self._clock()):
+            self.is_unfit([Need(wake_ups.SCORE_LEARNABILITY)], MissingExtra(
+                f"{missing} is not installed on this host, so no student can be loaded. Install it, `pip install"
+                " 'persyn[train]'`; quality without a reward model is scored all the same."
+            ))  # fmt: skip
 
     def may_load(self, queue: str) -> bool:
         """Whether the drain of this queue may load a model: those aside leave that to the one that is not."""

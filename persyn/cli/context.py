@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from persyn import services
 from persyn.config import Settings
 from persyn.db import migrate, session
+from persyn.services import broker
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
 def endpoints() -> services.Endpoints:
     """The addresses of Postgres and the broker; starts the embedded ones where none are given."""
     return services.connect(Settings.from_environment())
+
+
+def broker_url() -> str:
+    """The broker's address, to be used. Raises ServiceError where the broker has no database of its number."""
+    url = endpoints().broker_url
+    broker.require_database(url)
+    return url
 
 
 def engine(*, may_begin: bool = False) -> "Engine":

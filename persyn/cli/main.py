@@ -1,5 +1,6 @@
 """`persyn`: the commands, and the place where an error becomes a sentence."""
 
+import logging
 import os
 import signal
 import sys
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 import persyn
+from persyn import logs
 from persyn.cli.lazy import Entry, LazyGroup
 from persyn.errors import MissingExtra, PersynError
 
@@ -59,6 +61,10 @@ COMMANDS = {
     "rewards": Entry("persyn.cli.rewards:app", "Ask the stored scores, without computing anything anew."),
     "jobs": Entry("persyn.cli.jobs:app", "The jobs, one by one."),
     "audit": Entry("persyn.cli.audit:app", "Ask why a row is as it is, and whether all invariants hold."),
+    "monitoring": Entry(
+        "persyn.cli.monitoring:monitoring",
+        "Write alert rules and a scrape file for Prometheus, and a dashboard for Grafana, into a folder.",
+    ),
     "services": Entry("persyn.cli.services:app", "The Postgres and the broker that PerSyn uses."),
     "db": Entry("persyn.cli.db:app", "The database's schema."),
 }
@@ -109,7 +115,10 @@ def main() -> None:
     try:
         app()
     except PersynError as exc:
-        print(f"persyn: {exc}", file=sys.stderr)
+        if logs.is_json():
+            logging.getLogger("persyn").error("%s", exc)
+        else:
+            print(f"persyn: {exc}", file=sys.stderr)
         sys.exit(exc.exit_code)
     except ModuleNotFoundError as exc:
         if exc.name not in TRAIN:

@@ -10,7 +10,7 @@ from rich.table import Table
 from persyn import runs
 from persyn.cli import context, terminal
 from persyn.cli.options import Json, RunName, WithWorker
-from persyn.cli.run import Retry, step
+from persyn.cli.run import NoCheck, Retry, Yes, step
 from persyn.config import Settings
 from persyn.reporting import plots
 from persyn.stages import train
@@ -27,13 +27,15 @@ def train_router(
     again: Annotated[
         bool, typer.Option("--again", help="Train it anew, where its files are lost or scores came later.")
     ] = False,
+    no_check: NoCheck = False,
+    yes: Yes = False,
 ) -> None:
     """Stop once the router is trained."""
     if again:
         engine = context.engine()
         with engine.begin() as conn:
             train.again(conn, runs.find(conn, run))
-    step(run, Stage.TRAIN, with_worker, retry)
+    step(run, Stage.TRAIN, with_worker, retry, no_check=no_check, yes=yes)
 
 
 @app.command("eval")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from persyn import processes, reporting, runs
+from persyn import logs, processes, reporting, runs
 from persyn.cli import check, context, export, terminal, watch
 from persyn.cli.options import RunName, WithWorker
 from persyn.config import Settings, load_run
@@ -33,6 +33,16 @@ Retry = Annotated[bool, typer.Option("--retry", help="First give the run's dead 
 AllowMissing = Annotated[
     str, typer.Option("--allow-missing", metavar="N|%", help="So many prompts may have no answer; with more, exit 3.")
 ]
+LogLevel = Annotated[
+    logs.Level | None,
+    typer.Option("--log-level", envvar=logs.LEVEL, help="Log from this level on; the worker of this command too."),
+]
+LogFormat = Annotated[
+    logs.Format | None,
+    typer.Option(
+        "--log-format", envvar=logs.FORMAT, help="Log for people, or as JSON; the worker and the progress too."
+    ),
+]
 ALLOWED = "5%"
 
 
@@ -47,8 +57,11 @@ def run(
         bool, typer.Option("--more", help="Take in the prompts that came after the run was routed.")
     ] = False,
     allow_missing: AllowMissing = ALLOWED,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Take a run from its YAML to its export; kill it whenever you like, the next call goes on."""
+    _log(log_level, log_format)
     allowed = Allowance.parse(allow_missing)
     parsed = load_run(config)
     engine = context.engine(may_begin=True)
@@ -68,36 +81,61 @@ def run(
     require(result, parsed.name, allowed)
 
 
-def calibrate(run: RunName, with_worker: WithWorker = False, retry: Retry = False) -> None:
+def _log(level: logs.Level | None, form: logs.Format | None) -> None:
+    """Log to standard error as asked, and let the worker of this command do the same."""
+    given = {logs.LEVEL: level, logs.FORMAT: form}
+    os.environ |= {name: str(value) for name, value in given.items() if value is not None}
+    as_json = form is logs.Format.JSON
+    logs.to_stderr(level or (logs.Level.INFO if as_json else logs.Level.WARNING), form or logs.Format.TEXT)
+
+
+def calibrate(
+    run: RunName, with_worker: WithWorker = False, retry: Retry = False, no_check: NoCheck = False, yes: Yes = False
+) -> None:
     """Stop once every teacher has answered the calibration prompts. RUN may be a YAML that is new."""
-    step(run, Stage.CALIBRATE, with_worker, retry)
+    step(run, Stage.CALIBRATE, with_worker, retry, no_check=no_check, yes=yes)
 
 
-def score(run: RunName, with_worker: WithWorker = False, retry: Retry = False) -> None:
+def score(
+    run: RunName, with_worker: WithWorker = False, retry: Retry = False, no_check: NoCheck = False, yes: Yes = False
+) -> None:
     """Stop once the calibration answers are scored."""
-    step(run, Stage.SCORE, with_worker, retry)
+    step(run, Stage.SCORE, with_worker, retry, no_check=no_check, yes=yes)
 
 
-def route(run: RunName, with_worker: WithWorker = False, retry: Retry = False) -> None:
+def route(
+    run: RunName, with_worker: WithWorker = False, retry: Retry = False, no_check: NoCheck = False, yes: Yes = False
+) -> None:
     """Stop once every prompt has its teacher."""
-    step(run, Stage.ROUTE, with_worker, retry)
+    step(run, Stage.ROUTE, with_worker, retry, no_check=no_check, yes=yes)
 
 
 def generate(
-    run: RunName, with_worker: WithWorker = False, retry: Retry = False, allow_missing: AllowMissing = ALLOWED
+    run: RunName,
+    with_worker: WithWorker = False,
+    retry: Retry = False,
+    allow_missing: AllowMissing = ALLOWED,
+    no_check: NoCheck = False,
+    yes: Yes = False,
 ) -> None:
     """Stop once every teacher has answered its own prompts."""
     allowed = Allowance.parse(allow_missing)
-    engine, run_id = step(run, Stage.GENERATE, with_worker, retry)
+    engine, run_id = step(run, Stage.GENERATE, with_worker, retry, no_check=no_check, yes=yes)
     with engine.connect() as conn:
         result, name = reporting.outcome(conn, run_id), runs.load(conn, run_id).name
     terminal.console.print(terminal.safe(result.sentence()), soft_wrap=True, highlight=False)
     require(result, name, allowed)
 
 
-def step(run: str, stage: Stage, with_worker: bool, retry: bool) -> "tuple[Engine, int]":
-    """Take a run, by its name, number or YAML, to a stage, and show its status there. Raises RunStopped."""
+def step(run: str, stage: Stage, with_worker: bool, retry: bool, *, no_check: bool, yes: bool) -> "tuple[Engine, int]":
+    """Take a run, by its name, number or YAML, to a stage, and show its status there. Raises RunStopped.
+
+    A run that is new is checked first, as `persyn run` does.
+    """
     engine = context.engine(may_begin=_is_file(run))
+    if _is_file(run):
+        parsed = load_run(Path(run))
+        check.before(engine, parsed, with_worker=with_worker, no_check=no_check, yes=yes, dry_run=False)
     run_id = find_or_create(engine, run)
     try:
         finish(engine, run_id, stage, with_worker=with_worker, retry=retry)
@@ -121,7 +159,7 @@ def find_or_create(engine: "Engine", run: str) -> int:
 
 def finish(engine: "Engine", run_id: int, stage: Stage, *, with_worker: bool, retry: bool = False) -> None:
     """Aim the run at a stage and follow it there. Raises RunStopped where it failed or was cancelled."""
-    settings = Settings.from_environment()
+    settings, broker_url = Settings.from_environment(), context.broker_url()
     with engine.connect() as conn:
         _refuse_cancelled(reporting.status(conn, run_id))
     if retry:
@@ -129,7 +167,7 @@ def finish(engine: "Engine", run_id: int, stage: Stage, *, with_worker: bool, re
     with engine.begin() as conn:
         runs.aim(conn, run_id, stage)
     with _local_worker(settings.home) if with_worker else nullcontext() as process:
-        watch.follow(engine, context.endpoints().broker_url, run_id, process, settings.home)
+        watch.follow(engine, broker_url, run_id, process, settings.home)
     with engine.connect() as conn:
         status, failures = reporting.status(conn, run_id), reporting.failures(conn, run_id)
     _refuse_cancelled(status)
@@ -233,10 +271,10 @@ def print_dead(failures: Sequence[Any]) -> None:
     """A line for each queue and error with dead jobs: how many, and an example."""
     for row in failures:
         if row.dead_now:
-            detail = terminal.safe(row.example_detail or "", 300)
             jobs = "1 job" if row.dead_now == 1 else f"{row.dead_now} jobs"
-            terminal.err.print(
-                f"[red]{jobs} of {row.queue} {'is' if row.dead_now == 1 else 'are'} dead[/red]:"
-                f" {row.error_code}: {detail}",
-                emoji=False,
+            dead = f"{jobs} of {row.queue} {'is' if row.dead_now == 1 else 'are'} dead"
+            detail = row.example_detail or ""
+            terminal.tell(
+                f"{dead}: {row.error_code}: {detail[:300]}",
+                f"[red]{dead}[/red]: {row.error_code}: {terminal.safe(detail, 300)}",
             )

@@ -1,5 +1,6 @@
 """Shows how far a run is: bars at a terminal, and a line a minute where the output goes to a file."""
 
+import logging
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -20,11 +21,13 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from persyn import reporting
+from persyn import logs, reporting
 from persyn.cli import terminal
 from persyn.states import Stage
 
 LINE_EVERY_S = 60.0
+
+log = logging.getLogger(__name__)
 
 
 class Screen(Protocol):
@@ -40,7 +43,7 @@ class Screen(Protocol):
 @contextmanager
 def screen() -> Iterator[Screen]:
     """The one that fits standard error."""
-    if not terminal.err.is_terminal:
+    if logs.is_json() or not terminal.err.is_terminal:
         yield Lines()
         return
     with Live(console=terminal.err, refresh_per_second=4) as live:
@@ -111,6 +114,9 @@ class Lines:
             self.say(f"  {note}")
 
     def say(self, line: str) -> None:
+        if logs.is_json():
+            log.info("action=follow %s", line)
+            return
         stamp = f"{datetime.now(UTC):%H:%M:%S} "
         terminal.err.print(stamp + terminal.safe(line), highlight=False, emoji=False, soft_wrap=True)
 

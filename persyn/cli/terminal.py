@@ -1,5 +1,6 @@
 """The terminal: its consoles, tables and bars. Text of models and users is escaped by `safe` before it is printed."""
 
+import logging
 import time
 import unicodedata
 from collections.abc import Iterator
@@ -11,8 +12,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from persyn import logs
 from persyn.reporting import RunStatus, Summary, Verdicts
 from persyn.rewards.combine import DegenerateCounts
+
+log = logging.getLogger(__name__)
 
 console = Console()
 err = Console(stderr=True)
@@ -54,6 +58,14 @@ def safe(text: str, limit: int = 2000) -> str:
         for char in text[:limit]
     )
     return escape(shown + ("…" if len(text) > limit else ""))
+
+
+def tell(line: str, markup: str) -> None:
+    """Say on standard error what happened: as `markup` for people, as `line` where the log is JSON."""
+    if logs.is_json():
+        log.info("%s", line)
+    else:
+        err.print(markup, emoji=False)
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -1,5 +1,6 @@
 """Keeps a worker's hold on its jobs: one lease a drain, renewed from a thread with a connection of its own."""
 
+import contextvars
 import logging
 import threading
 import time
@@ -52,7 +53,8 @@ class LeaseKeeper:
         self._renewed_at = time.monotonic()  # before the statement, so that our clock never runs behind the database's
         with engine.begin() as conn:
             self.id = protocol.open_lease(conn, worker=worker, host=host, queue=queue)
-        self._thread = threading.Thread(target=self._renew, name=f"lease-{self.id}", daemon=True)
+        renew = contextvars.copy_context().run  # so that its lines in the log name the same things
+        self._thread = threading.Thread(target=renew, args=(self._renew,), name=f"lease-{self.id}", daemon=True)
 
     def __enter__(self) -> "LeaseKeeper":
         self._thread.start()

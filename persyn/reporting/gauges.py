@@ -1,18 +1,20 @@
 """The whole fleet as Prometheus gauges, asked of the database at each scrape.
 
-Each query reads counts or the few open leases, so a scrape costs the same on any number of jobs.
+Each query reads counts, the heads of lanes or the few open leases, so a scrape costs the same on any number of jobs.
+Each queue that there is has its series, also where it is 0, so that alerts and scalers need not care for missing ones.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from sqlalchemy import Connection, Engine, text
 
-from persyn import jobs
-from persyn.jobs import pauses
-from persyn.jobs.workers import WorkerState, workers
+from persyn import counters, jobs, versions
+from persyn.jobs import backlog, pauses, wake_ups
+from persyn.jobs.workers import Worker, WorkerState, workers
 
 _LEASES = text("""
 SELECT queue, count(*) AS leases,
@@ -21,13 +23,23 @@ SELECT queue, count(*) AS leases,
 FROM lease WHERE revoked_at IS NULL GROUP BY queue ORDER BY queue
 """)
 
-# Each state is there from the beginning, so that an alert need not care whether a series exists.
 _RUNS = text("""
-SELECT known.state, count(x.run_id) AS runs
-FROM (VALUES ('waiting'), ('in progress'), ('stopped'), ('finished'), ('failed'), ('cancelled')) AS known (state)
-LEFT JOIN audit.run_state x ON x.state = known.state OR known.state = 'stopped' AND x.state LIKE 'stopped after %'
-GROUP BY known.state ORDER BY known.state
+SELECT x.run_id, x.run, x.state,
+       coalesce(greatest(r.finished_at, r.cancelled_at) > clock_timestamp() - interval '1 day', true) AS is_shown
+FROM audit.run_state x JOIN run r ON r.id = x.run_id
+ORDER BY x.run_id DESC
 """)
+
+STATES = ("waiting", "in progress", "stopped", "finished", "failed", "cancelled")
+# A run has series of its own while it is open and for a day after it, the newest runs only: a database may hold
+# thousands.
+SHOWN_AT_MOST = 50
+
+
+class _Run(NamedTuple):
+    id: int
+    name: str
+    state: str
 
 
 class Gauges:
@@ -38,11 +50,17 @@ class Gauges:
 
     def collect(self) -> Iterator[Metric]:
         with self._engine.connect() as conn:
-            yield from _jobs(conn)
-            yield from _leases(conn)
+            counts, known = jobs.counts(conn), workers(conn)
+            queues = _queues(conn, counts)
+            states, shown = _runs(conn)
+            yield from _jobs(counts)
+            yield from _backlog(conn, queues)
+            yield from _leases(conn, queues)
             yield from _pauses(conn)
-            yield from _workers(conn)
-            yield _runs(conn)
+            yield from _workers(known, queues)
+        yield _by_label("persyn_runs", "Runs by state.", "state", {state: states[state] for state in STATES})
+        yield from _each_run(shown, counts)
+        yield InfoMetricFamily("persyn_build", "The version of this program.", value=counters.build("api"))
 
 
 def render(engine: Engine) -> bytes:
@@ -52,33 +70,46 @@ def render(engine: Engine) -> bytes:
     return generate_latest(registry)
 
 
-def _jobs(conn: Connection) -> Iterator[Metric]:
-    sums: dict[tuple[str, str], int] = {}
-    for count in jobs.counts(conn):
-        key = count.queue, str(count.state)
-        sums[key] = sums.get(key, 0) + count.jobs
+def _by_label(name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, documentation, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
+
+
+def _queues(conn: Connection, counts: Sequence[jobs.Count]) -> list[str]:
+    """All queues that have jobs or could have some."""
+    teachers = map(wake_ups.teacher_queue, versions.teacher_names(conn))
+    always = (wake_ups.SCORE_QUALITY, wake_ups.SCORE_LEARNABILITY, wake_ups.ROUTER)
+    return sorted({*always, *teachers, *(count.queue for count in counts)})
+
+
+def _jobs(counts: Sequence[jobs.Count]) -> Iterator[Metric]:
+    sums = Counter[tuple[str, str]]()
+    for count in counts:
+        sums[count.queue, str(count.state)] += count.jobs
     family = GaugeMetricFamily("persyn_jobs", "Jobs by queue and state.", labels=["queue", "state"])
-    for (queue, state), number in sorted(sums.items()):
-        family.add_metric([queue, state], number)
+    for labels, number in sorted(sums.items()):
+        family.add_metric(labels, number)
     yield family
-    due = GaugeMetricFamily("persyn_jobs_due", "Jobs that could be claimed now.", labels=["queue"])
-    for queue, number in jobs.waiting(conn).items():
-        due.add_metric([queue], number)
-    yield due
 
 
-def _leases(conn: Connection) -> Iterator[Metric]:
-    families = [
-        GaugeMetricFamily("persyn_leases_open", "Leases that are open.", labels=["queue"]),
-        GaugeMetricFamily("persyn_lease_age_seconds", "Age of the oldest open lease.", labels=["queue"]),
-        GaugeMetricFamily(
-            "persyn_lease_silence_seconds", "Longest time since an open lease was renewed.", labels=["queue"]
-        ),
-    ]
-    for row in conn.execute(_LEASES):
-        for family, value in zip(families, (row.leases, row.age, row.silence), strict=True):
-            family.add_metric([row.queue], value)
-    yield from families
+def _backlog(conn: Connection, queues: Sequence[str]) -> Iterator[Metric]:
+    due = {item.queue: item for item in backlog.read(conn)}
+    jobs_due = {queue: due[queue].jobs if queue in due else 0 for queue in queues}
+    oldest_s = {queue: due[queue].oldest_s if queue in due else 0.0 for queue in queues}
+    yield _by_label("persyn_jobs_due", "Jobs that could be claimed now.", "queue", jobs_due)
+    yield _by_label("persyn_queue_oldest_due_seconds", "For how long the oldest due job has waited.", "queue", oldest_s)
+
+
+def _leases(conn: Connection, queues: Sequence[str]) -> Iterator[Metric]:
+    held = {row.queue: row for row in conn.execute(_LEASES)}
+    number = dict.fromkeys(queues, 0) | {queue: row.leases for queue, row in held.items()}
+    age = {queue: row.age for queue, row in held.items()}
+    silence = {queue: row.silence for queue, row in held.items()}
+    yield _by_label("persyn_leases_open", "Leases that are open.", "queue", number)
+    yield _by_label("persyn_lease_age_seconds", "Age of the oldest open lease.", "queue", age)
+    yield _by_label("persyn_lease_silence_seconds", "Longest time since an open lease was renewed.", "queue", silence)
 
 
 def _pauses(conn: Connection) -> Iterator[Metric]:
@@ -91,22 +122,43 @@ def _pauses(conn: Connection) -> Iterator[Metric]:
     yield GaugeMetricFamily("persyn_runs_paused", "Runs that are paused.", value=paused_runs)
 
 
-def _runs(conn: Connection) -> Metric:
-    family = GaugeMetricFamily("persyn_runs", "Runs by state.", labels=["state"])
-    for row in conn.execute(_RUNS):
-        family.add_metric([row.state], row.runs)
-    return family
+def _runs(conn: Connection) -> tuple[Counter[str], list[_Run]]:
+    """The number of runs in each state, and the runs that have series of their own."""
+    rows = conn.execute(_RUNS).all()
+    states = Counter("stopped" if row.state.startswith("stopped") else row.state for row in rows)
+    shown = [_Run(row.run_id, row.run, row.state) for row in rows if row.is_shown]
+    return states, shown[:SHOWN_AT_MOST]
 
 
-def _workers(conn: Connection) -> Iterator[Metric]:
-    rows = workers(conn)
-    states = [worker.state for worker in rows]
-    family = GaugeMetricFamily("persyn_workers", "Workers seen within a day, by state.", labels=["state"])
-    for state in WorkerState:
-        family.add_metric([str(state)], states.count(state))
+def _each_run(shown: Sequence[_Run], counts: Sequence[jobs.Count]) -> Iterator[Metric]:
+    state = GaugeMetricFamily(
+        "persyn_run_state", "1 for the state of a run that is open or ended within a day.", labels=["run", "state"]
+    )
+    for run in shown:
+        state.add_metric([run.name, run.state], 1)
+    yield state
+    names, sums = {run.id: run.name for run in shown}, Counter[tuple[str, str, str]]()
+    for count in counts:
+        if count.run_id in names:
+            sums[names[count.run_id], count.queue, str(count.state)] += count.jobs
+    family = GaugeMetricFamily("persyn_run_jobs", "Jobs of those runs.", labels=["run", "queue", "state"])
+    for labels, number in sorted(sums.items()):
+        family.add_metric(labels, number)
     yield family
-    unfit = GaugeMetricFamily("persyn_workers_unfit", "Workers that cannot serve a queue.", labels=["queue"])
-    lacking = Counter(queue for worker in rows if worker.is_there for queue in {each["queue"] for each in worker.unfit})
-    for queue, number in sorted(lacking.items()):
-        unfit.add_metric([queue], number)
-    yield unfit
+
+
+def _workers(rows: Sequence[Worker], queues: Sequence[str]) -> Iterator[Metric]:
+    states = Counter(worker.state for worker in rows)
+    yield _by_label(
+        "persyn_workers", "Workers seen within a day, by state.", "state",
+        {str(state): states[state] for state in WorkerState},
+    )  # fmt: skip
+    serving, unfit = Counter(dict.fromkeys(queues, 0)), Counter(dict.fromkeys(queues, 0))
+    for worker in rows:
+        if worker.is_there:
+            lacking = {each["queue"] for each in worker.unfit}
+            unfit.update(lacking)
+            serving.update({*worker.queues} - lacking)
+    there = {queue: serving[queue] for queue in queues}
+    yield _by_label("persyn_workers_serving", "Workers that serve a queue.", "queue", there)
+    yield _by_label("persyn_workers_unfit", "Workers that cannot serve a queue, or a part of it.", "queue", unfit)

@@ -1,14 +1,17 @@
 """The broker's address as Celery takes it, and whether a broker answers there."""
 
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
-from persyn.errors import ConfigError
+from persyn.errors import ConfigError, ServiceError
 
 if TYPE_CHECKING:
     from redis import Redis
 
 PROBE_S = 3
+_IMPATIENT = {"socket_timeout": PROBE_S, "socket_connect_timeout": PROBE_S}
+_NO_DATABASE = re.compile(r"DB index|out of range")  # Redis and Valkey, by the size of the number
 
 _EXPECTED = "PERSYN_BROKER_URL: expected redis://:PASSWORD@HOST:PORT/0, rediss:// or redis+socket://"
 _ENCODE = f"{_EXPECTED}, with @ : / ? # and % in a user or a password written as %40 %3A %2F %3F %23 and %25."
@@ -69,14 +72,31 @@ def probe(url: str) -> str | None:
     from kombu.exceptions import OperationalError
     from redis.exceptions import RedisError
 
-    options = {"socket_timeout": PROBE_S, "socket_connect_timeout": PROBE_S}
     try:
-        with Connection(url, transport_options=options) as connection:
+        with Connection(url, transport_options=_IMPATIENT) as connection:
             client = connection.default_channel.client
             client.ping()
             return _version(client)
     except (OperationalError, RedisError, OSError):
         return None
+
+
+def require_database(url: str) -> None:
+    """Raises ServiceError where a broker answers and has no database of this number; one that is away passes."""
+    from kombu import Connection
+    from kombu.exceptions import OperationalError
+    from redis.exceptions import RedisError
+
+    try:
+        with Connection(url, transport_options=_IMPATIENT) as connection:
+            connection.default_channel.client.ping()
+    except (OperationalError, RedisError, OSError) as exc:
+        said = " ".join(str(exc).split())
+        if _NO_DATABASE.search(said):
+            raise ServiceError(
+                f"The broker at {public(url)} has no database of this number ({said}). Give a smaller one at the end of"
+                " PERSYN_BROKER_URL, such as 0, or raise `databases` in its configuration."
+            ) from exc
 
 
 def _version(client: "Redis") -> str:

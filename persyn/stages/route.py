@@ -141,7 +141,7 @@ def perform(work: Work) -> None:
     for batch in _undecided(work):
         decisions = decide(batch)
         _store(work, decisions)
-        log.info("action=route run=%s prompts=%d", work.run.id, len(decisions))
+        log.info("action=route prompts=%d", len(decisions))
     if work.stopping.is_set():
         return
     with work.engine.begin() as conn:
@@ -309,7 +309,7 @@ def _store_at_once(work: Work, decisions: Iterator[Decision]) -> None:
             stored += len(part)
         if not jobs.complete(conn, work.lease.id, [work.claim.id]):
             conn.rollback()
-    log.info("action=route run=%s prompts=%d", work.run.id, stored)
+    log.info("action=route prompts=%d", stored)
 
 
 def _number(value: float) -> float | None:

@@ -144,7 +144,7 @@ def perform(work: Work) -> None:
             metrics=trained.metrics | {f"degenerate_{name}": value for name, value in flat.items()},
         )  # fmt: skip
     checkpoint.unlink(missing_ok=True)  # with the optimiser's state it is several times the router
-    log.info("action=train_router run=%s lease=%s", run.id, work.lease.id)
+    log.info("action=train_router lease=%s", work.lease.id)
 
 
 def _nothing_to_learn(measured: matrix.CalibrationScores) -> str:

@@ -40,10 +40,13 @@ class TeacherClient(EndpointClient):
 
     def __init__(
         self, base_url: str, model: str, *, api_key: str | None = None, timeout_s: float = TIMEOUT_S,
-        headers: Mapping[str, str] | None = None, for_transformers: bool = False,
+        headers: Mapping[str, str] | None = None, for_transformers: bool = False, teacher: str = "",
+        is_own: bool = False,
     ) -> None:  # fmt: skip
         """`base_url` ends in /v1 as a rule. `for_transformers`: `transformers serve` answers, which is told more."""
-        super().__init__(base_url, model, api_key=api_key, timeout_s=timeout_s, headers=headers)
+        super().__init__(
+            base_url, model, api_key=api_key, timeout_s=timeout_s, headers=headers, teacher=teacher, is_own=is_own
+        )
         self._for_transformers = for_transformers
         self._limit_name: str | None = None  # the other name of max_tokens, once the server has asked for it
         self._takes_formats = True

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from persyn import secrets
+from persyn import counters, secrets
 from persyn.errors import RequestFailed
 from persyn.inference.clients.refusals import Refusal, refusal
 from persyn.text import quoted
@@ -41,14 +41,18 @@ class EndpointClient:
 
     def __init__(
         self, base_url: str, model: str, *, api_key: str | None, timeout_s: float,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None, teacher: str = "", is_own: bool = False,
     ) -> None:  # fmt: skip
-        """`model` as the endpoint calls it; `timeout_s` bounds one request as a whole; `headers` win over the key's."""
+        """`model` as the endpoint calls it; `timeout_s` bounds one request as a whole; `headers` win over the key's.
+
+        `teacher` and `is_own`, a server of this worker's, are for the metrics.
+        """
         secrets.know(api_key or "")
         self.model = model
         self._timeout_s = timeout_s
         self._url = urlsplit(base_url)
         self._server = f"{self._url.scheme}://{self._url.hostname}" + (f":{self._url.port}" if self._url.port else "")
+        self._counted_as = counters.OWN_SERVER if is_own else self._server, teacher
         sent = httpx.Headers({} if api_key is None else {"Authorization": f"Bearer {api_key}"})
         sent.update(headers)
         self._http = httpx.AsyncClient(
@@ -66,6 +70,16 @@ class EndpointClient:
         Raises RequestFailed: a code of `refusals`, `timeout`, `connection`, `garbage` for what is no JSON object, and
         `answer_too_large` (permanent).
         """
+        began = time.monotonic()
+        try:
+            answer = await self._post(path, body, at_most)
+        except RequestFailed as exc:
+            counters.requested(*self._counted_as, exc.code, time.monotonic() - began)
+            raise
+        counters.requested(*self._counted_as, "ok", time.monotonic() - began)
+        return answer
+
+    async def _post(self, path: str, body: Mapping[str, Any], at_most: int) -> JsonResponse:
         try:
             async with asyncio.timeout(self._timeout_s):
                 response, content = await self._exchange(path, body, at_most)

@@ -1,11 +1,13 @@
 """Keeps one server from outliving its worker.
 
-    python -m persyn.inference.servers.guardian --owner PID --record FILE -- COMMAND
+    python -m persyn.inference.servers.guardian --owner PID --record FILE --log FILE -- COMMAND
 
 A worker that dies by `kill -9` cannot clean up, and vLLM's engine processes survive the death of their parent. So the
 worker starts this small process instead and holds its stdin. The kernel closes that pipe however the worker dies; then
 the guardian ends the server's whole session and whatever else descends from it. It imports little (psutil adds 15 ms
 to its start), because it must be up before the worker could have died.
+
+It also bounds the server's log, which is its own standard error: what is too long moves to FILE.1.
 
 Protocol: stdout gets the server's pid in one line; stdin may carry one line, the grace in seconds, before its end.
 """
@@ -16,6 +18,7 @@ import ctypes
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,12 +34,14 @@ PR_SET_CHILD_SUBREAPER = 36
 GRACE_S = 10.0
 CRASH_GRACE_S = 2.0  # what a dead server's children get: time to give back shared memory, no more
 WATCH_S = 0.5
+LOG_BYTES = 16 * 1024 * 1024  # of a log, and as many of its earlier part
 
 
 def main(argv: list[str]) -> NoReturn:
     parser = argparse.ArgumentParser(prog="python -m persyn.inference.servers.guardian")
     parser.add_argument("--owner", type=int, required=True, help="the worker's pid")
     parser.add_argument("--record", type=Path, required=True, help="where to write down what is running")
+    parser.add_argument("--log", type=Path, required=True, help="the file that standard error is")
     split = argv.index("--")
     args, command = parser.parse_args(argv[:split]), argv[split + 1 :]
     signals: list[int] = []
@@ -50,7 +55,7 @@ def main(argv: list[str]) -> NoReturn:
         _write_record(args.record, child.pid, args.owner)
         with contextlib.suppress(BrokenPipeError):
             os.write(1, f"{child.pid}\n".encode())
-        grace_s = _watch(child, args.owner, signals)
+        grace_s = _watch(child, args.owner, args.log, signals)
     finally:
         _end(child, grace_s)
         args.record.unlink(missing_ok=True)
@@ -75,12 +80,13 @@ def _write_record(path: Path, server: int, owner: int) -> None:
         file.write(json.dumps(record).encode())
 
 
-def _watch(child: subprocess.Popen[bytes], owner: int, signals: list[int]) -> float:
+def _watch(child: subprocess.Popen[bytes], owner: int, log: Path, signals: list[int]) -> float:
     """Wait until the server exits, the worker is gone or asks for the end. Returns the grace in seconds."""
     received = b""
     exited = os.pidfd_open(child.pid)
     # A process that the worker forked may hold the pipe open after its death, hence the look at the parent as well.
     while not signals and os.getppid() == owner:
+        _bound(log)
         ready, _, _ = select.select([0, exited], [], [], WATCH_S)
         if exited in ready:
             return CRASH_GRACE_S
@@ -92,6 +98,16 @@ def _watch(child: subprocess.Popen[bytes], owner: int, signals: list[int]) -> fl
     with contextlib.suppress(ValueError):
         return float(received)
     return GRACE_S
+
+
+def _bound(log: Path, at_most: int = LOG_BYTES) -> None:
+    """Move a log that is too long aside. The server goes on in the same file; a line of this moment may be lost."""
+    with contextlib.suppress(OSError):  # no room for two
+        if log.stat().st_size <= at_most:
+            return
+        with contextlib.suppress(OSError):
+            shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+        os.truncate(log, 0)
 
 
 def _end(child: subprocess.Popen[bytes], grace_s: float) -> None:

@@ -4,6 +4,7 @@ The server runs under a guardian (guardian.py) that ends it when the worker is g
 well, its record under `<home>/servers/` tells the next worker what to kill.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -29,6 +30,8 @@ __all__ = ["ProgressWatch", "Server", "ServerSpec", "reap_orphans"]
 POLL_S = 0.2
 TELL_S = 1.0
 LOG_LINES = 20
+READY_WITHIN_S = 900.0
+LOGS_KEPT = 20  # of servers that have ended, on one host
 _TOKEN_COUNTER = re.compile(r"^vllm:(?:prompt|generation)_tokens_total(?:\{.*\})? ([0-9.eE+]+)$", re.MULTILINE)
 
 
@@ -38,13 +41,15 @@ class Server:
     Every method blocks for up to seconds, so async code calls them in a thread.
     """
 
-    def __init__(self, guardian: subprocess.Popen[bytes], pid: int, port: int, spec: ServerSpec, home: Path) -> None:
+    def __init__(
+        self, guardian: subprocess.Popen[bytes], pid: int, port: int, spec: ServerSpec, home: Path, log: Path
+    ) -> None:
         self.pid = pid
         self.kind = spec.kind
         self.model_name = kinds.model_name(spec)
         self.base_url = f"http://127.0.0.1:{port}/v1"
         self.version = "unknown"
-        self.log = _log_path(home, port)
+        self.log = log
         self._started = processes.start_time(pid) or 0
         self._guardian = guardian
         self._record = _record_path(home, port)
@@ -57,18 +62,22 @@ class Server:
         spec: ServerSpec,
         home: Path,
         *,
+        name: str = "model",
         on_wait: Callable[[float], None] | None = None,
-        ready_timeout_s: float = 900.0,
+        ready_timeout_s: float = READY_WITHIN_S,
     ) -> "Server":
         """Start the server and block until it answers. `on_wait` gets the seconds waited, about once a second.
+
+        Its log is called after `name`, the teacher that it answers for.
 
         Raises ServerError, with the end of the server's log, where it exits or is not ready in time;
         MissingExtra where its kind is not installed, ConfigError where it cannot do what the spec asks.
         """
         port = _free_port()
-        guardian = _start_guardian(spec, home, port)
+        log = _log_path(home, name, port)
+        guardian = _start_guardian(spec, home, port, log)
         try:
-            server = cls(guardian, _read_pid(guardian, home, port), port, spec, home)
+            server = cls(guardian, _read_pid(guardian, log), port, spec, home, log)
         except BaseException:
             _close(guardian, grace_s=0.0)
             raise
@@ -114,7 +123,8 @@ class Server:
                 raise ServerError(f"The server of {self.model_name} exited before it was ready. {_log_end(self.log)}")
             if now - began > timeout_s:
                 raise ServerError(
-                    f"The server of {self.model_name} was not ready after {timeout_s:.0f} s. {_log_end(self.log)}"
+                    f"The server of {self.model_name} was not ready after {timeout_s:.0f} s; `persyn worker"
+                    f" --load-timeout 1h` would give it an hour. {_log_end(self.log)}"
                 )
             if on_wait is not None and now - told >= TELL_S:
                 told = now
@@ -196,8 +206,22 @@ def _record_path(home: Path, port: int) -> Path:
     return home / "servers" / f"{socket.gethostname()}-{port}.json"  # containers may share a home and a port
 
 
-def _log_path(home: Path, port: int) -> Path:
-    return home / "logs" / f"server-{port}.log"
+def _log_path(home: Path, name: str, port: int) -> Path:
+    return home / "logs" / f"server-{name}-{socket.gethostname()}-{port}.log"
+
+
+def _remove_old_logs(home: Path) -> None:
+    """Keep the newest logs of this host's servers that have ended; those of running ones have a record."""
+    running = {path.stem for path in (home / "servers").glob("*.json")}
+    ended = [
+        path
+        for path in (home / "logs").glob(f"server-*-{socket.gethostname()}-*.log")
+        if not any(path.stem.endswith(f"-{record}") for record in running)
+    ]
+    with contextlib.suppress(FileNotFoundError):  # another worker does the same
+        for path in sorted(ended, key=lambda path: path.stat().st_mtime)[:-LOGS_KEPT]:
+            path.with_name(f"{path.name}.1").unlink(missing_ok=True)
+            path.unlink()
 
 
 def _free_port() -> int:
@@ -207,9 +231,11 @@ def _free_port() -> int:
         return port
 
 
-def _start_guardian(spec: ServerSpec, home: Path, port: int) -> subprocess.Popen[bytes]:
-    log, record = _log_path(home, port), _record_path(home, port)
+def _start_guardian(spec: ServerSpec, home: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
+    record = _record_path(home, port)
     log.parent.mkdir(parents=True, exist_ok=True)
+    _remove_old_logs(home)
+    log.unlink(missing_ok=True)  # of another server that had this port
     argv = [
         sys.executable,
         "-m",
@@ -218,8 +244,10 @@ def _start_guardian(spec: ServerSpec, home: Path, port: int) -> subprocess.Popen
         str(os.getpid()),
         "--record",
         str(record),
+        "--log",
+        str(log),
     ]
-    with log.open("wb") as stderr:
+    with log.open("ab") as stderr:  # appended to, so that the guardian may cut it while the server writes
         return subprocess.Popen(
             [*argv, "--", *kinds.command(spec, port)],
             env=kinds.environment(spec),
@@ -230,11 +258,11 @@ def _start_guardian(spec: ServerSpec, home: Path, port: int) -> subprocess.Popen
         )
 
 
-def _read_pid(guardian: subprocess.Popen[bytes], home: Path, port: int) -> int:
+def _read_pid(guardian: subprocess.Popen[bytes], log: Path) -> int:
     assert guardian.stdout is not None
     line = guardian.stdout.readline()
     if not line:
-        raise ServerError(f"The server's guardian did not start. {_log_end(_log_path(home, port))}")
+        raise ServerError(f"The server's guardian did not start. {_log_end(log)}")
     return int(line)
 
 

@@ -107,3 +107,12 @@ def test_no_check_looks_at_nothing_unless_the_run_is_a_dry_one(engine: Engine) -
     check.before(engine, config, with_worker=False, no_check=True, yes=True, dry_run=False)
     with pytest.raises(typer.Exit):
         check.before(engine, config, with_worker=False, no_check=True, yes=True, dry_run=True)
+
+
+@pytest.mark.parametrize("step", [["calibrate"], ["router", "train"], ["generate"]])
+def test_a_step_on_a_new_yaml_looks_first_and_makes_nothing_where_something_is_wrong(new: Any, step: list[str]) -> None:
+    wrong = changed(new, student={"name": "pupil", "model": "bundled:no-such"})
+    refused = new.persyn(*step, str(wrong))
+    assert refused.returncode == 2
+    assert "cannot start: 1 thing is wrong." in refused.stderr
+    assert new.scalar("SELECT count(*) FROM run") == 0

@@ -12,8 +12,14 @@ import pytest
 def test_run_with_a_worker_goes_to_the_export_and_says_why_something_is_missing(site: Any) -> None:
     site.prepare(prompts=8, calibration=4, marked={3: "[[stub:400-context]]"})
     run = f"run-{site.tag}"
-    first = site.persyn("run", str(site.config_file), "--with-worker")
+    first = site.persyn("run", str(site.config_file), "--with-worker", "--log-format", "json")
     assert first.returncode == 0, first.stderr
+    assert [json.loads(line)["level"] for line in first.stderr.splitlines()]
+    log = [json.loads(line) for line in (site.home / "logs" / "worker.log").read_text().splitlines()]
+    failed = [line for line in log if line.get("action") == "fail"]
+    assert {line["teacher"] for line in failed} <= {f"t{number}-{site.tag}" for number in range(3)}
+    assert all({"time", "host", "worker", "run", "job"} <= line.keys() for line in failed)
+    assert "maximum context length" in failed[0]["message"]
     assert "context_too_long" in first.stderr
     last = first.stdout.splitlines()[-1]
     assert last.startswith("7 of 8 rows (")
@@ -89,3 +95,15 @@ def test_a_command_that_is_killed_takes_its_worker_along(site: Any) -> None:
     process.wait()
     site.eventually(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     assert site.scalar("SELECT count(*) FROM job WHERE state = 'leased'") == 0
+
+
+@pytest.mark.parametrize("command", [["run"], ["worker", "--scorers"]])
+def test_a_broker_without_the_database_of_its_address_is_one_sentence(site: Any, command: list[str]) -> None:
+    site.prepare(prompts=4, calibration=2)
+    url = site.environment["PERSYN_BROKER_URL"]
+    site.environment = site.environment | {"PERSYN_BROKER_URL": f"{url}?virtual_host=99"}
+    refused = site.persyn(*command, *([str(site.config_file)] if command == ["run"] else []))
+    assert refused.returncode == 1
+    (sentence,) = [line for line in refused.stderr.splitlines() if line.startswith("persyn: ")]
+    assert "has no database of this number (DB index is out of range)" in sentence
+    assert "Traceback" not in refused.stderr

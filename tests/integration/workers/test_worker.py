@@ -1,5 +1,6 @@
 """The queue that a worker takes next: what its host can do, in the places that it has."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from sqlalchemy import text
 
 from persyn import runs
 from persyn.errors import ConfigError
+from persyn.jobs.wake_ups import SCORE_LEARNABILITY, SCORE_QUALITY
 from persyn.stages import pipeline
 from persyn.states import Stage
 from persyn.workers.app import drain_next
@@ -78,3 +80,21 @@ def test_an_earlier_stage_overtakes_a_later_one_of_the_same_queue(calibrating: A
     worker = Worker(calibrating.engine, tmp_path)
     assert worker.is_overtaken(queue(calibrating, 0), Stage.GENERATE)
     assert not worker.is_overtaken(queue(calibrating, 0), Stage.CALIBRATE)
+
+
+def test_a_host_without_torch_leaves_learnability_to_others_before_a_job_comes(
+    site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    worker = Worker(site.engine, tmp_path, queues=[SCORE_QUALITY, SCORE_LEARNABILITY], clock=lambda: now)
+    worker.look_at_host()
+    assert worker.fitness.report(now) == []
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    worker.look_at_host()
+    (unfit,) = worker.fitness.report(now)
+    assert unfit.queue == SCORE_LEARNABILITY
+    assert "torch is not installed on this host" in unfit.reason
+    assert worker.fitness.serves(SCORE_QUALITY, now)
+    now = unfit.again_in_s
+    worker.look_at_host()
+    assert not worker.fitness.serves(SCORE_LEARNABILITY, now)

@@ -86,6 +86,8 @@ def stubborn(tmp_path: Path, eventually: Callable[..., None]) -> Any:
         str(os.getpid()),
         "--record",
         str(record),
+        "--log",
+        str(tmp_path / "server.log"),
     ]
     argv += ["--", sys.executable, "-c", STUBBORN, str(pids_file)]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as guardian:

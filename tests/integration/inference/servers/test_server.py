@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 
 from persyn import processes
 from persyn.errors import ServerError
+from persyn.inference.servers import guardian
 from persyn.inference.servers.server import Server, ServerSpec
 
+HOST = socket.gethostname()
 STUB = ServerSpec("stub-model", revision=None, dtype="auto", max_model_len=None, args=(), kind="stub")
 
 
@@ -96,3 +99,41 @@ def test_a_break_while_waiting_ends_the_server(home: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         Server.start(STUB._replace(args=("--port", "0")), home, on_wait=interrupt)
     assert list((home / "servers").iterdir()) == []
+
+
+def test_a_log_is_named_after_its_teacher_and_old_ones_go(home: Path) -> None:
+    folder = home / "logs"
+    folder.mkdir(parents=True)
+    for number in range(30):
+        for name in (
+            f"server-ann-{HOST}-{number}.log",
+            f"server-ann-{HOST}-{number}.log.1",
+            f"server-a-else-{number}.log",
+        ):
+            (folder / name).write_text("old")
+            os.utime(folder / name, (number, number))
+    (home / "servers").mkdir()
+    (home / "servers" / f"{HOST}-0.json").write_text("{}")  # that one still runs
+    server = Server.start(STUB, home, name="bob")
+    server.stop()
+    assert server.log.name.startswith(f"server-bob-{HOST}-")
+    assert server.log.exists()
+    left = {path.name for path in folder.iterdir()} - {server.log.name}
+    kept = {f"server-ann-{HOST}-{number}.log{part}" for number in (0, *range(10, 30)) for part in ("", ".1")}
+    assert left == kept | {f"server-a-else-{number}.log" for number in range(30)}
+
+
+def test_a_log_that_grows_is_cut_while_its_server_writes(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    with log.open("ab") as server:
+        server.write(b"x" * 11)
+        server.flush()
+        guardian._bound(log, at_most=11)
+        assert log.stat().st_size == 11
+        server.write(b"y")
+        server.flush()
+        guardian._bound(log, at_most=11)
+        server.write(b"after")
+        server.flush()
+    assert log.read_bytes() == b"after"
+    assert (tmp_path / "server.log.1").read_bytes() == b"x" * 11 + b"y"
