@@ -87,7 +87,8 @@ def _sample_table(samples: list[reporting.Sample]) -> Table:
         table.add_column(column)
     for sample in samples:
         numbers = map(terminal.number, (sample.quality, sample.learnability, sample.reward))
-        cells = [str(sample.sample_index), str(sample.generation_id), *numbers, ", ".join(sample.flaws)]
+        name = f"{sample.sample_index}{' (best)' if sample.best else ''}"
+        cells = [name, str(sample.generation_id), *numbers, ", ".join(sample.flaws)]
         table.add_row(*cells, style="bold" if sample.best else None)
     return table
 

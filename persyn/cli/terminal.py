@@ -98,7 +98,7 @@ def summary_tables(summary: Summary) -> list[Table]:
     for label, mean in (
         ("chosen, calibrated", summary.calibration),
         ("chosen, routed", summary.routed),
-        *([("routed, first answers", summary.first)] if summary.first else []),
+        *([("first, routed", summary.first)] if summary.first else []),
     ):
         teachers.add_row(label, str(mean.prompts), "", "", "", number(mean.quality), number(mean.learnability))
     teachers.caption = "A teacher's quality and learnability are its means on the calibration set."
