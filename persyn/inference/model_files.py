@@ -33,6 +33,24 @@ def require(ref: str, revision: str | None) -> None:
         raise ModelError(f"{ref}: it lacks {' and '.join(missing)}. Give a folder or a hub name with a whole model.")
 
 
+def chat_template(ref: str, revision: str | None) -> str | None:
+    """The chat template of a model in a folder here, as it is written; None where it is not known."""
+    folder = models.located(ref, revision)
+    if folder is None or not folder.is_dir():
+        return None
+    texts = [_text(folder / "chat_template.jinja"), _text(folder / "tokenizer_config.json")]
+    if texts[0] is None and '"chat_template"' not in (texts[1] or ""):
+        return None
+    return "\n".join(text for text in texts if text)
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+
+
 def _in(folder: Path) -> set[str]:
     config = folder / "config.json"
     if config.is_file():
