@@ -40,7 +40,7 @@ class ImportedAnswer(NamedTuple):
     prompt_tokens: int | None
     completion_tokens: int | None
     quality: float | None
-    tool_calls: str | None  # JSON
+    tool_calls: str | None = None  # JSON
 
 
 class PromptIdentity(NamedTuple):

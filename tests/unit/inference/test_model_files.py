@@ -114,3 +114,12 @@ def test_a_hub_that_is_out_of_reach_is_another_error(tmp_path: Path) -> None:
     environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "ServiceError", done.stderr
+
+
+def test_a_chat_template_is_read_where_a_folder_has_one(tmp_path: Path) -> None:
+    path = folder(tmp_path / "m", *WHOLE)
+    assert model_files.chat_template(path, None) is None
+    (tmp_path / "m" / "tokenizer_config.json").write_text('{"chat_template": "{% if tools %}"}')
+    assert "tools" in (model_files.chat_template(path, None) or "")
+    (tmp_path / "m" / "chat_template.jinja").write_text("{{ messages }}")
+    assert model_files.chat_template(path, None) is not None
