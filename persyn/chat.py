@@ -12,9 +12,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 from uuid import uuid4
 
-from persyn import tools as tool_form
 from persyn.errors import ChatError
-from persyn.tools import Call, Tool
+from persyn.tools import Call, Tool, in_words, tool_name, with_objects
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -66,14 +65,14 @@ def conversation(messages: Messages, *, system_prompt: str | None, examples: Mes
     return head + [dict(message) for message in examples] + own
 
 
-def in_words(answered: Answered) -> Answered:
+def spoken(answered: Answered) -> Answered:
     """The same for a reader who knows no tools: they are a message of their own, and calls stand in the texts."""
     offered = [{"role": "tools", "content": json.dumps(answered.tools, ensure_ascii=False)}] if answered.tools else []
     talk = [
-        {"role": message["role"], "content": tool_form.in_words(message["content"], message.get("tool_calls"))}
+        {"role": message["role"], "content": in_words(message["content"], message.get("tool_calls"))}
         for message in answered.messages
     ]
-    return Answered(offered + talk, tool_form.in_words(answered.answer, answered.tool_calls))
+    return Answered(offered + talk, in_words(answered.answer, answered.tool_calls))
 
 
 def with_answer(
@@ -140,7 +139,7 @@ def _check_tools(tokenizer: Tokenizer, messages: Messages, tools: Sequence[Tool]
     calls = [call for message in messages for call in message.get("tool_calls", ())]
     if not tools and not calls:
         return
-    names = {tool_form.name(one) for one in (*(tools or ()), *calls)}
+    names = {tool_name(one) for one in (*(tools or ()), *calls)}
     text = _render(tokenizer, messages, False, tools) if tokenizer.chat_template else ""
     if any(name not in text for name in names):
         raise ChatError("no_tools", "The model's chat template leaves out tools, which this prompt has.")
@@ -240,7 +239,7 @@ def _for_template(message: Mapping[str, Any]) -> dict[str, Any]:
     """Templates write arguments as JSON, and ask whether a message has calls by whether it has the key."""
     plain = {key: value for key, value in message.items() if key != "tool_calls"}
     calls = message.get("tool_calls")
-    return plain | {"tool_calls": tool_form.with_objects(calls)} if calls else plain
+    return plain | {"tool_calls": with_objects(calls)} if calls else plain
 
 
 def _encode_template(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -41,7 +41,7 @@ def arguments(call: Call) -> dict[str, Any] | None:
     return given if isinstance(given, dict) else None
 
 
-def name(tool: Tool | Call) -> str:
+def tool_name(tool: Tool | Call) -> str:
     return str(tool["function"]["name"])
 
 
@@ -57,7 +57,8 @@ def with_objects(given: Sequence[Call]) -> list[Call]:
 def in_words(text: str, given: Sequence[Call] | None) -> str:
     """An answer as one text for a reader who knows no calls: its text, then each call as a line of JSON."""
     lines = [
-        f'{{"name": {json.dumps(name(call))}, "arguments": {call["function"]["arguments"]}}}' for call in given or ()
+        f'{{"name": {json.dumps(tool_name(call))}, "arguments": {call["function"]["arguments"]}}}'
+        for call in given or ()
     ]
     return "\n".join([*([text] if text.strip() or not lines else []), *lines])
 

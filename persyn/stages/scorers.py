@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from persyn.chat import in_words
+from persyn.chat import spoken
 from persyn.config import Endpoint, Judge, MathVerify, RewardModel
 from persyn.errors import ConfigError, JobFailed
 from persyn.inference import models
@@ -124,9 +124,9 @@ def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
     config = config.model_copy(update={"endpoint": endpoint})
 
     async def ask(client: JudgeClient, requests: PacedRequests, item: Item) -> Outcome:
-        spoken = in_words(item.answered)
+        plain = spoken(item.answered)
         verdict = await requests.ask(
-            lambda: client.judge(spoken.messages, spoken.answer, item.reference_answer),
+            lambda: client.judge(plain.messages, plain.answer, item.reference_answer),
             lambda verdict: verdict.detail.get("prompt_tokens", 0) + verdict.detail.get("completion_tokens", 0),
         )
         return Scored(item, verdict.value, verdict.detail)

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import pytest
 
-from persyn.chat import Answered, conversation, in_words, prompt_ids, with_answer, without_system
+from persyn.chat import Answered, conversation, prompt_ids, spoken, with_answer, without_system
 from persyn.errors import ChatError
 
 USER = {"role": "user", "content": "Hi"}
@@ -263,14 +263,14 @@ def test_a_call_cannot_forge_a_token(forged: dict[str, str]) -> None:
 
 
 def test_a_reader_who_knows_no_tools_gets_them_in_words() -> None:
-    spoken = in_words(Answered([USER, CALLING, RESULT], "Wait.", [TOOL], [CALL]))
+    plain = spoken(Answered([USER, CALLING, RESULT], "Wait.", [TOOL], [CALL]))
     call = '{"name": "weather", "arguments": {"city": "Rome"}}'
-    assert spoken == Answered(
+    assert plain == Answered(
         [{"role": "tools", "content": json.dumps([TOOL])}, USER, {"role": "assistant", "content": call},
          {"role": "tool", "content": "18C"}],
         f"Wait.\n{call}",
     )  # fmt: skip
-    assert in_words(Answered([USER], "Hello")) == Answered([USER], "Hello")
+    assert spoken(Answered([USER], "Hello")) == Answered([USER], "Hello")
 
 
 def test_a_teacher_is_sent_a_call_without_an_empty_text() -> None:

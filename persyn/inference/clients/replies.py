@@ -64,14 +64,14 @@ def _calls(given: Any, finish_reason: Any, offered: Sequence[tools.Tool]) -> lis
         calls = tools.calls(given)
     except ValueError:
         return None
-    names = {tools.name(tool) for tool in offered}
+    names = {tools.tool_name(tool) for tool in offered}
     was_cut = isinstance(finish_reason, str) and finish_reason.lower() in CUT
-    sound = all(tools.name(call) in names and (was_cut or tools.arguments(call) is not None) for call in calls)
+    sound = all(tools.tool_name(call) in names and (was_cut or tools.arguments(call) is not None) for call in calls)
     return [_kept_call(call) for call in calls] if sound else None
 
 
 def _kept_call(call: tools.Call) -> tools.Call:
-    function = {"name": _kept(tools.name(call)), "arguments": _kept(call["function"]["arguments"])}
+    function = {"name": _kept(tools.tool_name(call)), "arguments": _kept(call["function"]["arguments"])}
     return {"id": _kept(call["id"]), "type": "function", "function": function}
 
 
