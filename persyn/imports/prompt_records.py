@@ -26,7 +26,7 @@ def _as_text(value: Any) -> str:
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_text)
-_SORTED = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+_SORTED = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_as_text)
 
 
 class Prompt(NamedTuple):
@@ -108,13 +108,10 @@ def unstorable(*texts: str | None) -> str | None:
 
 def messages_text(messages: list[dict[str, Any]]) -> str:
     """Messages as canonical JSON, the text that `config.fingerprint` takes the sha256 of."""
-    return "[" + ",".join(map(_message_text, messages)) + "]"
-
-
-def _message_text(message: dict[str, Any]) -> str:
-    if len(message) == 2:
-        return f'{{"content":{encode_basestring(message["content"])},"role":"{message["role"]}"}}'
-    return _SORTED.encode(message)
+    plain = '{{"content":{},"role":"{}"}}'.format
+    return "[" + ",".join([
+        plain(encode_basestring(m["content"]), m["role"]) if len(m) == 2 else _SORTED.encode(m) for m in messages
+    ]) + "]"  # fmt: skip
 
 
 def _canonical(values: Mapping[str, Any], plan: Plan, max_bytes: int | None) -> Prompt:
@@ -128,39 +125,32 @@ def _canonical(values: Mapping[str, Any], plan: Plan, max_bytes: int | None) -> 
     if found.extras:
         meta.setdefault(EXTRAS, found.extras)
     external_id, reference = scalar(plan, "id", values), scalar(plan, "reference_answer", values)
-    offered = _tools(plan, values, messages)
+    offered = _tools(plan, values) if "tools" in plan.fields else []
+    uses_tools = bool(offered) or any(len(message) > 2 for message in messages)
     messages_json, meta_json = messages_text(messages), json_text(meta) if meta else "{}"
-    tools_json = None if offered is None else json_text(offered)
+    tools_json = json_text(offered) if uses_tools else None
     scalars = f"{external_id or ''} {reference or ''}"
     problem = unstorable(messages_json, meta_json, tools_json)
     if not problem and ("\0" in scalars or not scalars.isascii()):
         problem = unstorable(json_text(scalars))
     if problem:
         raise Refused(problem)
-    if max_bytes is not None and _size(messages, meta_json, scalars, tools_json or "") > max_bytes:
+    texts = [message["content"] for message in messages] if tools_json is None else [messages_json, tools_json]
+    if max_bytes is not None and sum(len(text.encode()) for text in (*texts, meta_json, scalars)) > max_bytes:
         raise Refused(f"longer than {max_bytes} bytes")
     same = f'{{"messages":{messages_json},"tools":{_SORTED.encode(offered)}}}' if offered else messages_json
     sha256 = hashlib.sha256(same.encode()).hexdigest()
     return Prompt(external_id, sha256, messages_json, reference, meta_json, found.answer, tools_json)
 
 
-def _tools(plan: Plan, values: Mapping[str, Any], messages: list[dict[str, Any]]) -> list[tools.Tool] | None:
-    """The tools that a prompt offers; an empty list where its turns alone use some, None where nothing does."""
-    given = plan.read("tools", values) if "tools" in plan.fields else None
-    where = plan.fields["tools"].words if "tools" in plan.fields else ""
+def _tools(plan: Plan, values: Mapping[str, Any]) -> list[tools.Tool]:
+    """The tools that a prompt offers. Raises Refused."""
+    given = plan.read("tools", values)
     try:
-        offered = tools.definitions(given) if given else []
+        return tools.definitions(given) if given else []
     except ValueError as exc:
+        where = plan.fields["tools"].words
         raise Refused(f"{where} {exc}; expected {tools.FORM}; --ignore {where} leaves it out") from exc
-    return offered if offered or any(len(message) > 2 for message in messages) else None
-
-
-def _size(messages: list[dict[str, Any]], *texts: str) -> int:
-    arguments = [
-        call["function"]["arguments"] for message in messages if len(message) > 2
-        for call in message.get("tool_calls", ())
-    ]  # fmt: skip
-    return sum(len(text.encode()) for text in (*(message["content"] for message in messages), *arguments, *texts))
 
 
 def _conversation(plan: Plan, values: Mapping[str, Any]) -> Conversation:

@@ -63,7 +63,8 @@ def test_tools_reach_the_teachers_and_their_calls_reach_the_rows(site: Any) -> N
 
     manifest = export_run(site.engine, run_id, site.home / "out", Export(keep=["wrong"]))
     assert manifest.left_out == {"tool_call": 1}
-    rows = {row["external_id"]: row for row in map(json.loads, (site.home / "out" / "train.jsonl").open())}
+    lines = (site.home / "out" / "train.jsonl").read_text().splitlines()
+    rows = {row["external_id"]: row for row in map(json.loads, lines)}
     called = CALL | {"function": {"name": "get_weather", "arguments": {"city": "so"}}}
     assert rows["calls"]["completion"] == [{"role": "assistant", "content": "", "tool_calls": [called]}]
     assert rows["calls-again"]["prompt"][1]["tool_calls"] == [called]
