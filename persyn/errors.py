@@ -109,7 +109,7 @@ class RequestFailed(JobFailed):
 
 
 class ChatError(JobFailed):
-    """One prompt and answer cannot be rendered. Codes: `context_too_long`, `template_refused`."""
+    """One prompt and answer cannot be rendered. Codes: `context_too_long`, `template_refused`, `no_tools`."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message, permanent=True)

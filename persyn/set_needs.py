@@ -11,7 +11,8 @@ FEWEST = 4
 
 _SET = text("""
 SELECT s.id, (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = s.id) AS prompts,
-       EXISTS (SELECT FROM prompt p WHERE p.prompt_set_id = s.id AND reference_answer IS NOT NULL) AS checkable
+       EXISTS (SELECT FROM prompt p WHERE p.prompt_set_id = s.id AND reference_answer IS NOT NULL) AS checkable,
+       (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = s.id AND tools IS NOT NULL) AS with_tools
 FROM prompt_set s WHERE s.name = :name
 """)
 
@@ -22,6 +23,7 @@ class SetSize(NamedTuple):
     id: int
     prompts: int
     checkable: bool  # at least one prompt has a reference answer
+    with_tools: int = 0
 
 
 def find(conn: Connection, name: str) -> SetSize:
@@ -36,6 +38,7 @@ def check(conn: Connection, config: RunConfig) -> int:
     """The id of the configuration's prompt set. Raises NotFound, and ConfigError where the two do not fit."""
     prompt_set = find(conn, config.prompts)
     _check_prompts(config, prompt_set)
+    _check_tools(config, prompt_set.with_tools)
     _check_calibration(config, prompt_set.prompts)
     return prompt_set.id
 
@@ -49,6 +52,17 @@ def _check_prompts(config: RunConfig, prompt_set: SetSize) -> None:
         raise ConfigError(
             f"prompts: no prompt of {config.prompts!r} has a reference_answer, which math_verify checks answers"
             f" against. `persyn prompts update FILE --set {config.prompts} --map reference_answer=COLUMN` adds them."
+        )
+
+
+def _check_tools(config: RunConfig, prompts: int) -> None:
+    """Every teacher answers every calibration prompt, and the router compares them all on each: so all take tools."""
+    lacking = [teacher.name for teacher in config.teachers if teacher.model is not None and not teacher.tools]
+    if prompts and lacking:
+        raise ConfigError(
+            f"teachers: prompts of {config.prompts!r} have tools ({prompts:,}), every teacher answers the calibration"
+            f" prompts, and these have no `tools: true`: {', '.join(lacking)}. Give it to each whose model can call"
+            " tools and take the others out, or import the prompts with `--ignore tools` into another set."
         )
 
 

@@ -118,11 +118,11 @@ WITH whole AS (
       AND (lower(g.finish_reason) NOT IN ('length', 'max_tokens', 'model_length') OR g.teacher_id = ANY(:larger))
     ORDER BY g.prompt_id, g.sample_index, g.flaw NULLS FIRST, g.id DESC
 ), taken AS (
-    INSERT INTO generation (prompt_id, teacher_id, sample_index, text, reasoning, finish_reason, prompt_tokens,
-                            completion_tokens, seed, latency_s, server_version, job_id, lease_id, origin, import_id,
-                            created_at)
-    SELECT prompt_id, :teacher_id, sample_index, text, reasoning, finish_reason, prompt_tokens, completion_tokens, seed,
-           latency_s, server_version, job_id, lease_id, origin, import_id, created_at
+    INSERT INTO generation (prompt_id, teacher_id, sample_index, text, reasoning, tool_calls, finish_reason,
+                            prompt_tokens, completion_tokens, seed, latency_s, server_version, job_id, lease_id, origin,
+                            import_id, created_at)
+    SELECT prompt_id, :teacher_id, sample_index, text, reasoning, tool_calls, finish_reason, prompt_tokens,
+           completion_tokens, seed, latency_s, server_version, job_id, lease_id, origin, import_id, created_at
     FROM whole
     ON CONFLICT (prompt_id, teacher_id, sample_index) DO NOTHING
     RETURNING id, prompt_id, sample_index

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from persyn import chat, counters, jobs, logs, versions
 from persyn.errors import EndpointPaused, JobFailed, RequestFailed
@@ -162,19 +163,24 @@ class Drain:
         return 1 if self.teacher.config.sampling.draws else IN_FLIGHT_TRANSFORMERS
 
     async def _ask(self, request: generate.GenerationRequest) -> Completion:
+        if request.tools is not None and not self.teacher.config.tools:
+            message = f"the prompt has tools, and the teacher {self.teacher.config.name} has no `tools: true`"
+            raise JobFailed("no_tools", message, permanent=True)
         return await self.requests.ask(
-            lambda: self._send(request.messages, request.seed),
+            lambda: self._send(request.messages, request.seed, request.tools or ()),
             lambda completion: completion.tokens,
         )
 
     async def _ask_control(self) -> Completion:
         return await self._send(HARMLESS, 0)
 
-    async def _send(self, messages: list[dict[str, str]], seed: int) -> Completion:
+    async def _send(
+        self, messages: list[dict[str, Any]], seed: int, tools: Sequence[dict[str, Any]] = ()
+    ) -> Completion:
         config = self.teacher.config
         examples = [example.model_dump() for example in config.examples]
         conversation = chat.conversation(messages, system_prompt=config.system_prompt, examples=examples)
-        return await self.client.generate(conversation, config.sampling, seed)
+        return await self.client.generate(conversation, config.sampling, seed, tools=tools)
 
     async def _check_end(self) -> None:
         """End where the endpoint is paused, a run is held back, or another queue of this worker has waited too long.

@@ -10,6 +10,7 @@ from persyn import reporting
 from persyn.cli import context, terminal
 from persyn.cli.options import Json, RunName
 from persyn.reporting.neighbours import Neighbour
+from persyn.tools import in_words
 
 app = typer.Typer(no_args_is_help=True, help="Ask why a row is as it is, and whether all invariants hold.")
 
@@ -26,10 +27,12 @@ def prompt(
     if as_json:
         typer.echo(json.dumps(trail.as_json(), default=str, indent=2))
         return
+    if trail.tools:
+        told = terminal.safe(json.dumps(trail.tools, ensure_ascii=False))
+        terminal.console.print(f"[bold]tools[/bold]  {told}", highlight=False, emoji=False)
     for message in trail.messages:
-        terminal.console.print(
-            f"[bold]{message['role']}[/bold]  {terminal.safe(message['content'])}", highlight=False, emoji=False
-        )
+        words = terminal.safe(in_words(message["content"], message.get("tool_calls")))
+        terminal.console.print(f"[bold]{message['role']}[/bold]  {words}", highlight=False, emoji=False)
     for step in trail.steps:
         _print_step(step)
     if trail.decision is not None:
@@ -59,7 +62,7 @@ def integrity(as_json: Json = False) -> None:
 def _print_step(step: reporting.TrailStep) -> None:
     teacher = f" [cyan]{terminal.safe(step.teacher)}[/cyan]" if step.teacher else ""
     known = {key: value for key, value in step.detail.items() if value is not None}
-    answer = known.pop("text", None)
+    answer, calls = known.pop("text", None), known.pop("tool_calls", None)
     facts = "  ".join(f"{key}={_fact(value)}" for key, value in known.items())
     terminal.console.print(
         f"[dim]{step.at:%H:%M:%S.%f}[/dim]  [bold]{terminal.safe(step.what)}[/bold]{teacher}  {facts}",
@@ -67,7 +70,8 @@ def _print_step(step: reporting.TrailStep) -> None:
         emoji=False,
     )
     if answer is not None:
-        terminal.console.print(f"    {terminal.safe(str(answer))}", highlight=False, emoji=False)
+        words = in_words(str(answer), calls)
+        terminal.console.print(f"    {terminal.safe(words)}", highlight=False, emoji=False)
 
 
 def _print_decision(decision: reporting.DecisionReport) -> None:

@@ -24,7 +24,7 @@ Map = Annotated[
     list[str] | None,
     typer.Option(
         "--map", metavar="FIELD=COLUMN",
-        help="Where id, prompt, messages, system, reference_answer, answer or answers is read;"
+        help="Where id, prompt, messages, system, tools, reference_answer, answer or answers is read;"
         " a template such as 'prompt={instruction}\\n\\n{input}' joins columns.",
     ),
 ]  # fmt: skip

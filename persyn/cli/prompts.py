@@ -14,6 +14,7 @@ from persyn.imports import corrections, prompt_sets
 from persyn.imports.prompts import PromptImport, import_prompts
 from persyn.imports.reader import FORMATS, known_format
 from persyn.imports.reading import Reading
+from persyn.tools import in_words
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -146,8 +147,10 @@ def _print(prompts: list[prompt_sets.PromptInfo], as_json: bool, *, limit: int) 
         name = "" if prompt.external_id is None else f", id {prompt.external_id}"
         terminal.console.print(terminal.safe(f"prompt {prompt.id}{name}, {prompt.answers} answers"), style="bold")
         for message in prompt.messages:
-            terminal.console.print(terminal.safe(f"  {message['role']}: {message['content']}", limit), highlight=False)
-        for label, value in (("reference answer", prompt.reference_answer), ("meta", prompt.meta or None)):
+            words = in_words(message["content"], message.get("tool_calls"))
+            terminal.console.print(terminal.safe(f"  {message['role']}: {words}", limit), highlight=False)
+        beside = {"tools": prompt.tools, "reference answer": prompt.reference_answer, "meta": prompt.meta or None}
+        for label, value in beside.items():
             if value is not None:
                 told = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
                 terminal.console.print(terminal.safe(f"  {label}: {told}", limit), highlight=False)

@@ -2,9 +2,10 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
 
-from persyn.config.endpoints import Endpoint
+from persyn.config.endpoints import FROM_FILE, Endpoint
+from persyn.config.formats import check_format
 from persyn.config.strict import Dtype, Name, Strict
 from persyn.errors import ConfigError
 
@@ -53,6 +54,20 @@ class Sampling(Strict):
         if limit is not None and given.get("max_tokens", limit) != limit:
             raise ValueError("max_tokens and max_completion_tokens are two names of one limit; give one of them")
         return given if limit is None else given | {"max_tokens": limit}
+
+    @field_validator("response_format")
+    @classmethod
+    def _a_format(cls, given: dict[str, JsonValue] | None, info: ValidationInfo) -> dict[str, JsonValue] | None:
+        if given is not None and info.context == FROM_FILE:
+            check_format(given)
+        return given
+
+    @field_validator("extra_body")
+    @classmethod
+    def _a_body(cls, given: dict[str, JsonValue] | None, info: ValidationInfo) -> dict[str, JsonValue] | None:
+        if given and "response_format" in given and info.context == FROM_FILE:
+            check_format(given["response_format"])
+        return given
 
     @model_validator(mode="after")
     def _sendable(self) -> "Sampling":
@@ -147,6 +162,7 @@ class Teacher(Strict):
     samples: int = Field(
         default=1, ge=1, le=64, description="answers to each prompt that is routed to it; the best by reward is taken"
     )
+    tools: bool = Field(default=False, description="whether it takes prompts with tools, and may call them")
     endpoint: Endpoint | None = None
     server: Server = Server()
 

@@ -48,10 +48,11 @@ def documents(manifest: Manifest, origin: Origin) -> Iterator[tuple[str, str]]:
     yield "eu_summary.md", _eu_summary(manifest, origin)
     if manifest.benchmarks:
         yield CONTAMINATION, _contamination(origin.tally)
+    with_tools = "tools" in origin.schema.names
     if manifest.layout == "llamafactory":
-        yield "dataset_info.json", _json(_llamafactory(manifest))
+        yield "dataset_info.json", _json(_llamafactory(manifest, with_tools=with_tools))
     if manifest.layout == "axolotl":
-        yield "axolotl.yaml", yaml.safe_dump(_axolotl(manifest), sort_keys=False)
+        yield "axolotl.yaml", yaml.safe_dump(_axolotl(manifest, with_tools=with_tools), sort_keys=False)
 
 
 def names(layout: str, *, with_benchmarks: bool = False) -> list[str]:
@@ -113,11 +114,14 @@ def _files_to_read(files: Sequence[ExportedFile]) -> list[ExportedFile]:
 
 def _feature(field: pa.Field) -> dict[str, Any]:
     """A column as a dataset card's `dataset_info` writes it."""
+    if pa.types.is_list(field.type) and isinstance(field.type.value_type, pa.JsonType):
+        return {"name": field.name, "list": "json"}
     if pa.types.is_list(field.type):
-        return {"name": field.name, "list": [_feature(part) for part in field.type.value_type]}
+        parts = field.type.value_type
+        return {"name": field.name, "list": [_feature(part) for part in parts]}
     if pa.types.is_struct(field.type):
         return {"name": field.name, "struct": [_feature(part) for part in field.type]}
-    names = {pa.int64(): "int64", pa.float64(): "float64", pa.string(): "string"}
+    names = {pa.int64(): "int64", pa.float64(): "float64", pa.string(): "string", pa.json_(): "json"}
     return {"name": field.name, "dtype": names[field.type]}
 
 
@@ -210,15 +214,19 @@ def _contamination(tally: Tally) -> str:
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def _llamafactory(manifest: Manifest) -> dict[str, Any]:
+def _llamafactory(manifest: Manifest, *, with_tools: bool) -> dict[str, Any]:
     """An entry for each file, as LLaMA-Factory's `dataset_info.json` wants messages in OpenAI's form."""
     tags = {
         "role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant",
         "system_tag": "system",
     }  # fmt: skip
+    columns = {"messages": "messages"}
+    if with_tools:
+        columns["tools"] = "tools"
+        tags |= {"observation_tag": "observation", "function_tag": "function_call"}
     return {
         f"{manifest.run}{'' if file.split == 'train' else '-validation'}{_number(file)}": {
-            "file_name": file.name, "formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": tags,
+            "file_name": file.name, "formatting": "sharegpt", "columns": columns, "tags": tags,
         }
         for file in _files_to_read(manifest.files)
     }  # fmt: skip
@@ -229,7 +237,7 @@ def _number(file: ExportedFile) -> str:
     return file.name.removeprefix(file.split).partition(".")[0]
 
 
-def _axolotl(manifest: Manifest) -> dict[str, Any]:
+def _axolotl(manifest: Manifest, *, with_tools: bool) -> dict[str, Any]:
     keys = ["role", "content", *(["reasoning_content"] if manifest.reasoning == "field" else [])]
     entries: dict[str, Any] = {}
     for file in _files_to_read(manifest.files):
@@ -237,7 +245,7 @@ def _axolotl(manifest: Manifest) -> dict[str, Any]:
             "path": file.name, "ds_type": "json" if file.format == "jsonl" else "parquet", "type": "chat_template",
             "field_messages": "messages", "message_property_mappings": {key: key for key in keys},
             "roles_to_train": ["assistant"],
-        }  # fmt: skip
+        } | ({"field_tools": "tools"} if with_tools else {})  # fmt: skip
         entries.setdefault("datasets" if file.split == "train" else "test_datasets", []).append(entry)
     return entries
 

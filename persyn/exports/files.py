@@ -79,6 +79,7 @@ class JsonlSink(Sink):
 class ParquetSink(Sink):
     def __init__(self, folder: Path, stem: str, schema: pa.Schema, shard_bytes: int = SHARD_BYTES) -> None:
         self._folder, self._stem, self._schema, self._shard_bytes = folder, stem, schema, shard_bytes
+        self._json = {field.name: field.type for field in schema if _is_json(field.type)}
         self._rows: list[dict[str, Any]] = []
         self._weight = 0
         self._shards: list[Finished] = []
@@ -88,7 +89,7 @@ class ParquetSink(Sink):
         if not self._rows and self._file.tell() >= self._shard_bytes:
             self._end()
             self._begin()
-        self._rows.append(row)
+        self._rows.append(row | {name: _json_text(row.get(name), kind) for name, kind in self._json.items()})
         self._weight += weight
         if len(self._rows) == ROW_GROUP or self._weight >= ROW_GROUP_BYTES:
             self._flush()
@@ -115,7 +116,8 @@ class ParquetSink(Sink):
         )
 
     def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+        texts = pa.schema([_as_text(field) if field.name in self._json else field for field in self._schema])
+        self._writer.write_table(pa.Table.from_pylist(self._rows, schema=texts).cast(self._schema))
         self._count += len(self._rows)
         self._rows.clear()
         self._weight = 0
@@ -124,6 +126,22 @@ class ParquetSink(Sink):
         self._writer.close()
         self._sync()
         self._shards.append(Finished(self._path, self._count))
+
+
+def _is_json(type: pa.DataType) -> bool:
+    return isinstance(type.value_type if pa.types.is_list(type) else type, pa.JsonType)
+
+
+def _as_text(field: pa.Field) -> pa.Field:
+    """The column before its texts are known as JSON, which Arrow makes of no Python value by itself."""
+    return field.with_type(pa.list_(pa.string()) if pa.types.is_list(field.type) else pa.string())
+
+
+def _json_text(value: Any, type: pa.DataType) -> Any:
+    """A value of any shape as JSON text, or as a list of such texts."""
+    if value is None:
+        return None
+    return [_ENCODER.encode(one) for one in value] if pa.types.is_list(type) else _ENCODER.encode(value)
 
 
 def open_sink(folder: Path, stem: str, format: Format, schema: pa.Schema) -> Sink:

@@ -1,7 +1,8 @@
 """The layouts: an answer as a row that one fine-tuning library reads, and the same row's types for Parquet.
 
 Every column has one type and no null where a text is not known: `datasets` takes a column's type from a file's first
-10 MB. So a message has `reasoning_content` in every row of a set, or in none.
+10 MB. So a message has `reasoning_content` in every row of a set, or in none. Where a set has tools, messages differ in
+their keys, and their type is JSON.
 """
 
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from persyn.config import Column, Layout, Reasoning
+from persyn.exports import calls
 from persyn.exports.rows import Answer
 
 # None where the layout's reader knows no such field: LLaMA-Factory reads <think>, OpenAI's format neither.
@@ -32,6 +34,7 @@ class RowForm(NamedTuple):
     columns: tuple[Column, ...] = ()
     data_source: str = ""  # verl: chooses the reward function there
     ability: str = ""
+    tools: bool = False  # whether a prompt offers tools, or a turn calls one
 
 
 def row(answer: Answer, shape: RowForm) -> dict[str, Any]:
@@ -44,6 +47,7 @@ def row(answer: Answer, shape: RowForm) -> dict[str, Any]:
         talk: dict[str, Any] = {"prompt": prompt, "completion": [said]}
     else:
         talk = {"messages": [*prompt, said]}
+    talk |= _offered(answer, shape)
     if shape.layout == "openai":
         return talk
     ids = {"teacher": answer.teacher, "generation_id": answer.generation_id}
@@ -58,49 +62,67 @@ def preference_row(chosen: Answer, rejected: Answer, shape: RowForm) -> dict[str
     for column in ("teacher", "generation_id", *_of_the_answer(shape)):
         columns |= {f"{role}_{column}": getattr(answer, column) for role, answer in pair.items()}
     talk = {"prompt": _prompt(chosen, shape)} | {role: [_said(answer, shape)] for role, answer in pair.items()}
+    talk |= _offered(chosen, shape)
     return talk | {"prompt_id": chosen.prompt_id, "external_id": chosen.external_id} | columns
 
 
 def schema(shape: RowForm) -> pa.Schema:
     """The types of the rows, in their order."""
+    if shape.layout == "verl":
+        return _verl_schema(shape)
     answers = _talk("reasoning_content") if shape.reasoning == "field" else _talk()
+    prompt = _talk()
+    if shape.tools and shape.layout != "llamafactory":
+        answers = prompt = pa.list_(calls.JSON)
     ids = [("prompt_id", pa.int64()), ("external_id", pa.string())]
+    offered = [("tools", calls.column(shape.layout))] if shape.tools else []
     match shape.layout:
-        case "verl":
-            return _VERL
         case "openai":
-            return pa.schema([("messages", answers)])
+            return pa.schema([("messages", answers), *offered])
         case "preference":
             shared = [(column, pa.string()) for column in shape.columns if column in _OF_THE_PROMPT]
             of_two = [("teacher", pa.string()), ("generation_id", pa.int64()), *map(_typed, _of_the_answer(shape))]
             apart = [(f"{role}_{name}", type) for name, type in of_two for role in ("chosen", "rejected")]
-            talk = [("prompt", _talk()), ("chosen", answers), ("rejected", answers)]
-            return pa.schema([*talk, *ids, *shared, *apart])
+            talk = [("prompt", prompt), ("chosen", answers), ("rejected", answers)]
+            return pa.schema([*talk, *offered, *ids, *shared, *apart])
         case "prompt_completion":
-            talk = [("prompt", _talk()), ("completion", answers)]
+            talk = [("prompt", prompt), ("completion", answers)]
         case _:
             talk = [("messages", answers)]
     origin = [("teacher", pa.string()), ("generation_id", pa.int64())]
-    return pa.schema([*talk, *ids, *origin, *map(_typed, shape.columns)])
+    return pa.schema([*talk, *offered, *ids, *origin, *map(_typed, shape.columns)])
 
 
-def _prompt(answer: Answer, shape: RowForm) -> list[dict[str, str]]:
+def _prompt(answer: Answer, shape: RowForm) -> list[dict[str, Any]]:
     """The prompt's messages, keys in a fixed order; beside the answer in one list they all have the same keys."""
     together = shape.reasoning == "field" and shape.layout in ("messages", "axolotl", "llamafactory", "openai")
     thoughts = {"reasoning_content": ""} if together else {}
+    if shape.tools:
+        return [message | thoughts for message in calls.messages(answer.messages, shape.layout)]
     return [{"role": message["role"], "content": message["content"]} | thoughts for message in answer.messages]
 
 
-def _said(answer: Answer, shape: RowForm) -> dict[str, str]:
-    said = {"role": "assistant", "content": answer.text}
+def _said(answer: Answer, shape: RowForm) -> dict[str, Any]:
+    said: dict[str, Any] = {"role": "assistant", "content": answer.text}
+    if answer.tool_calls and shape.tools:
+        [said] = calls.messages([said | {"tool_calls": answer.tool_calls}], shape.layout)
     if shape.reasoning == "field":
         return said | {"reasoning_content": answer.reasoning}
     if shape.reasoning == "think" and answer.reasoning.strip():
-        return said | {"content": f"<think>\n{answer.reasoning.strip()}\n</think>\n\n{answer.text.lstrip()}"}
+        return said | {
+            "content": f"<think>\n{answer.reasoning.strip()}\n</think>\n\n{said.get('content', '').lstrip()}"
+        }
     return said
 
 
-def _verl(answer: Answer, shape: RowForm, prompt: list[dict[str, str]]) -> dict[str, Any]:
+def _offered(answer: Answer, shape: RowForm) -> dict[str, Any]:
+    given = calls.offered(answer, shape.layout) if shape.tools else None
+    # OpenAI's checker wants no empty list.
+    return {} if given is None or (shape.layout == "openai" and not given) else {"tools": given}
+
+
+def _verl(answer: Answer, shape: RowForm, prompt: list[dict[str, Any]]) -> dict[str, Any]:
+    of_tools = {"tools": calls.offered(answer, "verl"), "tool_calls": calls.text(answer)} if shape.tools else {}
     return {
         "data_source": shape.data_source,
         "prompt": prompt,
@@ -112,8 +134,8 @@ def _verl(answer: Answer, shape: RowForm, prompt: list[dict[str, str]]) -> dict[
             "teacher": answer.teacher,
             "generation_id": answer.generation_id,
             "answer": answer.text,
-        },
-    }
+        } | of_tools,
+    }  # fmt: skip
 
 
 def _of_the_answer(shape: RowForm) -> list[Column]:
@@ -128,20 +150,16 @@ def _talk(*more: str) -> pa.DataType:
     return pa.list_(pa.struct([(key, pa.string()) for key in ("role", "content", *more)]))
 
 
-_VERL = pa.schema(
-    [
-        ("data_source", pa.string()),
-        ("prompt", _talk()),
-        ("ability", pa.string()),
-        ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
-        (
-            "extra_info",
-            pa.struct(
-                [
-                    ("prompt_id", pa.int64()), ("external_id", pa.string()), ("teacher", pa.string()),
-                    ("generation_id", pa.int64()), ("answer", pa.string()),
-                ]
-            ),
-        ),
-    ]
-)  # fmt: skip
+def _verl_schema(shape: RowForm) -> pa.Schema:
+    texts = [("external_id", pa.string()), ("teacher", pa.string())]
+    of_tools = [("tools", pa.string()), ("tool_calls", pa.string())] if shape.tools else []
+    extra = [("prompt_id", pa.int64()), *texts, ("generation_id", pa.int64()), ("answer", pa.string()), *of_tools]
+    return pa.schema(
+        [
+            ("data_source", pa.string()),
+            ("prompt", calls.VERL_MESSAGES if shape.tools else _talk()),
+            ("ability", pa.string()),
+            ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.string())])),
+            ("extra_info", pa.struct(extra)),
+        ]
+    )

@@ -31,7 +31,7 @@ def pairs(answers: Iterable[Answer], margin: float, keep: Sequence[Flaw]) -> Ite
             yield None
             continue
         pair = Pair(max(sound, key=_reward), min(allowed, key=_reward))
-        differ = pair.chosen.text != pair.rejected.text
+        differ = (pair.chosen.text, pair.chosen.tool_calls) != (pair.rejected.text, pair.rejected.tool_calls)
         yield pair if differ and pair.lead > 0 and pair.lead >= margin else None
 
 

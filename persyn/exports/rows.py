@@ -6,7 +6,7 @@ speaks against an answer is said in one place, the view `audit.answer`.
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -38,8 +38,8 @@ WITH choice AS ({choices})
 SELECT p.id, coalesce(p.external_id, ''), p.sha256, p.messages, coalesce(p.reference_answer, ''),
        CASE WHEN p.meta = '{{}}' THEN '' ELSE CAST(p.meta AS text) END, t.name, t.family, coalesce(t.model, ''),
        coalesce(t.revision, ''), a.generation_id, a.text, coalesce(a.reasoning, ''), a.finish_reason, a.prompt_tokens,
-       a.completion_tokens, a.quality, a.learnability, a.checked, a.flaws, a.created_at, c.basis, a.sample_index,
-       {scores}
+       a.completion_tokens, a.quality, a.learnability, a.checked, a.flaws, a.created_at, c.basis, p.tools, a.tool_calls,
+       a.sample_index, {scores}
 FROM choice c
 JOIN audit.answer a ON a.run_id = :run_id AND a.prompt_id = c.prompt_id AND a.teacher_id = c.teacher_id
                    AND a.sample_index < c.samples
@@ -80,6 +80,14 @@ SELECT 1 FROM choice c JOIN generation g USING (prompt_id, teacher_id)
 WHERE g.sample_index < c.samples AND g.reasoning ~ '\S' LIMIT 1
 """
 
+_TOOLS = """
+WITH choice AS ({choices})
+SELECT 1 FROM choice c
+JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = c.teacher_id AND g.sample_index < c.samples
+JOIN prompt p ON p.id = c.prompt_id
+WHERE p.tools IS NOT NULL OR g.tool_calls IS NOT NULL LIMIT 1
+"""
+
 
 class TeacherFacts(NamedTuple):
     name: str
@@ -108,7 +116,7 @@ class Answer(NamedTuple):
     prompt_id: int
     external_id: str
     prompt_sha256: str
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
     reference_answer: str
     metadata: str  # JSON
     teacher: str
@@ -127,6 +135,8 @@ class Answer(NamedTuple):
     flaw_words: list[str]
     created_at: datetime
     basis: str
+    tools: list[dict[str, Any]] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
     sample_index: int = 0
     scores: dict[str, float] | None = None  # raw, by the scorers' ids; read where there may be several answers
     reward: float | None = None  # where it was measured
@@ -161,7 +171,7 @@ def answers(connection: Connection, run_id: int, choices: Choices, *, with_score
         yield Answer(*row)
 
 
-def prompts(connection: Connection, prompt_set_id: int) -> Iterator[tuple[int, list[dict[str, str]]]]:
+def prompts(connection: Connection, prompt_set_id: int) -> Iterator[tuple[int, list[dict[str, Any]]]]:
     """The ids and messages of a set's prompts, through a cursor likewise."""
     options = {"stream_results": True, "yield_per": FETCH_ROWS}
     for row in connection.execute(_PROMPTS, {"prompt_set_id": prompt_set_id}, execution_options=options):
@@ -177,4 +187,10 @@ def missing(connection: Connection, run_id: int, choices: Choices) -> dict[str, 
 def have_reasoning(connection: Connection, run_id: int, choices: Choices) -> bool:
     """Whether one chosen answer at least has a reasoning."""
     statement = text(_REASONING.format(choices=choices.sql))
+    return connection.execute(statement, choices.values(run_id)).first() is not None
+
+
+def have_tools(connection: Connection, run_id: int, choices: Choices) -> bool:
+    """Whether one chosen answer at least is to a prompt with tools, or calls one."""
+    statement = text(_TOOLS.format(choices=choices.sql))
     return connection.execute(statement, choices.values(run_id)).first() is not None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from persyn.config import Export, Flaw
-from persyn.exports import layouts
+from persyn.exports import calls, layouts
 from persyn.exports.best import best
 from persyn.exports.contamination import Benchmarks, Match
 from persyn.exports.layouts import RowForm
@@ -111,6 +111,8 @@ def _reason_against(answer: Answer, export: Export) -> str | None:
             return flaw
     if export.layout == "verl" and not answer.reference_answer:
         return "no_reference_answer"
+    if export.layout == "llamafactory" and calls.text_beside_call(answer):
+        return "text_beside_call"
     return None
 
 
@@ -128,4 +130,5 @@ def _contaminated(answers: Iterable[Answer], rules: Rules, tally: Tally) -> str 
 
 def _characters(answer: Answer) -> int:
     prompt = sum(len(message["content"]) for message in answer.messages)
-    return prompt + len(answer.reasoning) + len(answer.text)
+    offered = len(calls.offered(answer, "messages")) if answer.tools else 0
+    return prompt + offered + len(answer.reasoning) + len(answer.text) + len(calls.text(answer))

@@ -1,9 +1,9 @@
 """Turns a user's record into the answers that it holds, or into the reasons why some of them are refused.
 
 A record is a prompt with the answers of several teachers: `{"id" | "prompt" | "messages", "responses": {teacher:
-{"text", "quality"?, "reasoning"?, "finish_reason"?, "prompt_tokens"?, "completion_tokens"?}}}`, or the bare text in
-place of the inner object. UltraFeedback's `completions` are such answers too. The one answer of another shape has no
-teacher's name; the user gives one.
+{"text", "tool_calls"?, "quality"?, "reasoning"?, "finish_reason"?, "prompt_tokens"?, "completion_tokens"?}}}`, or the
+bare text in place of the inner object. UltraFeedback's `completions` are such answers too. The one answer of another
+shape has no teacher's name; the user gives one.
 """
 
 import math
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from persyn import thoughts
+from persyn import thoughts, tools
 from persyn.imports.conversation import SourceAnswer, answer_in
 from persyn.imports.fields import Refused
 from persyn.imports.prompt_records import NOT_STORABLE, canonical, json_text, scalar, unstorable
@@ -19,7 +19,7 @@ from persyn.imports.reading import Plan, Reading
 
 _COUNTS = ("prompt_tokens", "completion_tokens")
 _TEXTS = ("reasoning", "finish_reason")
-_KEYS = ("text", "quality", *_TEXTS, *_COUNTS)
+_KEYS = ("text", "tool_calls", "quality", *_TEXTS, *_COUNTS)
 RESPONSES = "responses"
 
 
@@ -40,6 +40,7 @@ class ImportedAnswer(NamedTuple):
     prompt_tokens: int | None
     completion_tokens: int | None
     quality: float | None
+    tool_calls: str | None = None  # JSON
 
 
 class PromptIdentity(NamedTuple):
@@ -116,7 +117,7 @@ def _nameless_answer(
         raise Refused(f"has no answer: neither {RESPONSES} by teacher nor a last turn of the assistant")
     if teacher is None:
         raise Refused("has an answer without a teacher's name; --answers-as TEACHER gives it one")
-    return [(teacher, {"text": answer.text, "reasoning": answer.reasoning})]
+    return [(teacher, answer._asdict())]
 
 
 def _source_answer(record: Mapping[str, Any], plan: Plan) -> SourceAnswer | None:
@@ -140,6 +141,11 @@ def _answer(teacher: str, response: Any, pool: Pool) -> ImportedAnswer | str:
     unknown = [key for key, value in given.items() if key not in _KEYS and value is not None]
     if unknown:
         return f"the answer has the unknown key {str(unknown[0])[:40]!r}; expected {', '.join(_KEYS)}"
+    try:
+        calls = tools.calls(given["tool_calls"]) if given.get("tool_calls") else None
+    except ValueError as exc:
+        return f"tool_calls {exc}"
+    given = given | ({"text": ""} if calls and given.get("text") is None else {})
     if not isinstance(given.get("text"), str):  # an empty text is an answer
         return "the answer has no text"
     wrong = [key for key in _TEXTS if not isinstance(given.get(key), str | None)]
@@ -156,6 +162,7 @@ def _answer(teacher: str, response: Any, pool: Pool) -> ImportedAnswer | str:
         prompt_tokens=given.get("prompt_tokens"),
         completion_tokens=given.get("completion_tokens"),
         quality=None if given.get("quality") is None else float(given["quality"]),
+        tool_calls=None if calls is None else json_text(calls),
     )
 
 

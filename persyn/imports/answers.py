@@ -36,12 +36,13 @@ FROM run_scorer rs JOIN scorer s ON s.id = rs.scorer_id WHERE rs.run_id = %s AND
 STAGING = """
 CREATE TEMP TABLE answer_staging (
     number bigint, line bigint, import_id bigint, external_id text, sha256 char(64), teacher_id bigint, text text,
-    reasoning text, finish_reason text, prompt_tokens int, completion_tokens int, quality float8, prompt_id bigint
+    reasoning text, finish_reason text, prompt_tokens int, completion_tokens int, quality float8, tool_calls jsonb,
+    prompt_id bigint
 ) ON COMMIT DROP
 """
 COPY = """
 COPY answer_staging (number, line, import_id, external_id, sha256, teacher_id, text, reasoning, finish_reason,
-                     prompt_tokens, completion_tokens, quality) FROM STDIN
+                     prompt_tokens, completion_tokens, quality, tool_calls) FROM STDIN
 """
 NEW_IMPORT = "INSERT INTO generation_import (run_id, path) VALUES (%s, %s) RETURNING id"
 READ_WHOLE = "UPDATE generation_import SET sha256 = %s WHERE id = %s"
@@ -67,7 +68,8 @@ SELECT s.number, i.path, s.line, t.name, left(s.text, 200), CASE
         WHERE r.id = %(run_id)s AND p.external_id = s.external_id) THEN 'the prompt of this id has another text'
     WHEN s.prompt_id IS NULL THEN 'the run''s prompt set has no such prompt'
     WHEN s.earlier IS NOT NULL THEN 'answered already in line ' || s.earlier
-    WHEN g.text <> s.text THEN 'the prompt has another answer of this teacher already'
+    WHEN (g.text, g.tool_calls) IS DISTINCT FROM (s.text, s.tool_calls) AND g.id IS NOT NULL
+    THEN 'the prompt has another answer of this teacher already'
     ELSE 'the answer has another quality already' END
 FROM (SELECT x.*, CASE WHEN row_number() OVER same > 1 THEN first_value(line) OVER same END AS earlier
       FROM answer_staging x WINDOW same AS (PARTITION BY coalesce(prompt_id, -number), teacher_id ORDER BY number)) s
@@ -75,15 +77,17 @@ JOIN teacher t ON t.id = s.teacher_id
 JOIN generation_import i ON i.id = s.import_id
 LEFT JOIN generation g ON g.prompt_id = s.prompt_id AND g.teacher_id = s.teacher_id AND g.sample_index = 0
 LEFT JOIN score q ON q.generation_id = g.id AND q.scorer_id = %(scorer_id)s
-WHERE s.prompt_id IS NULL OR (s.earlier IS NOT NULL AND g.text IS DISTINCT FROM s.text) OR g.text <> s.text
+WHERE s.prompt_id IS NULL
+   OR (s.earlier IS NOT NULL OR g.id IS NOT NULL) AND (g.text, g.tool_calls) IS DISTINCT FROM (s.text, s.tool_calls)
    OR q.value <> s.quality
 ORDER BY s.number
 """
 DROP = "DELETE FROM answer_staging WHERE number = ANY(%s)"
 MERGE = """
-INSERT INTO generation (prompt_id, teacher_id, text, reasoning, finish_reason, prompt_tokens, completion_tokens,
-                        origin, import_id)
-SELECT prompt_id, teacher_id, text, reasoning, finish_reason, prompt_tokens, completion_tokens, 'imported', import_id
+INSERT INTO generation (prompt_id, teacher_id, text, reasoning, tool_calls, finish_reason, prompt_tokens,
+                        completion_tokens, origin, import_id)
+SELECT prompt_id, teacher_id, text, reasoning, tool_calls, finish_reason, prompt_tokens, completion_tokens, 'imported',
+       import_id
 FROM answer_staging ORDER BY number
 ON CONFLICT (prompt_id, teacher_id, sample_index) DO NOTHING
 """

@@ -1,8 +1,10 @@
 """A conversation in the spellings of several tools, as canonical messages and the answer at its end."""
 
 import json
+import re
 from typing import Any, NamedTuple
 
+from persyn import tools
 from persyn.imports.fields import Refused
 
 ROLES = {
@@ -10,8 +12,8 @@ ROLES = {
     **dict.fromkeys(("user", "human", "prompter"), "user"),
     **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bing", "bard", "claude"), "assistant"),
 }
-TOOL_ROLES = ("tool", "function", "function_call", "observation", "tool_call", "tool_response", "ipython")
-TOOL_KEYS = ("tool_calls", "function_call", "tool_call_id", "tools", "functions")
+CALL_ROLES = ("function_call", "tool_call")  # turns of the assistant whose text is the call, as JSON
+RESULT_ROLES = ("tool", "function", "observation", "tool_response", "ipython")
 TEXT_PARTS = ("text", "input_text", "output_text")
 THOUGHT_PARTS = {"thinking": "thinking", "reasoning": "text"}  # a part's type → the key of its text
 THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
@@ -21,7 +23,10 @@ MEDIA = {
     **dict.fromkeys(("video", "videos", "video_url"), "a film"),
     **dict.fromkeys(("file", "files", "document", "input_file", "attachments"), "a file"),
 }
-NO_TOOLS = "which PerSyn can give to no teacher and to no student"
+NOT_TAKEN = "which PerSyn can give to no teacher and to no student"
+# S system, U user, A assistant, C assistant with calls, T a call's result. A user's turn is answered after any number
+# of calls with their results.
+_ORDER = re.compile(r"S?(U(CT+)*A)*U(CT+)*")
 
 
 class SourceAnswer(NamedTuple):
@@ -29,12 +34,13 @@ class SourceAnswer(NamedTuple):
 
     text: str
     reasoning: str | None = None
+    tool_calls: list[tools.Call] | None = None
 
 
 class Conversation(NamedTuple):
-    """Messages in canonical form, which end with the user."""
+    """Messages in canonical form, which end with the user or with a tool's results."""
 
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
     answer: SourceAnswer | None = None  # the assistant's last turn, cut off
     extras: dict[str, Any] | None = None  # what else the turns hold, such as names: number of the message → keys
 
@@ -43,70 +49,97 @@ class _Turn(NamedTuple):
     role: str
     content: str
     extras: dict[str, Any]
+    more: dict[str, Any]  # the message's keys beside role and content: tool_calls, or tool_call_id and name
+
+    @property
+    def letter(self) -> str:
+        return "C" if self.more and self.role == "assistant" else self.role[0].upper()
 
 
 def conversation(turns: Any, column: str) -> Conversation:
     """Raises Refused."""
-    turns = decoded(turns)
+    turns = tools.decoded(turns)  # a CSV cell can hold no list
     if not isinstance(turns, list) or not turns:
         raise Refused(f"{column} is not a list of messages")
-    read = [_turn(number, turn) for number, turn in enumerate(turns, start=1)]
+    read: list[_Turn] = []
+    for number, turn in enumerate(turns, start=1):
+        read.append(_turn(number, turn, read))
     last = read.pop() if read[-1].role == "assistant" else None
-    for number, turn in enumerate(read, start=1):
-        if not turn.content.strip() and turn.role != "system":
+    for number, one in enumerate(read, start=1):
+        if not one.content.strip() and one.letter in "UA":
             raise Refused(f"message {number} has empty content")
-    read = [turn for turn in read if turn.content.strip()]  # an empty system text is none
-    _check_order([turn.role for turn in read], cut=last is not None)
-    extras = {str(number): turn.extras for number, turn in enumerate(read, start=1) if turn.extras}
-    return Conversation([{"role": turn.role, "content": turn.content} for turn in read], _answer(last), extras or None)
+    read = [one for one in read if one.content.strip() or one.letter in "CT"]  # an empty system text is none
+    _check_order(read, cut=last is not None)
+    extras = {str(number): one.extras for number, one in enumerate(read, start=1) if one.extras}
+    messages = [{"role": one.role, "content": one.content} | one.more for one in read]
+    return Conversation(messages, _answer(last), extras or None)
 
 
 def answer_in(turns: list[Any], column: str) -> SourceAnswer:
     """The assistant's turn at the end of a list, whatever stands before it. Raises Refused."""
-    last = _turn(len(turns), turns[-1]) if turns else None
+    last = _turn(len(turns), turns[-1], []) if turns else None
     answer = _answer(last) if last and last.role == "assistant" else None
     if answer is None:
         raise Refused(f"{column} does not end with a turn of the assistant")
     return answer
 
 
-def decoded(turns: Any) -> Any:
-    """The list that a cell of JSON text holds, because a CSV cell can hold no list; else the value itself."""
-    if not isinstance(turns, str):
-        return turns
-    try:
-        return json.loads(turns)
-    except (ValueError, RecursionError):
-        return turns
-
-
-def _turn(number: int, turn: Any) -> _Turn:
+def _turn(number: int, turn: Any, before: list[_Turn]) -> _Turn:
     if not isinstance(turn, dict):
         raise Refused(f"message {number} is not an object with role and content")
     rest = {key: value for key, value in turn.items() if value is not None}
-    role = _role(number, rest.pop("role", rest.pop("from", None)))
+    role, is_call = _role(number, rest.pop("role", rest.pop("from", None)))
     for key, value in rest.items():
-        if value and (key in TOOL_KEYS or key in MEDIA):
-            raise Refused(f"message {number} has {_named(key)}, {NO_TOOLS}")
+        if value and (key in MEDIA or key in ("tools", "functions")):
+            named = MEDIA.get(key) or f"{key}, which belong to the whole record"
+            raise Refused(f"message {number} has {named}" + (f", {NOT_TAKEN}" if key in MEDIA else ""))
     content = rest.pop("content", rest.pop("value", None))
-    if isinstance(content, list):
+    if isinstance(content, list) and not is_call:
         content = _joined(number, content, rest)
+    given = content if is_call else rest.pop("tool_calls", None) or rest.pop("function_call", None)
+    if given:
+        return _calling(number, role, "" if is_call or content is None else content, given, rest, before)
+    if role == "tool":
+        return _result(content, rest, before)
     if not isinstance(content, str):
         raise Refused(f"message {number} has a content that is not a string")
-    return _Turn(role, content, rest)
+    return _Turn(role, content, rest, {})
 
 
-def _role(number: int, role: Any) -> str:
+def _calling(number: int, role: str, content: Any, given: Any, rest: dict[str, Any], before: list[_Turn]) -> _Turn:
+    """A turn of the assistant that calls tools. Raises Refused."""
+    if role != "assistant" or not isinstance(content, str):
+        raise Refused(f"message {number} calls a tool and is no assistant's, or its content is not a string")
+    earlier = sum(len(turn.more.get("tool_calls", ())) for turn in before)
+    try:
+        calls = tools.calls(given, first=earlier + 1)
+    except ValueError as exc:
+        raise Refused(f"message {number} {exc}; expected tool_calls as OpenAI has them") from exc
+    return _Turn(role, content, rest, {"tool_calls": calls})
+
+
+def _result(content: Any, rest: dict[str, Any], before: list[_Turn]) -> _Turn:
+    """A tool's result; one that names no call is that of the first call without a result."""
+    calls: list[tools.Call] = next((turn.more["tool_calls"] for turn in reversed(before) if turn.letter == "C"), [])
+    results = [turn for turn in before if turn.role == "tool"]
+    answered = {turn.more.get("tool_call_id") for turn in results}
+    given = rest.pop("tool_call_id", None)
+    id = given if isinstance(given, str) else next((call["id"] for call in calls if call["id"] not in answered), None)
+    more = {"tool_call_id": id, "name": rest.pop("name", None)}
+    text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    return _Turn("tool", text, rest, {key: value for key, value in more.items() if isinstance(value, str) and value})
+
+
+def _role(number: int, role: Any) -> tuple[str, bool]:
+    """The role in our words, and whether the turn's text is a call. Raises Refused."""
     name = role.strip().lower() if isinstance(role, str) else None
-    if name in TOOL_ROLES:
-        raise Refused(f"message {number} is a tool's ({name}), {NO_TOOLS}")
+    if name in CALL_ROLES:
+        return "assistant", True
+    if name in RESULT_ROLES:
+        return "tool", False
     if name not in ROLES:
-        raise Refused(f"message {number} has the role {str(role)[:40]!r}; expected system, user or assistant")
-    return ROLES[name]
-
-
-def _named(key: str) -> str:
-    return MEDIA.get(key) or f"tools ({key})"
+        raise Refused(f"message {number} has the role {str(role)[:40]!r}; expected system, user, assistant or tool")
+    return ROLES[name], False
 
 
 def _joined(number: int, parts: list[Any], rest: dict[str, Any]) -> str | None:
@@ -121,19 +154,20 @@ def _joined(number: int, parts: list[Any], rest: dict[str, Any]) -> str | None:
         elif kind is None:
             return None
         else:
-            raise Refused(f"message {number} has {MEDIA.get(str(kind)) or f'a part {str(kind)[:40]!r}'}, {NO_TOOLS}")
+            raise Refused(f"message {number} has {MEDIA.get(str(kind)) or f'a part {str(kind)[:40]!r}'}, {NOT_TAKEN}")
     return "\n".join(texts)
 
 
-def _check_order(roles: list[str], *, cut: bool) -> None:
-    turns = roles[1:] if roles[:1] == ["system"] else roles
-    if turns != ["user", "assistant"] * (len(turns) // 2) + ["user"]:
-        got = ", ".join([*roles, *(["assistant"] if cut else [])])
-        raise Refused(f"roles must go user, assistant, …, user, after at most one system; got {got[:80]}")
+def _check_order(turns: list[_Turn], *, cut: bool) -> None:
+    if _ORDER.fullmatch("".join(turn.letter for turn in turns)):
+        return
+    got = ", ".join([*(turn.role for turn in turns), *(["assistant"] if cut else [])])
+    of_tools = "; a tool's result follows the call" if any(turn.letter in "CT" for turn in turns) else ""
+    raise Refused(f"roles must go user, assistant, …, user, after at most one system{of_tools}; got {got[:80]}")
 
 
 def _answer(turn: _Turn | None) -> SourceAnswer | None:
     if turn is None:
         return None
     thoughts = (turn.extras[key] for key in THOUGHT_KEYS if isinstance(turn.extras.get(key), str))
-    return SourceAnswer(turn.content, next(thoughts, None))
+    return SourceAnswer(turn.content, next(thoughts, None), turn.more.get("tool_calls"))

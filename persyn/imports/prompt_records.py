@@ -1,6 +1,6 @@
 """Turns a user's record into a prompt in canonical form, or into the reason why it is none.
 
-The canonical messages decide a prompt's identity: two records with the same messages are the same prompt.
+The canonical messages and the tools decide a prompt's identity: two records with the same ones are the same prompt.
 """
 
 import hashlib
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
-from persyn.imports.conversation import NO_TOOLS, Conversation, SourceAnswer, conversation, decoded
+from persyn import tools
+from persyn.imports.conversation import NOT_TAKEN, Conversation, SourceAnswer, conversation
 from persyn.imports.fields import Refused
 from persyn.imports.reading import Plan, Reading
 from persyn.imports.shapes import NOT_TEXT
@@ -25,10 +26,15 @@ def _as_text(value: Any) -> str:
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_as_text)
+_SORTED = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_as_text)
 
 
 class Prompt(NamedTuple):
-    """A prompt as the table holds it, and the answer that its source brought along."""
+    """A prompt as the table holds it, and the answer that its source brought along.
+
+    `tools_json` is None where the prompt has nothing to do with tools, and an empty list where they stand in its turns
+    alone.
+    """
 
     external_id: str | None
     sha256: str
@@ -36,9 +42,10 @@ class Prompt(NamedTuple):
     reference_answer: str | None
     meta_json: str
     answer: SourceAnswer | None = None
+    tools_json: str | None = None
 
     @property
-    def messages(self) -> list[dict[str, str]]:
+    def messages(self) -> list[dict[str, Any]]:
         return json.loads(self.messages_json)  # type: ignore[no-any-return]
 
     @property
@@ -99,11 +106,12 @@ def unstorable(*texts: str | None) -> str | None:
     return None
 
 
-def messages_text(messages: list[dict[str, str]]) -> str:
+def messages_text(messages: list[dict[str, Any]]) -> str:
     """Messages as canonical JSON, the text that `config.fingerprint` takes the sha256 of."""
-    return (
-        "[" + ",".join(f'{{"content":{encode_basestring(m["content"])},"role":"{m["role"]}"}}' for m in messages) + "]"
-    )
+    plain = '{{"content":{},"role":"{}"}}'.format
+    return "[" + ",".join([
+        plain(encode_basestring(m["content"]), m["role"]) if len(m) == 2 else _SORTED.encode(m) for m in messages
+    ]) + "]"  # fmt: skip
 
 
 def _canonical(values: Mapping[str, Any], plan: Plan, max_bytes: int | None) -> Prompt:
@@ -117,28 +125,38 @@ def _canonical(values: Mapping[str, Any], plan: Plan, max_bytes: int | None) -> 
     if found.extras:
         meta.setdefault(EXTRAS, found.extras)
     external_id, reference = scalar(plan, "id", values), scalar(plan, "reference_answer", values)
+    offered = _tools(plan, values) if "tools" in plan.fields else []
+    uses_tools = bool(offered) or any(len(message) > 2 for message in messages)
     messages_json, meta_json = messages_text(messages), json_text(meta) if meta else "{}"
+    tools_json = json_text(offered) if uses_tools else None
     scalars = f"{external_id or ''} {reference or ''}"
-    problem = unstorable(messages_json, meta_json)
+    problem = unstorable(messages_json, meta_json, tools_json)
     if not problem and ("\0" in scalars or not scalars.isascii()):
         problem = unstorable(json_text(scalars))
     if problem:
         raise Refused(problem)
-    encoded = messages_json.encode()
-    if max_bytes is not None and _size(messages, meta_json, scalars) > max_bytes:
+    texts = [message["content"] for message in messages] if tools_json is None else [messages_json, tools_json]
+    if max_bytes is not None and sum(len(text.encode()) for text in (*texts, meta_json, scalars)) > max_bytes:
         raise Refused(f"longer than {max_bytes} bytes")
-    sha256 = hashlib.sha256(encoded).hexdigest()
-    return Prompt(external_id, sha256, messages_json, reference, meta_json, found.answer)
+    same = f'{{"messages":{messages_json},"tools":{_SORTED.encode(offered)}}}' if offered else messages_json
+    sha256 = hashlib.sha256(same.encode()).hexdigest()
+    return Prompt(external_id, sha256, messages_json, reference, meta_json, found.answer, tools_json)
 
 
-def _size(messages: list[dict[str, str]], *texts: str) -> int:
-    return sum(len(text.encode()) for text in (*(message["content"] for message in messages), *texts))
+def _tools(plan: Plan, values: Mapping[str, Any]) -> list[tools.Tool]:
+    """The tools that a prompt offers. Raises Refused."""
+    given = plan.read("tools", values)
+    try:
+        return tools.definitions(given) if given else []
+    except ValueError as exc:
+        where = plan.fields["tools"].words
+        raise Refused(f"{where} {exc}; expected {tools.FORM}; --ignore {where} leaves it out") from exc
 
 
 def _conversation(plan: Plan, values: Mapping[str, Any]) -> Conversation:
     """The conversation, whether the record has it as a prompt, as messages, or as both."""
     prompt = plan.read("prompt", values)
-    turns = decoded(plan.read("messages", values)) if "messages" in plan.fields else None
+    turns = tools.decoded(plan.read("messages", values)) if "messages" in plan.fields else None
     if turns is None:
         return _from_prompt(plan, prompt)
     blank = prompt is None or prompt == [] or (isinstance(prompt, str) and not prompt.strip())
@@ -167,7 +185,7 @@ def _from_prompt(plan: Plan, prompt: Any) -> Conversation:
     return Conversation([{"role": "user", "content": prompt}])
 
 
-def _holds(messages: list[dict[str, str]], prompt: list[dict[str, str]]) -> bool:
+def _holds(messages: list[dict[str, Any]], prompt: list[dict[str, Any]]) -> bool:
     """Whether a conversation is the prompt, or has its one turn of the user."""
     if len(prompt) > 1:
         return messages == prompt
@@ -175,7 +193,7 @@ def _holds(messages: list[dict[str, str]], prompt: list[dict[str, str]]) -> bool
     return any(message["role"] == "user" and message["content"].strip() == turn for message in messages)
 
 
-def _with_system(messages: list[dict[str, str]], plan: Plan, values: Mapping[str, Any]) -> list[dict[str, str]]:
+def _with_system(messages: list[dict[str, Any]], plan: Plan, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The messages with the text of a system column before them."""
     system = plan.read("system", values) if "system" in plan.fields else None
     if system is None or system == []:
@@ -196,7 +214,7 @@ def _with_system(messages: list[dict[str, str]], plan: Plan, values: Mapping[str
     return messages
 
 
-def _check_parts(plan: Plan, values: Mapping[str, Any], messages: list[dict[str, str]]) -> None:
+def _check_parts(plan: Plan, values: Mapping[str, Any], messages: list[dict[str, Any]]) -> None:
     """Refuse a record that has more of its prompt in a column that nothing reads. Raises Refused."""
     for part in plan.parts:
         value = values[part]
@@ -206,7 +224,7 @@ def _check_parts(plan: Plan, values: Mapping[str, Any], messages: list[dict[str,
             continue
         prompt = plan.fields.get("prompt")
         if part in NOT_TEXT:
-            told = NO_TOOLS
+            told = NOT_TAKEN
         elif isinstance(value, str) and prompt is not None:
             told = f"which would be lost; --map 'prompt={{{prompt.columns[0]}}}\\n\\n{{{part}}}' takes it in"
         else:

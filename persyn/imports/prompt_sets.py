@@ -12,7 +12,7 @@ FROM prompt_set s LEFT JOIN prompt p ON p.prompt_set_id = s.id
 GROUP BY s.id ORDER BY s.name
 """
 PROMPTS = """
-SELECT p.id, p.position, p.external_id, p.messages, p.reference_answer, p.meta,
+SELECT p.id, p.position, p.external_id, p.messages, p.tools, p.reference_answer, p.meta,
        (SELECT count(*) FROM generation g WHERE g.prompt_id = p.id)
 FROM prompt p WHERE p.prompt_set_id = :set_id
 """
@@ -36,7 +36,8 @@ class PromptInfo(NamedTuple):
     id: int
     position: int  # the order of import, from 0
     external_id: str | None
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]] | None
     reference_answer: str | None
     meta: dict[str, Any]
     answers: int

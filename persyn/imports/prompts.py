@@ -32,8 +32,8 @@ SELECT min(number) AS number, sha256 FROM prompt_staging GROUP BY sha256
 """
 # The lock leaves no room for a conflict. Positions are counted on narrow rows: sorting whole ones would go to the disk.
 MERGE = """
-INSERT INTO prompt (prompt_set_id, position, external_id, sha256, messages, reference_answer, meta)
-SELECT %(set_id)s, fresh.position, s.external_id, s.sha256, s.messages, s.reference_answer, s.meta
+INSERT INTO prompt (prompt_set_id, position, external_id, sha256, messages, reference_answer, meta, tools)
+SELECT %(set_id)s, fresh.position, s.external_id, s.sha256, s.messages, s.reference_answer, s.meta, s.tools
 FROM prompt_staging s
 JOIN (SELECT f.number, last.position + row_number() OVER (ORDER BY f.number) AS position
       FROM prompt_first f

@@ -19,7 +19,7 @@ class Shape(NamedTuple):
 
 # The fields of a prompt. `prompt` is a text or a list of turns, `messages` a list of turns; where both are there, the
 # one must hold the other. `answer` is an answer of nobody's name, `answers` several, by teacher.
-FIELDS = ("id", "prompt", "messages", "system", "reference_answer", "answer", "answers")
+FIELDS = ("id", "prompt", "messages", "system", "tools", "reference_answer", "answer", "answers")
 
 
 def _columns(*names: str) -> tuple[Field, ...]:
@@ -30,6 +30,7 @@ TURNS = _columns("messages", "conversations", "conversation")
 EVERYWHERE: Mapping[str, tuple[Field, ...]] = {
     "id": _columns("id", "custom_id", "uuid", "prompt_id", "unique_id", "conversation_id", "conversation_hash"),
     "system": _columns("system", "system_prompt", "system_message"),
+    "tools": _columns("tools", "functions"),
     "reference_answer": _columns("reference_answer"),
 }
 _MATH = {"prompt": _columns("problem"), "messages": TURNS, "answer": _columns("solution")}
@@ -70,7 +71,7 @@ SHAPES = (  # the first whose keys a record has
 BATCH_REQUEST = "batch request"
 NAMES = tuple(dict.fromkeys(shape.name for shape in SHAPES))
 
-NOT_TEXT = ("tools", "functions", "image", "images", "audio", "video", "videos")
+NOT_TEXT = ("image", "images", "audio", "video", "videos")
 # A column of such a name belongs to what the teacher must read. One that nothing reads is refused, unless ignored.
 PARTS = (
     "system", "system_prompt", "system_message", "instructions", "input", "context", "options", "choices", *NOT_TEXT,

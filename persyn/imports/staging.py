@@ -12,10 +12,13 @@ from persyn.imports.source_pass import SourceItem
 STAGING = """
 CREATE TEMP TABLE prompt_staging (
     number bigint, source int, line bigint, external_id text COLLATE "C", sha256 text COLLATE "C", messages jsonb,
-    reference_answer text, meta jsonb
+    reference_answer text, meta jsonb, tools json
 ) ON COMMIT DROP
 """
-COPY = "COPY prompt_staging (number, source, line, external_id, sha256, messages, reference_answer, meta) FROM STDIN"
+COPY = (
+    "COPY prompt_staging (number, source, line, external_id, sha256, messages, reference_answer, meta, tools)"
+    " FROM STDIN"
+)
 WORK_MEMORY = "SET LOCAL work_mem = '64MB'"  # the joins of some hundred thousand prompts stay in memory
 ROWS_AT_ONCE = 256
 _NULL = "\\N"
@@ -43,7 +46,8 @@ def _line(number: int, item: SourceItem[Prompt]) -> str:
     prompt = item.value
     messages, meta = prompt.messages_json.replace("\\", "\\\\"), prompt.meta_json.replace("\\", "\\\\")
     id, reference, sha256 = _cell(prompt.external_id), _cell(prompt.reference_answer), prompt.sha256 or _NULL
-    return f"{number}\t{item.source}\t{item.line}\t{id}\t{sha256}\t{messages}\t{reference}\t{meta}\n"
+    tools = _cell(prompt.tools_json)
+    return f"{number}\t{item.source}\t{item.line}\t{id}\t{sha256}\t{messages}\t{reference}\t{meta}\t{tools}\n"
 
 
 def _cell(value: str | None) -> str:

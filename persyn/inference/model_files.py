@@ -7,7 +7,7 @@ import importlib.util
 import json
 from pathlib import Path
 
-from persyn.errors import ModelError, ServiceError
+from persyn.errors import ModelError, PersynError, ServiceError
 from persyn.inference import models
 
 HUB_TIMEOUT_S = 10.0
@@ -55,14 +55,38 @@ def _tensors(file: Path) -> list[str]:
         return list(json.loads(opened.read(length)))
 
 
+def chat_template(ref: str, revision: str | None) -> str | None:
+    """The chat template of a model that lies on this host, as it is written; None where it is not known."""
+    try:
+        folder = models.located(ref, revision) or _cached(ref, revision)
+    except PersynError:
+        return None  # `require` tells of it
+    if folder is None or not folder.is_dir():
+        return None
+    texts = [_text(folder / "chat_template.jinja"), _text(folder / "tokenizer_config.json")]
+    if texts[0] is None and '"chat_template"' not in (texts[1] or ""):
+        return None
+    return "\n".join(text for text in texts if text)
+
+
 def _cached(ref: str, revision: str | None) -> Path | None:
     """The folder of a hub's model in this host's cache."""
     if importlib.util.find_spec("huggingface_hub") is None:
         return None
-    from huggingface_hub import try_to_load_from_cache  # an extra, and slow
+    from huggingface_hub import errors, try_to_load_from_cache  # an extra, and slow
 
-    cached = try_to_load_from_cache(ref, "config.json", revision=revision)
+    try:
+        cached = try_to_load_from_cache(ref, "config.json", revision=revision)
+    except errors.HFValidationError:
+        return None
     return Path(cached).parent if isinstance(cached, str) else None
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
 
 
 def _in(folder: Path) -> set[str]:
@@ -78,12 +102,12 @@ def _in(folder: Path) -> set[str]:
 def _on_the_hub(ref: str, revision: str | None) -> set[str]:
     if importlib.util.find_spec("huggingface_hub") is None:
         raise ServiceError(f"{ref}: this host cannot ask the hub, because huggingface_hub is not installed.")
-    from huggingface_hub import HfApi, errors, try_to_load_from_cache  # an extra, and slow
+    from huggingface_hub import HfApi, errors  # an extra, and slow
 
+    cached = _cached(ref, revision)
+    if cached is not None:
+        return {path.name for path in cached.iterdir()}
     try:
-        cached = try_to_load_from_cache(ref, "config.json", revision=revision)
-        if isinstance(cached, str):
-            return {path.name for path in Path(cached).parent.iterdir()}
         files = HfApi().model_info(ref, revision=revision, timeout=HUB_TIMEOUT_S).siblings or []
     except errors.RevisionNotFoundError as exc:
         raise ModelError(f"{ref}: the hub has no revision {revision!r} of it.") from exc

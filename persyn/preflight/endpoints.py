@@ -24,6 +24,18 @@ from persyn.rewards.quality.judge import JudgeClient
 
 QUESTION = [{"role": "user", "content": "What is two plus two?"}]
 ANSWER = "Two plus two is four."
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "The sum of two numbers.",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "number"}, "b": {"type": "number"}},
+            "required": ["a", "b"],
+        },
+    },
+}
 ANSWER_TOKENS = 16
 TIMEOUT_S = 60.0
 _LIST_TIMEOUT_S = 10.0
@@ -56,6 +68,7 @@ class _Question(NamedTuple):
     worker: str
     ask: Ask
     max_tokens: int | None = None
+    tools: bool = False
 
 
 def needs(config: RunConfig) -> list[WorkerNeed]:
@@ -104,8 +117,11 @@ def _questions(config: RunConfig) -> list[_Question]:
             about, owner = f"teachers[{number}]", f"teacher {teacher.name}"
             longest = teacher.sampling.max_tokens
             asked.append(
-                _Question(about, owner, teacher.endpoint, teacher.needed_model(), worker, _teacher(teacher), longest)
-            )
+                _Question(
+                    about, owner, teacher.endpoint, teacher.needed_model(), worker, _teacher(teacher), longest,
+                    teacher.tools,
+                )
+            )  # fmt: skip
     for scorer in config.scorers.quality:
         if isinstance(scorer, Judge | RewardModel) and scorer.endpoint is not None:
             about, owner = "scorers.quality", f"{scorer.kind} {scorer.model}"
@@ -123,7 +139,7 @@ def _teacher(teacher: Teacher) -> Ask:
         sampling = teacher.sampling
         try:
             short = sampling.model_copy(update={"max_tokens": min(ANSWER_TOKENS, sampling.max_tokens)})
-            return await client.generate(messages, short, seed=short.seed_of(0))
+            return await client.generate(messages, short, seed=short.seed_of(0), tools=[TOOL] if teacher.tools else ())
         finally:
             await client.aclose()
 
@@ -194,6 +210,9 @@ def _refusal(question: _Question, exc: RequestFailed, served: dict[str, int | No
             about, told = f"{question.about}.model", f"{said}.{guess}{names}"
         case "refused_auth":
             told = f"{said}. Correct the key in {question.endpoint.api_key_env or 'the variable of api_key_env'}."
+        case "bad_request" if question.tools and "tool" in said.lower():
+            about = f"{question.about}.tools"
+            told = f"it refuses a request with tools: {said}. Serve it so that it takes them, or set this to false."
         case "bad_request" if question.max_tokens is not None:
             about, told = f"{question.about}.sampling", f"it refuses the run's requests: {said}. Change these keys."
         case "not_a_reward_model":

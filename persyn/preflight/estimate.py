@@ -28,9 +28,11 @@ _SIZE = text("""
 SELECT (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id) AS prompts,
        (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id AND p.reference_answer IS NOT NULL)
            AS with_reference,
+       (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id AND p.tools IS NOT NULL) AS with_tools,
        (SELECT count(*) FROM calibration_prompt c WHERE c.run_id = r.id) AS calibration,
        (SELECT avg(few.characters) FROM (
-           SELECT (SELECT sum(length(m ->> 'content')) FROM jsonb_array_elements(p.messages) AS m) AS characters
+           SELECT (SELECT sum(length(m ->> 'content')) FROM jsonb_array_elements(p.messages) AS m)
+                + coalesce(length(CAST(p.tools AS text)), 0) AS characters
            FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id LIMIT :looked_at) AS few) AS characters
 FROM run r WHERE r.id = :run_id
 """)
@@ -78,6 +80,7 @@ class Sizes(NamedTuple):
 
     prompts: int
     with_reference: int
+    with_tools: int
     calibration: int
     characters: float  # of a prompt, on average
     calibrated: Mapping[str, int]  # answers of each teacher to calibration prompts that are there already
@@ -146,6 +149,7 @@ def sizes(conn: Connection, run_id: int, config: RunConfig) -> Sizes:
     return Sizes(
         prompts=row.prompts,
         with_reference=row.with_reference,
+        with_tools=row.with_tools,
         calibration=row.calibration,
         characters=float(row.characters or 0),
         calibrated={teacher.name: teacher.calibrated for teacher in there},

@@ -38,6 +38,7 @@ def check(config: RunConfig, *, with_worker: bool, elsewhere: bool) -> list[Find
     whose folders and packages this host does not know.
     """
     found = list(_files(config, strict=with_worker or not elsewhere, with_worker=with_worker))
+    found += _without_parser(config)
     if not found:
         found += _measurable(config)
     return found + (_packages(config) if with_worker else [])
@@ -93,6 +94,18 @@ def _lack(model: _Model) -> PersynError | None:
     except PersynError as exc:
         return exc
     return None
+
+
+def _without_parser(config: RunConfig) -> Iterator[Finding]:
+    """Teachers that a worker serves with vLLM, which refuses tools unless it is told how the model writes a call."""
+    for number, teacher in enumerate(config.teachers):
+        is_vllm = teacher.model is not None and teacher.endpoint is None and teacher.server.kind in ("auto", "vllm")
+        if is_vllm and teacher.tools and not any("--tool-call-parser" in arg for arg in teacher.server.args):
+            told = (
+                "vLLM takes tools only where it is told how the model writes a call. Write"
+                " args: [--enable-auto-tool-choice, --tool-call-parser, PARSER], such as hermes for Qwen."
+            )
+            yield Finding(teacher.server.kind == "vllm", f"teachers[{number}].server.args", told)
 
 
 def _packages(config: RunConfig) -> list[Finding]:

@@ -11,6 +11,7 @@ from persyn import runs, set_needs
 from persyn.config import MathVerify, RunConfig, Settings
 from persyn.config.mistakes import closest
 from persyn.errors import NotFound, PersynError
+from persyn.inference import model_files
 from persyn.jobs import workers
 from persyn.preflight import endpoints, estimate, models
 from persyn.preflight.report import Finding, Report
@@ -95,6 +96,8 @@ def _worth_knowing(config: RunConfig, known: estimate.Sizes) -> Iterator[Finding
         told = f"{without:,} of {known.prompts:,} prompts have no reference_answer, so math_verify cannot check them."
         told += " Of several answers to one of them the first is taken." if config.asks_several_times else ""
         yield Finding(False, "prompts", told)
+    if known.with_tools and config.measures():
+        yield from _student_without_tools(config, known)
     for number, teacher in enumerate(config.teachers):
         missing = known.calibration - known.calibrated.get(teacher.name, 0)
         if teacher.model is None and missing:
@@ -103,6 +106,18 @@ def _worth_knowing(config: RunConfig, known: estimate.Sizes) -> Iterator[Finding
                 " Import them with `persyn generations import`, or give it a model."
             )
             yield Finding(False, f"teachers[{number}].model", told)
+
+
+def _student_without_tools(config: RunConfig, known: estimate.Sizes) -> Iterator[Finding]:
+    """Wrong where not one answer could be scored; the template's text tells, because nothing is loaded here."""
+    template = model_files.chat_template(config.student.model, config.student.revision)
+    if template is not None and "tools" not in template:
+        told = (
+            f"its chat template knows no tools, so answers to {known.with_tools:,} of {known.prompts:,} prompts get no"
+            " learnability. Choose a student whose template knows them, or set alpha: 0 and leave"
+            " scorers.learnability out."
+        )
+        yield Finding(known.with_tools == known.prompts, "student.model", told)
 
 
 def _probes(config: RunConfig, replies: list[endpoints.EndpointReply]) -> dict[str, estimate.Probe]:

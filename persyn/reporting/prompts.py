@@ -51,7 +51,8 @@ class PromptTrail(NamedTuple):
 
     run_id: int
     prompt_id: int
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]] | None
     steps: list[TrailStep]  # in the order in which they happened
     decision: DecisionReport | None
     neighbours: list[Neighbour]  # those of the decision that the run calibrated
@@ -61,6 +62,7 @@ class PromptTrail(NamedTuple):
         return {
             "prompt_id": self.prompt_id,
             "messages": self.messages,
+            "tools": self.tools,
             "trail": [step._asdict() for step in self.steps],
             "decision": self.decision and self.decision._asdict(),
             "neighbours": [neighbour.as_json() for neighbour in self.neighbours],
@@ -80,19 +82,21 @@ WHERE run_id = :run_id AND prompt_id = :prompt_id ORDER BY at, step
 """)
 
 
-def prompt_trail(conn: Connection, run: str, prompt: str) -> PromptTrail:
+def prompt_trail(conn: Connection, run: str, key: str) -> PromptTrail:
     """The run by its name or number, the prompt as `find_prompt` takes it. Raises NotFound."""
     run_id = runs.find(conn, run)
-    prompt_id = find_prompt(conn, run_id, prompt)
+    prompt_id = find_prompt(conn, run_id, key)
     keys = {"run_id": run_id, "prompt_id": prompt_id}
     row = conn.execute(_DECISION, keys).first()
     decision = None if row is None else DecisionReport(*row)
     neighbour_ids = decision.neighbour_ids if decision else []
     loaded = runs.load(conn, run_id)
+    prompt = conn.execute(text("SELECT messages, tools FROM prompt WHERE id = :prompt_id"), keys).one()
     return PromptTrail(
         run_id,
         prompt_id,
-        messages=list(conn.execute(text("SELECT messages FROM prompt WHERE id = :prompt_id"), keys).scalar_one()),
+        messages=prompt.messages,
+        tools=prompt.tools,
         steps=[TrailStep(*step) for step in conn.execute(_TRAIL, keys)],
         decision=decision,
         neighbours=neighbours.measured_on(conn, run_id, loaded.config, neighbour_ids),

@@ -29,7 +29,7 @@ ORDER BY d.teacher_id, d.prompt_id, sample.index
 _COLUMNS = {
     "prompt_id": "bigint", "teacher_id": "bigint", "sample_index": "int", "text": "text", "reasoning": "text",
     "finish_reason": "text", "prompt_tokens": "int", "completion_tokens": "int", "seed": "bigint",
-    "latency_s": "float8", "server_version": "text", "job_id": "bigint",
+    "latency_s": "float8", "tool_calls": "jsonb", "server_version": "text", "job_id": "bigint",
 }  # fmt: skip
 _INSERT = text(f"""
 INSERT INTO generation ({", ".join(_COLUMNS)}, lease_id)
@@ -44,8 +44,9 @@ class GenerationRequest(NamedTuple):
     """One request to a teacher. Its seed is the prompt's or the sampling's own, so that asking again asks the same."""
 
     claim: jobs.Claim
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
     seed: int
+    tools: list[dict[str, Any]] | None = None  # None where the prompt has nothing to do with tools
 
 
 class NewGeneration(NamedTuple):
@@ -59,6 +60,7 @@ class NewGeneration(NamedTuple):
     completion_tokens: int | None
     latency_s: float
     server_version: str | None
+    tool_calls: list[dict[str, Any]] | None = None
 
 
 def enqueue(conn: Connection, run_id: int) -> int:
@@ -73,7 +75,7 @@ def requests(
 ) -> list[GenerationRequest]:
     """The request of each claim, in their order."""
     rows = conn.execute(
-        text("SELECT id, messages, sha256 FROM prompt WHERE id = ANY(:ids)"),
+        text("SELECT id, messages, tools, sha256 FROM prompt WHERE id = ANY(:ids)"),
         {"ids": [claim.prompt_id for claim in claims]},
     ).all()
     prompts = {row.id: row for row in rows}
@@ -81,7 +83,8 @@ def requests(
 
 
 def _request(claim: jobs.Claim, prompt: Any, sampling: Sampling) -> GenerationRequest:
-    return GenerationRequest(claim, prompt.messages, sampling.seed_of(seed(prompt.sha256), claim.sample_index))
+    own = sampling.seed_of(seed(prompt.sha256), claim.sample_index)
+    return GenerationRequest(claim, prompt.messages, own, prompt.tools)
 
 
 def seed(sha256: str) -> int:

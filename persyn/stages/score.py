@@ -7,6 +7,7 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from persyn import jobs
+from persyn.chat import Answered
 from persyn.jobs.wake_ups import SCORE
 from persyn.states import Stage
 
@@ -41,7 +42,7 @@ ORDER BY s.kind, CASE s.kind WHEN 'quality' THEN s.id END, g.prompt_id, g.id, s.
 """
 
 _ITEMS = text("""
-SELECT g.id, p.messages, p.reference_answer, g.text AS answer
+SELECT g.id, p.messages, p.reference_answer, g.text AS answer, p.tools, g.tool_calls
 FROM generation g JOIN prompt p ON p.id = g.prompt_id WHERE g.id = ANY(:ids)
 """)
 
@@ -67,9 +68,8 @@ class Item(NamedTuple):
     """One answer to be scored."""
 
     claim: jobs.Claim
-    messages: list[dict[str, str]]
     reference_answer: str | None
-    answer: str
+    answered: Answered
 
 
 class Scored(NamedTuple):
@@ -106,7 +106,10 @@ def items(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Item]:
     """The answer of each claim with its prompt, in their order."""
     rows = {row.id: row for row in conn.execute(_ITEMS, {"ids": [claim.generation_id for claim in claims]})}
     pairs = [(claim, rows[claim.generation_id]) for claim in claims]
-    return [Item(claim, row.messages, row.reference_answer, row.answer) for claim, row in pairs]
+    return [
+        Item(claim, row.reference_answer, Answered(row.messages, row.answer, row.tools, row.tool_calls))
+        for claim, row in pairs
+    ]
 
 
 def store(conn: Connection, lease_id: int, scored: Sequence[Scored]) -> int:

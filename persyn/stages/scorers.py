@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from persyn.chat import spoken
 from persyn.config import Endpoint, Judge, MathVerify, RewardModel
 from persyn.errors import ConfigError, JobFailed
 from persyn.inference import models
@@ -68,7 +69,10 @@ def _math_verify(context: ScorerContext) -> ScoreBatch:
         if item.reference_answer is None:
             message = "the prompt has no reference_answer to check the answer against"
             return Unscored(item, JobFailed("no_reference_answer", message, permanent=True))
-        return _measured(item, math_verify_score(item.answer, item.reference_answer))
+        if item.answered.tool_calls:
+            message = "the answer calls a tool, so it has no final answer to check"
+            return Unscored(item, JobFailed("calls_a_tool", message, permanent=True))
+        return _measured(item, math_verify_score(item.answered.answer, item.reference_answer))
 
     return lambda items: [score(item) for item in items]
 
@@ -85,7 +89,7 @@ def _reward_model(scorer: ScorerVersion, config: RewardModel, context: ScorerCon
     model = context.warm.get(("reward_model", scorer.id), load)
 
     def score_batch(items: Sequence[Item]) -> Sequence[Outcome]:
-        rewards = model.score([(item.messages, item.answer) for item in items], on_progress=context.lease.beat)
+        rewards = model.score([item.answered for item in items], on_progress=context.lease.beat)
         return [_measured(item, reward) for item, reward in zip(items, rewards, strict=True)]
 
     return score_batch
@@ -100,7 +104,7 @@ def _served_reward_model(config: RewardModel, endpoint: Endpoint, context: Score
     reader = reward_model.Reader(path, revision=config.revision, max_length=config.max_length)
 
     async def ask(client: PoolingClient, requests: PacedRequests, item: Item) -> Outcome:
-        ids = reader.read(item.messages, item.answer)
+        ids = reader.read(*item.answered)
         if isinstance(ids, JobFailed):
             return Unscored(item, ids)
         value = await requests.ask(lambda: client.score(ids), lambda _: len(ids))
@@ -129,8 +133,9 @@ def _judge(config: Judge, context: ScorerContext) -> ScoreBatch:
     config = config.model_copy(update={"endpoint": endpoint})
 
     async def ask(client: JudgeClient, requests: PacedRequests, item: Item) -> Outcome:
+        plain = spoken(item.answered)
         verdict = await requests.ask(
-            lambda: client.judge(item.messages, item.answer, item.reference_answer),
+            lambda: client.judge(plain.messages, plain.answer, item.reference_answer),
             lambda verdict: verdict.detail.get("prompt_tokens", 0) + verdict.detail.get("completion_tokens", 0),
         )
         return Scored(item, verdict.value, verdict.detail)
@@ -200,9 +205,9 @@ def _learnability(group: Sequence[ScorerVersion], context: ScorerContext) -> Sco
     def score_batch(items: Sequence[Item]) -> Sequence[Outcome]:
         outcomes: list[Outcome] = []
         for scorer_ids, answers in _by_scorers(items).items():
-            pairs = [(same[0].messages, same[0].answer) for same in answers]
+            distinct = [same[0].answered for same in answers]
             wanted: Any = [configs[scorer_id] for scorer_id in scorer_ids]
-            measured = model.score(pairs, wanted, on_progress=lambda *_: context.lease.beat())
+            measured = model.score(distinct, wanted, on_progress=lambda *_: context.lease.beat())
             for same, results in zip(answers, measured, strict=True):
                 outcomes += map(_measured, same, results)
         return outcomes

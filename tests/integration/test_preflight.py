@@ -278,3 +278,43 @@ def test_the_workers_needs_are_named(desk: Desk) -> None:
         ("--scorers", f"the model {model}"),
         ("--router", f"the model {model}"),
     ]
+
+
+def test_a_teacher_that_takes_tools_is_asked_with_one(desk: Desk) -> None:
+    desk.other(tools=True)
+    assert desk.check().wrong == []
+    assert [tool["function"]["name"] for tool in desk.scripted.asked[0].body["tools"]] == ["add"]
+
+
+def test_a_server_that_refuses_tools_is_told(desk: Desk) -> None:
+    desk.other(tools=True)
+    desk.scripted.refuses(400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
+    about, told = desk.wrong()
+    assert about == "teachers[1].tools"
+    assert told.startswith("it refuses a request with tools")
+    assert "--enable-auto-tool-choice" in told
+
+
+def test_vllm_without_a_parser_and_a_student_without_tools_are_told_before_anything_is_spent(
+    desk: Desk, engine: Engine, folder: str, tmp_path: Path
+) -> None:
+    tool = {"name": "add", "parameters": {"type": "object", "properties": {}}}
+    source = tmp_path / "tools.jsonl"
+    source.write_text(
+        "".join(json.dumps({"prompt": f"{n}?", "tools": [tool], "reference_answer": "1"}) + "\n" for n in range(4))
+    )
+    import_prompts(engine, "with-tools", [str(source)])
+    desk.raw |= {"prompts": "with-tools", "policy": "random"}
+    for teacher in desk.raw["teachers"]:
+        teacher["tools"] = True
+    served = {"name": "served", "family": "f", "model": folder, "tools": True, "server": {"kind": "vllm"}}
+    desk.raw["teachers"].append(served)
+    (Path(folder) / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    found = {finding.about: finding.told for finding in desk.check().wrong}
+    assert "--tool-call-parser, PARSER]" in found["teachers[2].server.args"]
+    assert found["student.model"].startswith("its chat template knows no tools, so answers to 4 of 4 prompts")
+    assert desk.scripted.asked == []
+
+    served["server"] = {"kind": "vllm", "args": ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]}
+    (Path(folder) / "chat_template.jinja").write_text("{% if tools %}{% endif %}")
+    assert desk.check().wrong == []

@@ -1,12 +1,14 @@
 """`chat` against the real template and tokenizer of SmolLM2, and against a character tokenizer without a template."""
 
+import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 
-from persyn.chat import conversation, prompt_ids, with_answer, without_system
+from persyn.chat import Answered, conversation, prompt_ids, spoken, with_answer, without_system
 from persyn.errors import ChatError
 
 USER = {"role": "user", "content": "Hi"}
@@ -25,7 +27,9 @@ class Characters:
     def encode(self, text: str, *, add_special_tokens: bool, split_special_tokens: bool = False) -> list[int]:
         return [0 if char == "#" and not split_special_tokens else ord(char) for char in text]
 
-    def apply_chat_template(self, conversation: Any, *, tokenize: bool, add_generation_prompt: bool) -> str:
+    def apply_chat_template(
+        self, conversation: Any, *, tools: Any = None, tokenize: bool, add_generation_prompt: bool
+    ) -> str:
         if self.chat_template == "broken":
             raise ValueError("it is broken")
         if self.chat_template == "no system" and conversation[0]["role"] == "system":
@@ -191,3 +195,84 @@ def test_with_smollm2_no_answer_forges_the_end_of_a_turn(smollm2: Any) -> None:
     answer = [token for token, kept in zip(*encoded, strict=True) if kept]
     assert smollm2.convert_tokens_to_ids("<|im_end|>") not in answer
     assert smollm2.decode(answer) == "Hello<|im_end|>"
+
+
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "18C"}
+CALLING = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+# As Qwen's: the tools in front, calls as JSON between tags.
+TOOLS_TEMPLATE = """\
+{%- if tools %}<s>{% for tool in tools %}{{ tool | tojson }}{% endfor %}#
+{% endif %}{%- for m in messages %}<{{ m.role[0] }}>{{ m.content }}{% for call in m.tool_calls or [] -%}
+[{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}]{%- endfor %}#
+{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"""
+
+
+class WithTools(Characters):
+    """Renders by jinja, as transformers does."""
+
+    def apply_chat_template(
+        self, conversation: Any, *, tools: Any = None, tokenize: bool, add_generation_prompt: bool
+    ) -> str:
+        template = jinja2.Template(TOOLS_TEMPLATE, keep_trailing_newline=True)
+        return template.render(messages=conversation, tools=tools, add_generation_prompt=add_generation_prompt)
+
+
+def shown(ids: list[int]) -> str:
+    return "".join(chr(token or ord("|")) for token in ids)
+
+
+def test_a_template_that_knows_tools_renders_them_with_calls_and_results() -> None:
+    text = shown(prompt_ids(WithTools("yes"), [USER, CALLING, RESULT], generation_prompt=True, tools=[TOOL]))
+    assert json.loads(text[3 : text.index("|")]) == TOOL
+    assert text[text.index("\n") + 1 :] == (
+        '<u>Hi|\n<a>[{"name": "weather", "arguments": {"city": "Rome"}}]|\n<t>18C|\n<a>'
+    )
+
+
+def test_an_answer_that_calls_a_tool_is_scored_as_the_template_writes_it() -> None:
+    encoded = with_answer(WithTools("yes"), [USER], "", [TOOL], [CALL])
+    answer = [token for token, counts in zip(encoded.ids, encoded.mask, strict=True) if counts]
+    assert shown(answer) == '[{"name": "weather", "arguments": {"city": "Rome"}}]'
+    assert encoded.ids[: -len(answer)] == prompt_ids(WithTools("yes"), [USER], generation_prompt=True, tools=[TOOL])
+
+
+def test_a_content_with_a_special_token_is_still_no_token_beside_tools() -> None:
+    ids = prompt_ids(WithTools("yes"), [{"role": "user", "content": "a#b"}], generation_prompt=False, tools=[TOOL])
+    assert ids.count(0) == 2  # the ends of the tools' turn and of the user's
+    assert ord("#") in ids
+
+
+@pytest.mark.parametrize("template", ["yes", None])
+@pytest.mark.parametrize(
+    ("messages", "tools", "calls"),
+    [([USER], [TOOL], None), ([USER, CALLING, RESULT], [], None), ([USER], None, [CALL])],
+)
+def test_a_template_that_leaves_tools_out_scores_nothing(template: Any, messages: Any, tools: Any, calls: Any) -> None:
+    with pytest.raises(ChatError, match="leaves out tools") as refused:
+        with_answer(Characters(template), messages, "", tools, calls)
+    assert refused.value.code == "no_tools"
+
+
+@pytest.mark.parametrize("forged", [{"arguments": '{"city": "#"}'}, {"name": "#"}])
+def test_a_call_cannot_forge_a_token(forged: dict[str, str]) -> None:
+    call = CALL | {"function": {**CALL["function"], **forged}}  # type: ignore[dict-item]
+    with pytest.raises(ChatError, match="spells a special token"):
+        with_answer(WithTools("yes"), [USER], "", [TOOL], [call])
+
+
+def test_a_reader_who_knows_no_tools_gets_them_in_words() -> None:
+    plain = spoken(Answered([USER, CALLING, RESULT], "Wait.", [TOOL], [CALL]))
+    call = '{"name": "weather", "arguments": {"city": "Rome"}}'
+    assert plain == Answered(
+        [{"role": "tools", "content": json.dumps([TOOL])}, USER, {"role": "assistant", "content": call},
+         {"role": "tool", "content": "18C"}],
+        f"Wait.\n{call}",
+    )  # fmt: skip
+    assert spoken(Answered([USER], "Hello")) == Answered([USER], "Hello")
+
+
+def test_a_teacher_is_sent_a_call_without_an_empty_text() -> None:
+    sent = conversation([USER, CALLING, RESULT], system_prompt=None, examples=[])
+    assert sent == [USER, CALLING | {"content": None}, RESULT]

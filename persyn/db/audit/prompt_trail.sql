@@ -44,7 +44,7 @@ UNION ALL
 SELECT g.run_id, g.prompt_id, g.created_at, 4, 'answered', t.name,
        jsonb_build_object(
            'generation_id', g.generation_id, 'origin', g.origin, 'import', i.path, 'text', left(g.text, 2000),
-           'finish_reason', g.finish_reason,
+           'tool_calls', g.tool_calls, 'finish_reason', g.finish_reason,
            'prompt_tokens', g.prompt_tokens, 'completion_tokens', g.completion_tokens, 'seed', g.seed,
            'latency_s', g.latency_s, 'server_version', g.server_version, 'job_id', g.job_id, 'lease_id', g.lease_id,
            'reused', coalesce(gj.run_id <> g.run_id, true))

@@ -1,5 +1,7 @@
 """The results of a run: answers, scores, routers, decisions and exports."""
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -29,15 +31,17 @@ class GenerationImport(Base):
     created_at: Mapped[CreatedAt]
 
 
-# The servers' words for the ends of an answer, of several vendors. Only a cut answer is one all the same.
+# The servers' words for the ends of an answer, of several vendors. Only a cut answer is one all the same, and so is a
+# call that is stored, without any text.
 FLAW = r"""CASE
 WHEN lower(finish_reason) IN ('content_filter', 'safety', 'prohibited_content', 'blocklist', 'recitation')
     THEN 'filtered'
 WHEN lower(finish_reason) = 'refusal' THEN 'refused'
-WHEN lower(finish_reason) IN ('tool_calls', 'tool_call', 'function_call', 'tool_use') THEN 'tool_call'
+WHEN lower(finish_reason) IN ('tool_calls', 'tool_call', 'function_call', 'tool_use') AND tool_calls IS NULL
+    THEN 'tool_call'
 WHEN lower(finish_reason) IN ('error', 'abort', 'cancelled') THEN 'failed'
-WHEN text !~ '\S' AND reasoning ~ '\S' THEN 'unfinished_thought'
-WHEN text !~ '\S' THEN 'empty'
+WHEN text !~ '\S' AND tool_calls IS NULL AND reasoning ~ '\S' THEN 'unfinished_thought'
+WHEN text !~ '\S' AND tool_calls IS NULL THEN 'empty'
 WHEN lower(finish_reason) IN ('length', 'max_tokens', 'model_length') THEN 'cut'
 END"""
 
@@ -70,6 +74,7 @@ class Generation(Base):
     sample_index: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     text: Mapped[str] = mapped_column(Text)
     reasoning: Mapped[str | None] = mapped_column(Text)
+    tool_calls: Mapped[list[Any] | None] = mapped_column(JSONB)  # of the prompt's tools; none: it calls none
     finish_reason: Mapped[str] = mapped_column(Text)
     prompt_tokens: Mapped[int | None] = mapped_column(Integer)  # these two: unknown where nobody counted
     completion_tokens: Mapped[int | None] = mapped_column(Integer)

@@ -12,7 +12,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSONB
+from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSON, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persyn.config import Policy
@@ -37,8 +37,10 @@ class Prompt(Base):
     prompt_set_id: Mapped[int] = references("prompt_set.id")
     position: Mapped[int] = mapped_column(BigInteger)  # the order of import, from 0
     external_id: Mapped[str | None] = mapped_column(Text)
-    sha256: Mapped[Sha256]  # of the canonical messages
+    sha256: Mapped[Sha256]  # of the canonical messages, and of the tools where it has some
     messages: Mapped[list[Any]] = mapped_column(JSONB)
+    # As json, which keeps the order of keys: a teacher reads it. Null: the prompt has nothing to do with tools.
+    tools: Mapped[list[Any] | None] = mapped_column(JSON)
     reference_answer: Mapped[str | None] = mapped_column(Text)
     meta: Mapped[Json] = mapped_column(JSONB, server_default=text("'{}'::jsonb"))
     created_at: Mapped[CreatedAt]

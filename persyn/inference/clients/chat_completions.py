@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from persyn.config import Sampling
@@ -11,11 +11,13 @@ from persyn.errors import RequestFailed
 from persyn.inference.clients import replies
 from persyn.inference.clients.endpoint import EndpointClient, JsonResponse, shown
 from persyn.inference.clients.refusals import refusal
+from persyn.tools import Call, Tool
 
 TIMEOUT_S = 600.0
 # Of an answer: room for its frame, and for each token's longest spelling in JSON with what servers add to it.
 FRAME_BYTES = 1024 * 1024
 TOKEN_BYTES = 1024
+_OF_TOOLS = ("tool_choice", "parallel_tool_calls")
 _FORMATS = re.compile(r"response_format|json_(schema|object)|structured|guided|grammar", re.IGNORECASE)
 
 
@@ -28,6 +30,7 @@ class Completion(NamedTuple):
     prompt_tokens: int | None
     completion_tokens: int | None
     latency_s: float
+    tool_calls: list[Call] | None = None
 
     @property
     def tokens(self) -> int:
@@ -52,8 +55,9 @@ class TeacherClient(EndpointClient):
         self._takes_formats = True
 
     async def generate(
-        self, messages: list[dict[str, str]], sampling: Sampling, seed: int, response_format: Any | None = None
-    ) -> Completion:
+        self, messages: list[dict[str, Any]], sampling: Sampling, seed: int, response_format: Any | None = None,
+        tools: Sequence[Tool] = (),
+    ) -> Completion:  # fmt: skip
         """One answer to one conversation. An empty text, a refusal and a call of a tool are answers too.
 
         `response_format` is a wish: a server that takes none is asked without. So is one that wants the limit of tokens
@@ -63,22 +67,28 @@ class TeacherClient(EndpointClient):
         began = time.monotonic()
         at_most = FRAME_BYTES + TOKEN_BYTES * sampling.max_tokens
         while True:
-            request = self._request(messages, sampling, seed, response_format)
+            request = self._request(messages, sampling, seed, response_format, tools)
             try:
                 answer = await self.post("/chat/completions", request, at_most=at_most)
             except RequestFailed as exc:
                 if exc.code != "bad_request" or not self._learns(str(exc), request, wished=response_format is not None):
                     raise _advised(exc, request) from exc.__cause__
             else:
-                return self._completion(answer, time.monotonic() - began)
+                return self._completion(answer, time.monotonic() - began, tools)
 
     def _request(
-        self, messages: list[dict[str, str]], sampling: Sampling, seed: int, response_format: Any | None
-    ) -> dict[str, Any]:
+        self, messages: list[dict[str, Any]], sampling: Sampling, seed: int, response_format: Any | None,
+        tools: Sequence[Tool],
+    ) -> dict[str, Any]:  # fmt: skip
         request: dict[str, Any] = {"model": self.model, "messages": messages}
         request |= sampling.request(seed, limit_name=self._limit_name)
         if response_format is not None and self._takes_formats:
             request.setdefault("response_format", response_format)
+        if tools:
+            request["tools"] = [*request.get("tools", ()), *tools]
+        if "tools" not in request:  # servers refuse them alone
+            for key in _OF_TOOLS:
+                request.pop(key, None)
         if self._for_transformers:
             # It never samples unless it is told so in this form, and then fills gaps from the model author's defaults.
             drawn = {key: request[key] for key in ("temperature", "top_p", "top_k") if key in request}
@@ -101,19 +111,19 @@ class TeacherClient(EndpointClient):
             return True
         return False
 
-    def _completion(self, answer: JsonResponse, latency_s: float) -> Completion:
+    def _completion(self, answer: JsonResponse, latency_s: float, tools: Sequence[Tool]) -> Completion:
         status, body = answer
         choice = replies.first_choice(body)
         refused = refusal(status, {"error": choice.get("error")}, b"")
         if refused is not None:
             raise self.refused(refused, status)
-        reply = replies.read(body)
+        reply = replies.read(body, tools)
         if reply is None:
             raise self.failed("garbage", f"HTTP {status}: not a chat completion: {shown(json.dumps(body).encode())}")
         if reply.finish_reason.lower() in replies.FAILED:
             what = f"HTTP {status}: the answer ended with finish_reason {reply.finish_reason}"
             raise self.failed("server_error", what)
-        return Completion(*reply, latency_s)
+        return Completion(*reply[:-1], latency_s, reply.tool_calls)
 
 
 def _advised(refused: RequestFailed, request: Mapping[str, Any]) -> RequestFailed:

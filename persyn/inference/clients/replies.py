@@ -1,17 +1,20 @@
 """Reads a chat completion as it is meant: what nobody needs cannot spoil an answer.
 
 Servers that speak the same protocol fill it differently. A text may come in parts, thoughts under three names or in
-the text itself, and token counts not at all.
+the text itself, and token counts not at all. A call of a tool is an answer where it can be read and the tool was
+offered.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from persyn import thoughts
+from persyn import thoughts, tools
 from persyn.secrets import mask_answer
 from persyn.text import storable
 
 UNKNOWN = "unknown"
 FAILED = ("error", "abort", "cancelled")  # the server gave up half-way: what is there is no answer
+CUT = ("length", "max_tokens", "model_length")
 COUNT_LIMIT = 2**31
 _THINKING = ("thinking", "reasoning", "reasoning_content", "redacted_thinking")
 
@@ -24,20 +27,22 @@ class Reply(NamedTuple):
     finish_reason: str
     prompt_tokens: int | None
     completion_tokens: int | None
+    tool_calls: list[tools.Call] | None = None
 
 
-def read(body: dict[str, Any]) -> Reply | None:
-    """The first answer of a chat completion; None where the body is none."""
+def read(body: dict[str, Any], offered: Sequence[tools.Tool] = ()) -> Reply | None:
+    """The first answer of a chat completion; None where the body is none. `offered`: the tools that it may call."""
     choice = first_choice(body)
     message = choice.get("message")
     if not isinstance(message, dict):
         return None
     split = thoughts.split(_text(message.get("content")), _reasoning(message))
-    text, finish_reason = _as_meant(message, split.text, choice.get("finish_reason"))
+    calls = _calls(message.get("tool_calls"), choice.get("finish_reason"), offered)
+    text, finish_reason = _as_meant(message, split.text, choice.get("finish_reason"), calls)
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     counts = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    return Reply(text, split.reasoning, finish_reason, *counts)
+    return Reply(text, split.reasoning, finish_reason, *counts, calls)
 
 
 def first_choice(body: dict[str, Any]) -> dict[str, Any]:
@@ -47,12 +52,35 @@ def first_choice(body: dict[str, Any]) -> dict[str, Any]:
     return first if isinstance(first, dict) else {}
 
 
-def _as_meant(message: dict[str, Any], text: str, finish_reason: Any) -> tuple[str, str]:
+def _calls(given: Any, finish_reason: Any, offered: Sequence[tools.Tool]) -> list[tools.Call] | None:
+    """The calls of an answer; None where it makes none, or one that nobody could carry out.
+
+    That is a call of a tool that was not offered, or one whose arguments are no JSON object, unless the limit of tokens
+    cut it: then it is kept as far as it came.
+    """
+    if not given or not offered:
+        return None
+    try:
+        calls = tools.calls(given)
+    except ValueError:
+        return None
+    names = {tools.tool_name(tool) for tool in offered}
+    was_cut = isinstance(finish_reason, str) and finish_reason.lower() in CUT
+    sound = all(tools.tool_name(call) in names and (was_cut or tools.arguments(call) is not None) for call in calls)
+    return [_kept_call(call) for call in calls] if sound else None
+
+
+def _kept_call(call: tools.Call) -> tools.Call:
+    function = {"name": _kept(tools.tool_name(call)), "arguments": _kept(call["function"]["arguments"])}
+    return {"id": _kept(call["id"]), "type": "function", "function": function}
+
+
+def _as_meant(message: dict[str, Any], text: str, finish_reason: Any, calls: Any) -> tuple[str, str]:
     """The text and why it ends: a refusal and a call of a tool are told by fields of their own."""
     refusal = _text(message.get("refusal"))
     if refusal.strip():
         return (text if text.strip() else refusal), "refusal"
-    if not text.strip() and (message.get("tool_calls") or message.get("function_call")):
+    if not calls and not text.strip() and (message.get("tool_calls") or message.get("function_call")):
         return text, "tool_calls"
     given = storable(finish_reason.strip()) if isinstance(finish_reason, str) else ""
     return text, given or UNKNOWN

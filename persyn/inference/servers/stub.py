@@ -41,7 +41,8 @@ FailureKind = Literal[
     "no-choices",  # 200, JSON, and not the protocol
     "empty",  # a good answer of no text
     "blank",  # white space
-    "filtered", "refusal", "tool-call",  # no answer, each told in its own way
+    "filtered", "refusal",  # no answer, each told in its own way
+    "tool-call",  # a call of the first tool that the request offers, in place of a text
     "thoughts",  # an answer after thoughts between tags
     "unfinished",  # thoughts without an end
     "broken-off",  # half an answer, which the server says itself
@@ -95,6 +96,7 @@ class StubConfig(BaseModel):
     failures: dict[FailureKind, float] = Field(default={}, description="probability of each failure, for every request")
     retry_after_s: float = Field(default=1.0, ge=0.0)
     slow_s: float = Field(default=5.0, ge=0.0)
+    takes_tools: bool = Field(default=True, description="false refuses a request with tools, as vLLM does by default")
     seed: int = Field(default=0, description="of latencies and failures, not of answers")
 
 
@@ -105,6 +107,7 @@ class ChatRequest(BaseModel):
     messages: list[dict[str, Any]] = Field(min_length=1)
     max_tokens: int = Field(default=1024, ge=1)
     seed: int | None = None
+    tools: list[dict[str, Any]] = []
 
 
 REQUESTS_KEPT = 100_000
@@ -202,6 +205,8 @@ class Stub:
         return error(400, f"This model's maximum context length is {limit} tokens.", code="context_length_exceeded")
 
     async def _complete(self, request: ChatRequest, failure: str | None) -> Response:
+        if request.tools and not self.config.takes_tools:
+            return error(400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set')
         prompt_tokens = sum(len(str(message.get("content")).split()) for message in request.messages)
         if prompt_tokens >= self.config.max_model_len:
             return self._context_error()
@@ -229,7 +234,7 @@ class Stub:
                 "total_tokens": prompt_tokens + len(words),
             },
         }
-        _spoil(body, failure)
+        _spoil(body, failure, request.tools)
         # ASCII, so that a lone surrogate travels as an escape, the way real servers send it.
         return Response(json.dumps(body), media_type="application/json")
 
@@ -255,7 +260,20 @@ class CutResponse(Response):
 _TEXTLESS = ("empty", "blank", "filtered", "refusal", "tool-call", "unfinished")
 
 
-def _spoil(body: dict[str, Any], failure: str | None) -> None:
+def _call(tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """A call of the first tool with a value for each parameter; without tools, of one that nobody offered."""
+    function: dict[str, Any] = tools[0]["function"] if tools else {"name": "add"}
+    values = {"string": "so", "integer": 1, "number": 0.5, "boolean": True, "array": [], "object": {}}
+    properties = function.get("parameters", {}).get("properties", {})
+    arguments = {name: values.get(schema.get("type", "string"), "so") for name, schema in properties.items()}
+    return {
+        "id": "c1",
+        "type": "function",
+        "function": {"name": function["name"], "arguments": json.dumps(arguments)},
+    }
+
+
+def _spoil(body: dict[str, Any], failure: str | None, tools: list[dict[str, Any]]) -> None:
     """Make a good answer the one that the failure's name tells, as servers write it."""
     [choice] = body["choices"]
     message = choice["message"]
@@ -267,8 +285,7 @@ def _spoil(body: dict[str, Any], failure: str | None) -> None:
         case "refusal":
             message |= {"content": None, "refusal": "I will not do this."}
         case "tool-call":
-            call = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
-            message |= {"content": None, "tool_calls": [call]}
+            message |= {"content": None, "tool_calls": [_call(tools)]}
             choice["finish_reason"] = "tool_calls"
         case "thoughts":
             message["content"] = f"<think>\nFirst I look.\n</think>\n\n{message['content']}"

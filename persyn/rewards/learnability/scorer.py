@@ -10,7 +10,7 @@ from typing import cast
 
 import torch
 
-from persyn.chat import Encoded, Messages, answer_alone, with_answer
+from persyn.chat import Answered, Encoded, answer_alone, with_answer
 from persyn.config import Ifd, LearnabilityScorer, RankSurprisal, Scas
 from persyn.errors import ChatError, JobFailed
 from persyn.rewards.batches import by_length, read_each, unreadable
@@ -47,22 +47,23 @@ class Learnability:
 
     def score(
         self,
-        items: Sequence[tuple[Messages, str]],
+        items: Sequence[Answered],
         scorers: Sequence[LearnabilityScorer],
         on_progress: Progress | None = None,
     ) -> list[list[Measurement | JobFailed]]:
-        """Measure (prompt's messages, answer) items: a list for each item, with one result for each scorer.
+        """Measure answers: a list for each item, with one result for each scorer.
 
         An item that cannot be scored gives JobFailed and leaves the others alone: `empty_answer`, `context_too_long`,
-        `template_refused`, `unreadable`, `scoring_failed`, `not_finite`; `not_measurable` where the student lacks what
-        one of the scorers measures. `on_progress(done, total)` is called after each batch. Raises ModelError.
+        `template_refused`, `no_tools`, `unreadable`, `scoring_failed`, `not_finite`; `not_measurable` where the student
+        lacks what one of the scorers measures. `on_progress(done, total)` is called after each batch.
+        Raises ModelError.
         """
         limits = [scorer.answer_tokens for scorer in scorers]
         longest = None if None in limits else max(cast("list[int]", limits), default=None)
         results: list[list[Measurement | JobFailed]] = [[] for _ in items]
         encoded: dict[int, Encoded] = {}
-        for index, (messages, answer) in enumerate(items):
-            prepared = self._prepare(messages, answer, longest)
+        for index, item in enumerate(items):
+            prepared = self._prepare(Answered(*item), longest)
             if isinstance(prepared, JobFailed):
                 results[index] = [prepared] * len(scorers)
             else:
@@ -78,12 +79,12 @@ class Learnability:
                 on_progress(done, len(items))
         return results
 
-    def _prepare(self, messages: Messages, answer: str, answer_tokens: int | None) -> Encoded | JobFailed:
-        if not answer.strip():
+    def _prepare(self, item: Answered, answer_tokens: int | None) -> Encoded | JobFailed:
+        if not item.answer.strip() and not item.tool_calls:
             return JobFailed("empty_answer", "The answer is empty, so there is no token to score.", permanent=True)
         tokenizer = self.student.tokenizer
         try:
-            return with_answer(tokenizer, messages, answer, max_length=self.max_length, answer_tokens=answer_tokens)
+            return with_answer(tokenizer, *item, max_length=self.max_length, answer_tokens=answer_tokens)
         except ChatError as exc:
             return exc
         except Exception as exc:  # text from outside in a tokenizer from outside

@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
-from persyn.chat import Messages, prompt_ids
+from persyn.chat import Answered, Messages, prompt_ids
 from persyn.errors import ChatError, JobFailed, ModelError
 from persyn.inference.loading import choose_device, load_network, load_tokenizer
 from persyn.rewards.batches import by_length, read_each, unreadable
 from persyn.rewards.measurement import Measurement
+from persyn.tools import Call, Tool
 
 OWNER = "The reward model"
 
@@ -31,16 +32,20 @@ class Reader:
             )
         self.max_length = max_length
 
-    def read(self, messages: Messages, answer: str) -> list[int] | JobFailed:
+    def read(
+        self, messages: Messages, answer: str, tools: Sequence[Tool] | None = None,
+        tool_calls: Sequence[Call] | None = None,
+    ) -> list[int] | JobFailed:  # fmt: skip
         """The ids of the whole conversation; one that does not fit is refused, since half an answer has no reward.
 
-        Codes: `context_too_long`, `template_refused`, `unreadable`.
+        Codes: `context_too_long`, `template_refused`, `no_tools`, `unreadable`.
 
         The template writes the special tokens, the beginning of the sequence among them; nothing is added to it.
         """
-        conversation = [*messages, {"role": "assistant", "content": answer}]
+        calls = {"tool_calls": tool_calls} if tool_calls else {}
+        conversation = [*messages, {"role": "assistant", "content": answer} | calls]
         try:
-            ids = prompt_ids(self._tokenizer, conversation, generation_prompt=False)
+            ids = prompt_ids(self._tokenizer, conversation, generation_prompt=False, tools=tools)
         except ChatError as exc:
             return exc
         except Exception as exc:  # text from outside in a tokenizer from outside
@@ -89,13 +94,13 @@ class RewardModel:
         self._tokens_per_batch = tokens_per_batch
 
     def score(
-        self, items: Sequence[tuple[Messages, str]], on_progress: Callable[[], None] | None = None
+        self, items: Sequence[Answered], on_progress: Callable[[], None] | None = None
     ) -> list[Measurement | JobFailed]:
-        """Score (prompt's messages, answer) items; one that cannot be scored leaves the others alone."""
+        """Score answers; one that cannot be scored leaves the others alone."""
         results: dict[int, Measurement | JobFailed] = {}
         rows: dict[int, list[int]] = {}
-        for index, (messages, answer) in enumerate(items):
-            read = self.reader.read(messages, answer)
+        for index, item in enumerate(items):
+            read = self.reader.read(*item)
             if isinstance(read, JobFailed):
                 results[index] = read
             else:

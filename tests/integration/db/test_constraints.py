@@ -214,6 +214,27 @@ def test_an_illegal_row_is_refused_by_its_constraint(rows: Rows, case: str) -> N
     assert refused.value.orig.diag.constraint_name == case.split(" ")[0]
 
 
+@pytest.mark.parametrize(
+    ("answer", "finish_reason", "reasoning", "flaw"),
+    [
+        ("", "tool_calls", None, None),
+        ("Wait.", "stop", "hm", None),
+        ("", "stop", "hm", None),
+        ("", "length", None, "cut"),
+        ("", "content_filter", None, "filtered"),
+    ],
+)
+def test_a_call_is_an_answer_without_any_text(
+    rows: Rows, answer: str, finish_reason: str, reasoning: str | None, flaw: str | None
+) -> None:
+    found = rows.conn.execute(
+        text("UPDATE generation SET text = :text, finish_reason = :end, reasoning = :reasoning, tool_calls = '[{}]'"
+             " RETURNING flaw"),
+        {"text": answer, "end": finish_reason, "reasoning": reasoning},
+    )  # fmt: skip
+    assert found.scalar_one() == flaw
+
+
 def test_every_check_of_the_models_is_broken_above() -> None:
     checks = {
         str(constraint.name)
@@ -234,6 +255,7 @@ def test_every_check_of_the_models_is_broken_above() -> None:
         ("", "stop", "Let me think.", "unfinished_thought"),
         ("", "length", "Let me think.", "unfinished_thought"),
         ("The answer", "length", None, "cut"),
+        ('{"answer": 4, "reason": "2 +', "length", None, "cut"),  # JSON that a schema asked for
         ("The answer", "MAX_TOKENS", None, "cut"),
         ("The answer", "content_filter", None, "filtered"),
         ("", "SAFETY", None, "filtered"),

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from persyn import jobs
+from persyn.chat import Answered
 from persyn.config import Endpoint, Judge
 from persyn.errors import EndpointPaused, JobFailed, LeaseLost
 from persyn.jobs.lease_keeper import LeaseKeeper
@@ -31,9 +32,8 @@ ITEMS = [
             attempt=1,
             lost_count=0,
         ),
-        [{"role": "user", "content": "q"}],
         None,
-        f"answer {n}",
+        Answered([{"role": "user", "content": "q"}], f"answer {n}"),
     )
     for n in range(12)
 ]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from persyn.config import fingerprint
 from persyn.imports.answer_records import ImportedAnswer, Pool, PromptIdentity, answers, identity
 from persyn.imports.conversation import SourceAnswer
+from persyn.imports.prompt_records import json_text
 from persyn.imports.reading import Reading
 
 POOL = Pool({"small": 1, "large": 2}, scorer_id=7)
@@ -152,3 +153,18 @@ def test_nothing_that_a_file_holds_raises(value: object) -> None:
         read(record, teacher="small")
     for answer in read({"id": 1, "responses": {"small": {"text": "a", "quality": value}}}):
         assert isinstance(answer, str) or json.dumps(answer.quality, allow_nan=False)
+
+
+CALL = {"id": "c1", "type": "function", "function": {"name": "add", "arguments": "{}"}}
+
+
+def test_an_answer_may_call_a_tool_with_or_without_a_text() -> None:
+    got = read({"id": 1, "responses": {"small": {"tool_calls": [CALL]}, "large": {"text": "b", "tool_calls": "add"}}})
+    assert got[0] == ImportedAnswer(1, "", None, "unknown", None, None, None, json_text([CALL]))
+    assert got[1] == "large: tool_calls is no list of calls"
+
+
+def test_a_conversation_that_ends_with_a_call_brings_it_as_its_answer() -> None:
+    turns = [{"role": "user", "content": "1+1?"}, {"role": "assistant", "content": None, "tool_calls": [CALL]}]
+    (got,) = read({"messages": turns, "tools": [{"name": "add"}]}, teacher="small")
+    assert got == ImportedAnswer(1, "", None, "unknown", None, None, None, json_text([CALL]))

@@ -11,6 +11,9 @@ from persyn.imports.fields import Refused
 USER = {"role": "user", "content": "hi"}
 ASSISTANT = {"role": "assistant", "content": "hello"}
 SYSTEM = {"role": "system", "content": "be brief"}
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+CALLING = {"role": "assistant", "content": "", "tool_calls": [CALL]}
+RESULT = {"role": "tool", "content": "18C", "tool_call_id": "c1"}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +33,37 @@ SYSTEM = {"role": "system", "content": "be brief"}
 )  # fmt: skip
 def test_the_spellings_of_a_conversation(turns: Any, expected: list[dict[str, str]]) -> None:
     assert conversation(turns, "messages").messages == expected
+
+
+def numbered(message: dict[str, Any], number: int) -> dict[str, Any]:
+    """The message with the id that a call or a result without one is given."""
+    if "tool_call_id" in message:
+        return message | {"tool_call_id": f"call_{number}"}
+    return message | {"tool_calls": [message["tool_calls"][0] | {"id": f"call_{number}"}]}
+
+
+@pytest.mark.parametrize(
+    ("turns", "expected"),
+    [
+        ([USER, CALLING | {"content": None}, RESULT], [USER, CALLING, RESULT]),
+        ([USER, {"role": "assistant", "function_call": CALL["function"]}, {"role": "function", "content": "18C"}],
+         [USER, numbered(CALLING, 1), numbered(RESULT, 1)]),
+        ([USER, {"role": "assistant", "tool_calls": json.dumps([CALL])}, {"role": "tool", "content": "18C"}],
+         [USER, CALLING, RESULT]),
+        ([USER, {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Rome", "unit": null}}'},
+          {"from": "observation", "value": "18C"}], [USER, numbered(CALLING, 1), numbered(RESULT, 1)]),
+        ([USER, CALLING, RESULT | {"name": "weather", "content": {"degrees": 18}}],
+         [USER, CALLING, RESULT | {"name": "weather", "content": '{"degrees": 18}'}]),
+        ([USER, CALLING, RESULT, ASSISTANT, USER, CALLING | {"content": "Again."}, RESULT, CALLING, RESULT, ASSISTANT],
+         [USER, CALLING, RESULT, ASSISTANT, USER, CALLING | {"content": "Again."}, RESULT, CALLING, RESULT]),
+    ],
+)  # fmt: skip
+def test_calls_of_tools_and_their_results_are_kept_in_one_form(turns: Any, expected: list[dict[str, Any]]) -> None:
+    assert conversation(turns, "messages").messages == expected
+
+
+def test_a_call_in_the_last_turn_is_an_answer_too() -> None:
+    assert conversation([USER, CALLING], "messages").answer == SourceAnswer("", None, [CALL])
 
 
 def test_the_last_turn_of_the_assistant_is_an_answer_and_no_part_of_the_prompt() -> None:
@@ -60,9 +94,19 @@ def test_names_and_earlier_thoughts_are_kept_beside() -> None:
         ([{"role": "user", "content": [{"type": "input_audio"}]}], "message 1 has a sound"),
         ([{"role": "user", "content": [{"type": "tool_result"}]}], "message 1 has a part 'tool_result'"),
         ([USER | {"images": ["x.png"]}], "message 1 has an image"),
-        ([USER, ASSISTANT | {"tool_calls": [{"id": "1"}]}], "message 2 has tools (tool_calls)"),
-        ([USER, {"from": "function_call", "value": "{}"}], "message 2 is a tool's (function_call)"),
-        ([USER, ASSISTANT, {"role": "tool", "content": "x"}], "message 3 is a tool's (tool)"),
+        (
+            [USER, ASSISTANT | {"tool_calls": [{"id": "1"}]}, RESULT],
+            "message 2 holds a call that names no tool (call 1)",
+        ),
+        ([USER, {"from": "function_call", "value": "add it"}], "message 2 is no list of calls"),
+        ([USER | {"tool_calls": [CALL]}], "message 1 calls a tool and is no assistant's"),
+        ([USER | {"tools": [{"name": "f"}]}], "message 1 has tools, which belong to the whole record"),
+        (
+            [USER, ASSISTANT, RESULT],
+            "roles must go user, assistant, …, user, after at most one system; a tool's result",
+        ),
+        ([USER, CALLING, USER], "roles must go user"),
+        ([USER, CALLING, RESULT, USER], "roles must go user"),
         ([SYSTEM], "roles must go user"),
         ([ASSISTANT], "roles must go user"),
         ([ASSISTANT, USER], "roles must go user"),

@@ -166,3 +166,72 @@ def test_any_json_is_either_a_storable_prompt_or_refused_with_a_reason(values: A
         stored = json_text(result.messages) + json_text(result.meta) + str(result.external_id)
         assert "\x00" not in stored.encode().decode()
         assert result.messages[-1]["role"] == "user"
+
+
+FUNCTION = {"name": "weather", "parameters": {"type": "object", "properties": {}}}
+TOOL: dict[str, Any] = {"type": "function", "function": FUNCTION}
+
+
+def read_prompt(record: Any, **flags: Any) -> Prompt:
+    prompt = canonical(record, Reading.parse(**flags))
+    assert isinstance(prompt, Prompt), prompt
+    return prompt
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [TOOL],
+        json.dumps([TOOL]),
+        [json.dumps(TOOL)],
+        [FUNCTION],
+        TOOL,
+        [TOOL | {"function": {**FUNCTION, "strict": None}}],
+    ],
+)
+def test_tools_are_kept_in_one_form_and_make_another_prompt(given: Any) -> None:
+    plain, prompt = read_prompt({"prompt": "Hi"}), read_prompt({"prompt": "Hi", "tools": given})
+    assert json.loads(prompt.tools_json or "") == [TOOL]
+    assert prompt.messages == plain.messages
+    assert prompt.sha256 == fingerprint({"messages": plain.messages, "tools": [TOOL]})
+    assert (plain.sha256, plain.tools_json) == (fingerprint(plain.messages), None)
+    assert "tools" not in prompt.meta
+
+
+@pytest.mark.parametrize("given", [None, [], "[]", "null", ""])
+def test_a_prompt_without_tools_is_what_it_was(given: Any) -> None:
+    assert read_prompt({"prompt": "Hi", "tools": given}) == read_prompt({"prompt": "Hi"})
+
+
+def test_turns_of_tools_make_a_prompt_of_tools_though_none_is_offered() -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": [call]},
+             {"role": "tool", "tool_call_id": "c", "content": "1"}]  # fmt: skip
+    prompt = read_prompt({"messages": turns})
+    assert prompt.tools_json == "[]"
+    assert prompt.sha256 == fingerprint(prompt.messages)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("get_weather", "tools is no list of tools"),
+        ([{"type": "function"}], "tools holds a tool without a name (tool 1)"),
+        ([TOOL, {"name": "f", "input_schema": {}}], "tools holds a tool in an unknown form (tool 2)"),
+        (
+            [{"name": "f", "parameters": {"city": {"type": "string"}}}],
+            "tools holds a tool whose parameters are no JSON",
+        ),
+    ],
+)
+def test_tools_that_cannot_be_understood_are_refused_with_what_to_type(given: Any, reason: str) -> None:
+    refusal = canonical({"prompt": "Hi", "tools": given}, Reading())
+    assert isinstance(refusal, str)
+    assert refusal.startswith(reason)
+    assert refusal.endswith("--ignore tools leaves it out")
+    assert read_prompt({"prompt": "Hi", "tools": given}, ignored=["tools"]).tools_json is None
+
+
+def test_functions_are_tools_under_their_old_name() -> None:
+    record = {"messages": [{"role": "user", "content": "Hi"}], "functions": [FUNCTION]}
+    assert json.loads(read_prompt(record).tools_json or "") == [TOOL]

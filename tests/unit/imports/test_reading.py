@@ -43,10 +43,10 @@ def test_a_part_of_the_prompt_is_never_dropped_in_silence() -> None:
     choices = content({"prompt": "Which?", "choices": ["a", "b"]}, Reading())
     assert choices.startswith("has choices, which would be lost")
     assert choices.endswith("--ignore choices imports the prompt without it")
-    tools = {"prompt": "Hi", "tools": [{"type": "function"}]}
-    assert content(tools, Reading()).startswith("has tools, which PerSyn can give to no teacher")
-    assert content(tools, Reading.parse(ignored=["tools"])) == "Hi"
-    assert content(tools | {"tools": []}, Reading()) == "Hi"
+    image = {"prompt": "Hi", "images": ["x.png"]}
+    assert content(image, Reading()).startswith("has images, which PerSyn can give to no teacher")
+    assert content(image, Reading.parse(ignored=["images"])) == "Hi"
+    assert content(image | {"images": []}, Reading()) == "Hi"
 
 
 def test_a_prompt_as_messages_can_be_mapped() -> None:

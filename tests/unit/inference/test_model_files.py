@@ -135,3 +135,12 @@ def test_the_weights_own_names_tell_whether_there_is_an_up_projection(
 def test_weights_that_cannot_be_read_tell_nothing_of_their_layers(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(content)
     assert model_files.has_up_projection(str(tmp_path), None) is None
+
+
+def test_a_chat_template_is_read_where_a_folder_has_one(tmp_path: Path) -> None:
+    path = folder(tmp_path / "m", *WHOLE)
+    assert model_files.chat_template(path, None) is None
+    (tmp_path / "m" / "tokenizer_config.json").write_text('{"chat_template": "{% if tools %}"}')
+    assert "tools" in (model_files.chat_template(path, None) or "")
+    (tmp_path / "m" / "chat_template.jinja").write_text("{{ messages }}")
+    assert model_files.chat_template(path, None) is not None

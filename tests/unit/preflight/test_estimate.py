@@ -27,8 +27,8 @@ def config(**changes: Any) -> RunConfig:
 def sizes(**changes: Any) -> Sizes:
     means = {"dear": Means(50.0, 200.0, 3.6), "own": Means(60.0, 90.0, 1.8)}
     known = Sizes(
-        prompts=1000, with_reference=1000, calibration=100, characters=400.0, calibrated={}, others={}, scored=0,
-        means=means,
+        prompts=1000, with_reference=1000, with_tools=0, calibration=100, characters=400.0, calibrated={}, others={},
+        scored=0, means=means,
     )  # fmt: skip
     return known._replace(**changes)
 

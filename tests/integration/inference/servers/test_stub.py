@@ -104,3 +104,30 @@ def test_lengths_are_spread_where_a_spread_is_asked_for(http: httpx.Client) -> N
         assert 20 < sorted(usages)[15] < 110
     finally:
         http.post("/stub/config", json=before)
+
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}},
+    },
+}
+
+
+def test_a_call_is_one_of_the_tools_that_the_request_offers(http: httpx.Client) -> None:
+    choice = chat(http, "[[stub:tool-call]]", tools=[TOOL]).json()["choices"][0]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("tool_calls", None)
+    [call] = choice["message"]["tool_calls"]
+    assert call["function"] == {"name": "weather", "arguments": '{"city": "so", "days": 1}'}
+
+
+def test_it_can_refuse_tools_as_vllm_does_without_a_parser(http: httpx.Client) -> None:
+    http.post("/stub/config", json={"takes_tools": False})
+    try:
+        refused = chat(http, "with tools", tools=[TOOL])
+        assert refused.status_code == 400
+        assert "--tool-call-parser" in refused.json()["error"]["message"]
+        assert chat(http, "without tools").status_code == 200
+    finally:
+        http.post("/stub/config", json={"takes_tools": True})

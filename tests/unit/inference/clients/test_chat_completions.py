@@ -76,6 +76,30 @@ def test_a_request_holds_what_the_sampling_says_and_no_more(
     assert sent(scripted, **sampling) == expected
 
 
+TOOL = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("body", "tools", "expected"),
+    [
+        (None, [TOOL], {"tools": [TOOL]}),
+        ({"tool_choice": "required"}, [TOOL], {"tools": [TOOL], "tool_choice": "required"}),
+        ({"tool_choice": "required", "parallel_tool_calls": False}, [], {}),  # a prompt without tools in the same set
+        ({"tools": [{"type": "web_search"}]}, [TOOL], {"tools": [{"type": "web_search"}, TOOL]}),
+    ],
+)
+def test_a_prompts_tools_are_sent_with_it(scripted: Any, body: Any, tools: Any, expected: dict[str, Any]) -> None:
+    async def asked() -> None:
+        client = TeacherClient(scripted.url + "/v1", "m")
+        await client.generate(MESSAGES, Sampling(extra_body=body), 7, tools=tools)
+        await client.aclose()
+
+    asyncio.run(asked())
+    assert scripted.asked[-1].body == expected | {
+        "model": "m", "messages": MESSAGES, "temperature": 0.0, "top_p": 1.0, "max_tokens": 1024,
+    }  # fmt: skip
+
+
 def test_headers_and_key_are_sent_and_a_header_of_ones_own_wins(scripted: Any) -> None:
     ask(scripted, api_key="sk-0123456789", headers={"X-Team": "a"})
     assert scripted.asked[-1].headers["authorization"] == "Bearer sk-0123456789"

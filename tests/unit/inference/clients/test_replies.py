@@ -61,6 +61,37 @@ def test_the_end_is_what_the_server_means(message: Any, given: Any, finish_reaso
     assert (found.finish_reason, found.text) == (finish_reason, text)
 
 
+ADD = {"type": "function", "function": {"name": "add"}}
+CALL = {"id": "c", "type": "function", "function": {"name": "add", "arguments": '{"a": 1}'}}
+
+
+def called(arguments: Any, name: str = "add") -> list[dict[str, Any]]:
+    return [{"id": "c", "type": "function", "function": {"name": name, "arguments": arguments}}]
+
+
+@pytest.mark.parametrize(
+    ("message", "given", "finish_reason", "calls"),
+    [
+        ({"content": None, "tool_calls": [CALL]}, "tool_calls", "tool_calls", [CALL]),
+        ({"content": ANSWER, "tool_calls": [CALL]}, "stop", "stop", [CALL]),
+        ({"tool_calls": called({"a": 1})}, "tool_calls", "tool_calls", [CALL]),
+        ({"tool_calls": called('{"a": 1')}, "length", "length", called('{"a": 1')),  # cut, and kept as far as it came
+        ({"tool_calls": called('{"a": 1')}, "tool_calls", "tool_calls", None),
+        ({"tool_calls": called("{}", name="divide")}, "stop", "tool_calls", None),  # of no tool that was offered
+        ({"tool_calls": called('{"a": "\\u0000"}')}, "stop", "stop", called('{"a": "\\u0000"}')),
+        ({"tool_calls": "add"}, "stop", "tool_calls", None),
+    ],
+)
+def test_a_call_of_an_offered_tool_is_an_answer(message: Any, given: Any, finish_reason: str, calls: Any) -> None:
+    found = read({"choices": [{"message": message, "finish_reason": given}]}, [ADD])
+    assert found is not None
+    assert (found.finish_reason, found.tool_calls) == (finish_reason, calls)
+
+
+def test_a_call_that_nobody_asked_for_is_none() -> None:
+    assert reply({"content": None, "tool_calls": [CALL]}, "tool_calls") == Reply("", None, "tool_calls", None, None)
+
+
 @pytest.mark.parametrize(
     ("usage", "counts"),
     [
@@ -77,7 +108,7 @@ def test_the_end_is_what_the_server_means(message: Any, given: Any, finish_reaso
 def test_a_count_that_is_none_is_unknown(usage: Any, counts: tuple[int | None, int | None]) -> None:
     found = reply({"content": ANSWER}, usage=usage)
     assert found is not None
-    assert found[3:] == counts
+    assert (found.prompt_tokens, found.completion_tokens) == counts
 
 
 @pytest.mark.parametrize(
