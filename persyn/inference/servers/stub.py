@@ -94,6 +94,7 @@ class StubConfig(BaseModel):
     max_model_len: int = Field(default=8192, ge=1, description="words of prompt and answer")
     failures: dict[FailureKind, float] = Field(default={}, description="probability of each failure, for every request")
     retry_after_s: float = Field(default=1.0, ge=0.0)
+    retry_after: str | None = Field(default=None, description="that header as it is sent, whatever it says")
     slow_s: float = Field(default=5.0, ge=0.0)
     seed: int = Field(default=0, description="of latencies and failures, not of answers")
 
@@ -191,8 +192,9 @@ class Stub:
             case "429-in-200":
                 return JSONResponse({"error": {"message": "Too many requests.", "code": 429}})
             case status if status in MESSAGES:
-                retry_after = {"Retry-After": f"{self.config.retry_after_s:g}"} if status in ("429", "503") else None
-                return error(int(status), MESSAGES[status], headers=retry_after)
+                said = self.config.retry_after
+                wait = {"Retry-After": f"{self.config.retry_after_s:g}" if said is None else said}
+                return error(int(status), MESSAGES[status], headers=wait if status in ("429", "503") else None)
             case other if other is not None and other not in get_args(FailureKind):
                 return error(400, f"The stub has no failure called {other}; it has {', '.join(get_args(FailureKind))}.")
         return None
