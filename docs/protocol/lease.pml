@@ -628,6 +628,13 @@ end:
     od
 }
 
+proctype Time() {   /* it goes on where nothing else can, so that a fleet that stands still is seen to do so for ever */
+end:
+    do
+    :: k = 0
+    od
+}
+
 init {
     atomic {
         k = 0;
@@ -640,8 +647,12 @@ init {
         :: k < WORKERS -> run Worker(k); k++
         :: else -> break
         od;
-        run Reaper(); run Pipeline(); run World(); run Operators()
-#ifdef BY_WAKE_UPS
+        run Pipeline();
+#ifndef NO_REAPER
+        run Reaper();
+#endif
+        run World(); run Operators(); run Time()
+#if defined(BY_WAKE_UPS) && !defined(NO_TOP_UP)
         ; run WakeUps()
 #endif
     }

@@ -123,7 +123,7 @@ class Fleet:
         endpoint = {"url": self.ground.stub_url, "concurrency": in_flight, "api_key_env": key}
         own = {"kind": "stub", "args": list(server_args or ())}
         served = {"server": own} if self.supervised else {"endpoint": endpoint}
-        self.run_id = self._create(prompts, calibration, served, {"scorers": scorers} if scorers else {})
+        self.run_id = self._create(prompts, calibration, served, {"scorers": scorers, "alpha": 0.0} if scorers else {})
         with self.engine.begin() as conn:
             self._decide(conn)
         if enqueue:
@@ -194,6 +194,14 @@ class Fleet:
         self.processes.append(process)
         self._started[process.pid] = datetime.now(UTC)
         return process
+
+    def lacking(self, package: str) -> dict[str, str]:
+        """The environment of a host on which this package is missing."""
+        folder = self.folder / "lacking"
+        folder.mkdir(exist_ok=True)
+        said = f"No module named {package!r}"
+        (folder / f"{package}.py").write_text(f"raise ModuleNotFoundError({said!r}, name={package!r})\n")
+        return {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
 
     def ready(self, *workers: "subprocess.Popen[bytes]") -> None:
         """Wait until these workers listen for wake-ups."""

@@ -41,14 +41,16 @@ def shorten() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clock-off-s", type=float, default=0.0, help="the worker's clock is wrong by this")
-    parser.add_argument("--lacks", metavar="PACKAGE", help="this package cannot be imported, as where it is missing")
+    parser.add_argument("--stall-s", type=float, help="work that says nothing for so long is taken for stuck")
     own, rest = parser.parse_known_args()
-    if own.lacks:
-        sys.modules[own.lacks] = None  # type: ignore[assignment]
     if own.clock_off_s:
         true_time, off_s = time.time, own.clock_off_s
         time.time = lambda: true_time() + off_s
     shorten()
+    if own.stall_s:
+        from persyn.jobs import lease_keeper
+
+        lease_keeper.STALL_S = own.stall_s
     import persyn.cli.main
 
     sys.argv = [sys.argv[0], "worker", *rest]

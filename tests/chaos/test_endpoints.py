@@ -11,8 +11,8 @@ from sqlalchemy import text
 from persyn.waits import LONGEST_S
 
 ODD = (
-    "-5", "0", "1e9", "9" * 40, "1e999", "Wed, 21 Oct 2015 07:28:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "soon", "nan",
-    "inf", "", "0x10", "30 Feb", "\xbd", "1; 2",
+    "-5", "0", "1e9", "9" * 40, "1e999", "Wed, 21 Oct 2015 07:28:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "soon",
+    "nan", "inf", "", "0x10", "30 Feb", "\xbd", "1; 2",
 )  # fmt: skip
 LONGEST_PAUSE_S = "SELECT max(extract(epoch FROM until_at - clock_timestamp())) FROM queue_pause"
 

@@ -1,11 +1,10 @@
 """A host that lacks something beside one that does not: the other does the work, and the first says what it lacks."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from disk import fill, small
 from fleet import SPENT, TIMES, Fleet
 
 LONG = pytest.mark.chaos_long
@@ -29,6 +28,13 @@ def nobody_paid(fleet: Fleet) -> None:
     """No job lost an attempt to a host, and no queue was held back for it."""
     assert fleet.scalar(HELD_BACK) == 0
     assert fleet.scalar(SPENT) == 0
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    with small(tmp_path / "full", "size=1m") as folder:
+        fill(folder)
+        yield folder
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(TIMES, marks=LONG)])
@@ -61,7 +67,7 @@ def test_a_worker_without_a_package_leaves_the_scores_to_one_that_has_it(fleet: 
     fleet.eventually(lambda: fleet.scalar(SCORES, state="ready") >= 80 * TIMES)
     for number in range(TIMES):
         fleet.fault()
-        bad = fleet.start("--scorers", "--lacks", "math_verify")
+        bad = fleet.start("--scorers", **fleet.lacking("math_verify"))
         fleet.unfit(bad, "math_verify")
         if number < TIMES - 2:
             fleet.kill(bad)
@@ -71,18 +77,3 @@ def test_a_worker_without_a_package_leaves_the_scores_to_one_that_has_it(fleet: 
     nobody_paid(fleet)
     assert fleet.scalar(SCORES, state="done") == 80 * TIMES
     fleet.verdict("a worker without a package beside one that has it")
-
-
-
-@pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Path]:
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a file system of 16 kB")
-    folder = tmp_path / "full"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", folder], capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    (folder / "ballast").write_bytes(b"x" * 12288)
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)

@@ -353,6 +353,7 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[argparse.Namespace, 
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--load-s", type=float, default=0.0, help="it listens after so long, as a large model does")
     parser.add_argument("--fail", action="append", default=[], metavar="NAME=PROBABILITY", help="may be repeated")
     knobs = [name for name in StubConfig.model_fields if name != "failures"]
     for name in knobs:
@@ -368,6 +369,7 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[argparse.Namespace, 
 
 def main() -> None:
     args, config = parse_arguments()
+    time.sleep(args.load_s)
     app = create_app(Stub(args.model, config))
     # Requests that hang must not keep the server from ending.
     uvicorn.run(app, host=args.host, port=args.port, log_level="warning", timeout_graceful_shutdown=1)
