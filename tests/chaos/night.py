@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args
 
 import yaml
 from conftest import prepared
@@ -32,6 +32,7 @@ from test_broker import restart_empty
 from test_endpoints import ODD
 from test_postgres import BACKENDS
 
+from persyn.config import Flaw
 from persyn.services.embedded import wait_until
 
 RUNS = {"first": {"alpha": 0.4, "policy": "persyn"}, "second": {"alpha": 0.7, "policy": "car"}}
@@ -42,7 +43,7 @@ PAUSE = threading.Event()  # nobody sets it: it waits
 class Night(Fleet):
     """Two runs on one set, their `persyn run`, and the workers that the faults befall."""
 
-    def begin(self, out: Path, prompts: int, calibration: int) -> None:
+    def begin(self, out: Path, prompts: int, calibration: int, score: str) -> None:
         self.out, self._lock = out, threading.Lock()
         self._log: TextIO = (out / "night.log").open("w")
         self.log = out / "workers.log"
@@ -56,13 +57,13 @@ class Night(Fleet):
         self.screens = {}
         for name, given in RUNS.items():
             path = out / f"{name}.yaml"
-            path.write_text(yaml.safe_dump(self._run(name, calibration) | given))
+            path.write_text(yaml.safe_dump(self._run(name, calibration, score) | given))
             command = ["run", str(path), "--yes", "--no-check"]
             self.screens[name] = self._popen(command)
             threading.Thread(target=self._follow, args=(name,), daemon=True).start()
         self.workers = [self.work() for _ in range(2)]
 
-    def _run(self, name: str, calibration: int) -> dict[str, Any]:
+    def _run(self, name: str, calibration: int, score: str) -> dict[str, Any]:
         endpoint = {"url": self.ground.stub_url, "api_key_env": KEY, "concurrency": 16}
         teachers = [
             {"name": teacher, "family": "stub", "params_b": size, "model": "stub-model", "system_prompt": teacher,
@@ -73,7 +74,9 @@ class Night(Fleet):
         return {
             "name": name, "prompts": "night", "student": student, "teachers": teachers,
             "calibration": {"size": calibration, "validation": 0.25},
-            "scorers": {"quality": [{"kind": "math_verify"}]}, "router": {"backbone": "bundled:all-minilm-l6-v2"},
+            "scorers": {"quality": [{"kind": "math_verify"}], "score": score},
+            "router": {"backbone": "bundled:all-minilm-l6-v2"},
+            "export": {"keep": list(get_args(Flaw))},
         }  # fmt: skip
 
     def work(self) -> "subprocess.Popen[bytes]":
@@ -244,15 +247,19 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="in place of --hours")
     parser.add_argument("--prompts", type=int, default=20_000)
     parser.add_argument("--calibration", type=int, default=300)
+    parser.add_argument(
+        "--score", choices=["calibration", "all"], default="calibration", help="what the student reads: all takes hours"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every-s", type=float, default=60.0, help="from one fault to the next")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing that was started is left behind
     out = args.out.resolve()
     out.mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="persyn-night-") as folder, prepared(Path(folder)) as ground:
         night = Night(ground, out)
         try:
-            night.begin(out, args.prompts, args.calibration)
+            night.begin(out, args.prompts, args.calibration, args.score)
             minutes = args.hours * 60 if args.minutes is None else args.minutes
             night.say("begin", f"{args.prompts} prompts, {minutes:g} minutes, seed {args.seed}")
             faults = disturb(night, args.seed, time.monotonic() + minutes * 60, args.every_s)
