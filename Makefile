@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart unit test chaos consumers lint format check bench clean
+.PHONY: help install quickstart unit test chaos night protocol consumers lint format check bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,14 @@ chaos: install ## break the fleet in every way of the fault matrix, and write do
 	@rm -f .chaos.jsonl
 	PERSYN_CHAOS_RECORD=.chaos.jsonl $(BIN)/pytest tests/chaos tests/integration/workers/test_generate_poison.py -m chaos_long; \
 	failed=$$?; PYTHONPATH=.:tests/chaos $(BIN)/python tests/chaos/table.py .chaos.jsonl && exit $$failed
+
+# ARGS='--minutes 10 --prompts 300' for a short one. It leaves its log and what the runs exported in the folder night/.
+night: install ## two runs for two hours, a fault every minute, nobody there; then count what was lost or doubled
+	PYTHONPATH=.:tests/chaos $(BIN)/python tests/chaos/night.py $(ARGS)
+
+# What it looks at and what it found: docs/protocol/README.md.
+protocol: install ## let spin look at every order of events in the model of the lease protocol
+	$(BIN)/pytest -s tests/integration/jobs/test_protocol_model.py -m 'chaos_long or not chaos_long'
 
 # They want other releases of torch and transformers than PerSyn, and some GB each; nothing else needs them.
 consumers: install ## install LLaMA-Factory and verl apart, and test that they read what PerSyn exports

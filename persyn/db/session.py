@@ -118,6 +118,8 @@ def _settle_again(connection: "Connection") -> None:
 
 # The SQLSTATE class of a statement beyond the server's limits: it fails again, whenever it is tried.
 _TOO_MUCH = "54"
+# A server that takes no writes: a replica that is not promoted yet, or one that was the server before.
+_READ_ONLY = "25006"
 
 DatabaseError = SQLAlchemyError  # what any statement may raise, for callers that hold no SQL
 
@@ -127,6 +129,8 @@ def is_away(error: SQLAlchemyError) -> bool:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    if state == _READ_ONLY:
+        return True
     return isinstance(error, OperationalError | InterfaceError) and not state.startswith(_TOO_MUCH)
 
 

@@ -42,6 +42,8 @@ REUSED = "reused"
 REUSED_AT_ONCE = 50
 # A job whose twin is being worked on is looked at again after this.
 TWIN_WAIT_S = 5.0
+# A stage's job that came too soon waits a hundred years, as one that is revived: open_stage.sql lets it be claimed.
+EARLIER_OPEN, UNTIL_OPENED_S = "an earlier job of its run is open again", 100 * 365.25 * 86400
 # For so long claims go on from where the last one ended, before one looks at everything again.
 LOOK_AGAIN_S = 10.0
 _FOLD_ABOVE_ROWS = 500
@@ -240,16 +242,19 @@ def _claims(rows: Sequence[Row[Any]]) -> list[Claim]:
 
 def _wanted(conn: Connection, lease_id: int, claims: list[Claim]) -> list[Claim]:
     """Those of the claimed jobs that are to be computed now. Two claims of the same moment may both want a result."""
-    ids = [claim.id for claim in claims if claim.kind in ("generate", "score")]
+    by_kind = {claim.id: claim.kind in ("generate", "score") for claim in claims}
+    ids, whole = ([job_id for job_id, single in by_kind.items() if single is wanted] for wanted in (True, False))
     settled = {row.id: row.stored for row in conn.execute(statements.TWINS, {"job_ids": ids})} if ids else {}
     if stored := [job_id for job_id, is_stored in settled.items() if is_stored]:
         conn.execute(statements.COMPLETE, {"lease_id": lease_id, "job_ids": stored, "detail": REUSED})
-    if asked := [job_id for job_id, is_stored in settled.items() if not is_stored]:
-        detail = "another run's job asks for the same result"
-        conn.execute(
-            statements.POSTPONE, {"lease_id": lease_id, "job_ids": asked, "detail": detail, "wait": TWIN_WAIT_S}
-        )
-    return [claim for claim in claims if claim.id not in settled]
+    asked = [job_id for job_id, is_stored in settled.items() if not is_stored]
+    early = list(conn.execute(statements.TOO_SOON, {"job_ids": whole}).scalars()) if whole else []
+    waits = (asked, "another run's job asks for the same result", TWIN_WAIT_S), (early, EARLIER_OPEN, UNTIL_OPENED_S)
+    for job_ids, detail, wait_s in waits:
+        if job_ids:
+            values = {"lease_id": lease_id, "job_ids": job_ids, "detail": detail, "wait": wait_s}
+            conn.execute(statements.POSTPONE, values)
+    return [claim for claim in claims if claim.id not in settled and claim.id not in early]
 
 
 def _take(conn: Connection, values: dict[str, Any], cursor: ClaimCursor) -> Sequence[Row[Any]]:

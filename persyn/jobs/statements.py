@@ -58,6 +58,7 @@ RETRY = _statement("retry")
 REVIVE = _statement("revive")
 REVOKE = _statement("revoke")
 SHOW_JOB = _statement("show_job")
+TOO_SOON = _statement("too_soon")
 TWINS = _statement("twins")
 WAITING = _statement("waiting")
 

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,21 +17,27 @@ from persyn.inference.servers.server import Server
 from persyn.inference.servers.spec import ServerSpec
 
 
+@contextmanager
+def prepared(folder: Path) -> Iterator[Ground]:
+    """Services of their own in this folder, a migrated database, and a stub."""
+    settings = Settings(home=folder, database_url=None, broker_url=None)
+    stub = Server.start(ServerSpec("stub-model", kind="stub"), folder / "stub")
+    try:
+        endpoints = services.connect(settings)
+        engine = session.connect(endpoints.database_url)
+        migrate.upgrade(engine)
+        engine.dispose()
+        admin = make_url(endpoints.database_url).set(database="postgres").render_as_string(False)
+        yield Ground(folder, admin, "persyn", endpoints.broker_url, stub.base_url)
+    finally:
+        stub.stop()
+        services.stop(settings)
+
+
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
-    with tempfile.TemporaryDirectory(prefix="persyn-chaos-") as folder:
-        settings = Settings(home=Path(folder), database_url=None, broker_url=None)
-        stub = Server.start(ServerSpec("stub-model", kind="stub"), Path(folder) / "stub")
-        try:
-            endpoints = services.connect(settings)
-            engine = session.connect(endpoints.database_url)
-            migrate.upgrade(engine)
-            engine.dispose()
-            admin = make_url(endpoints.database_url).set(database="postgres").render_as_string(False)
-            yield Ground(Path(folder), admin, "persyn", endpoints.broker_url, stub.base_url)
-        finally:
-            stub.stop()
-            services.stop(settings)
+    with tempfile.TemporaryDirectory(prefix="persyn-chaos-") as folder, prepared(Path(folder)) as ground:
+        yield ground
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ from persyn.workers.generate import AHEAD, STORE_AFTER_ROWS
 
 START = Path(__file__).with_name("start.py")
 TEACHERS = 2
+TIMES = int(os.environ.get("PERSYN_CHAOS_TIMES", "20"))  # of each fault that a cell draws out
 CONDITIONS = {
     "lease TTL": LEASE_TTL_S, "heartbeat": HEARTBEAT_S, "reap and reconcile": RECONCILE_S, "store": STORE_AFTER_S,
     "requests in flight": IN_FLIGHT,
@@ -60,6 +61,8 @@ WHERE state = 'leased' AND worker LIKE '%:' || CAST(:pid AS text)
   AND EXISTS (SELECT FROM generation WHERE generation.lease_id = lease.id)
 """
 DONE = "SELECT count(*) FROM job WHERE state = 'done'"
+SPENT = "SELECT count(*) FROM job_event WHERE event IN ('retried', 'died')"
+_UNFIT = "SELECT count(*) FROM worker WHERE pid = :pid AND position(:why in unfit::text) > 0"
 _PRESENT = "SELECT count(*) FROM worker WHERE pid = ANY(:pids)"
 
 
@@ -99,6 +102,7 @@ class Fleet:
         self._started: dict[int, datetime] = {}  # process id → when it was started
         self.run_id = self.died = 0
         self.supervised = False
+        self._target = Stage.CALIBRATE
         self._seen_before = self._seen()
         self.redis().flushall()
         # A spread, or all that a worker asked at once would come in at once, and each fault meet it at the same moment.
@@ -108,16 +112,18 @@ class Fleet:
 
     def load(
         self, prompts: int = 120, *, calibration: int = 2, in_flight: int = IN_FLIGHT, enqueue: bool = True,
-        server_args: tuple[str, ...] | None = None,
+        server_args: tuple[str, ...] | None = None, key: str | None = None, scorers: dict[str, Any] | None = None,
     ) -> int:  # fmt: skip
         """A run whose prompts are decided and, with `enqueue`, whose jobs are ready; returns how many jobs there are.
 
         `server_args`: the worker serves the teachers itself, with the stub under its supervisor and these arguments.
+        `key`: the variable that a worker needs to ask them. `scorers`: the calibration answers are scored, too.
         """
-        self.supervised = server_args is not None
-        endpoint = {"url": self.ground.stub_url, "concurrency": in_flight}
+        self.supervised, self._target = server_args is not None, Stage.SCORE if scorers else Stage.CALIBRATE
+        endpoint = {"url": self.ground.stub_url, "concurrency": in_flight, "api_key_env": key}
         own = {"kind": "stub", "args": list(server_args or ())}
-        self.run_id = self._create(prompts, calibration, {"server": own} if self.supervised else {"endpoint": endpoint})
+        served = {"server": own} if self.supervised else {"endpoint": endpoint}
+        self.run_id = self._create(prompts, calibration, served, {"scorers": scorers, "alpha": 0.0} if scorers else {})
         with self.engine.begin() as conn:
             self._decide(conn)
         if enqueue:
@@ -128,13 +134,13 @@ class Fleet:
         """Enqueue what is decided, as `pipeline.advance` does at its stage, and wake the workers."""
         with self.engine.begin() as conn:
             generate.enqueue(conn, self.run_id)
-            runs.aim(conn, self.run_id, Stage.CALIBRATE)
+            runs.aim(conn, self.run_id, self._target)
         pipeline.advance(self.engine, self.run_id)
         if wake:
             with suppress(redis.RedisError, OSError):
                 self.wake()
 
-    def _create(self, prompts: int, calibration: int, served: dict[str, Any]) -> int:
+    def _create(self, prompts: int, calibration: int, served: dict[str, Any], more: dict[str, Any]) -> int:
         source = self.folder / "prompts.jsonl"
         words = [(n, f"{self.tag}: {n} + 1?", str(n + 1)) for n in range(prompts)]
         lines = [{"id": f"p{n}", "prompt": prompt, "reference_answer": answer} for n, prompt, answer in words]
@@ -146,7 +152,7 @@ class Fleet:
         ]
         config = {
             "name": "run", "prompts": "set", "student": {"name": "pupil", "model": "m"}, "teachers": teachers,
-            "calibration": {"size": calibration, "validation": 0.5}, "policy": "random",
+            "calibration": {"size": calibration, "validation": 0.5}, "policy": "random", **more,
         }  # fmt: skip
         with self.engine.begin() as conn:
             return runs.create(conn, RunConfig.model_validate(config))
@@ -177,9 +183,9 @@ class Fleet:
 
     # The workers
 
-    def start(self, *flags: str, healthy: bool = False) -> "subprocess.Popen[bytes]":
+    def start(self, *flags: str, healthy: bool = False, **environment: str) -> "subprocess.Popen[bytes]":
         """A worker behind the proxies; one that is to stay `healthy` has its own way to Postgres."""
-        changes = {"PERSYN_DATABASE_URL": self.database_url} if healthy else {}
+        changes = environment | ({"PERSYN_DATABASE_URL": self.database_url} if healthy else {})
         command = [*self.prefix, sys.executable, str(START), "--teachers", ",".join(self.teacher_names), *flags]
         with self.log.open("ab") as log:
             process = subprocess.Popen(
@@ -188,6 +194,14 @@ class Fleet:
         self.processes.append(process)
         self._started[process.pid] = datetime.now(UTC)
         return process
+
+    def lacking(self, package: str) -> dict[str, str]:
+        """The environment of a host on which this package is missing."""
+        folder = self.folder / "lacking"
+        folder.mkdir(exist_ok=True)
+        said = f"No module named {package!r}"
+        (folder / f"{package}.py").write_text(f"raise ModuleNotFoundError({said!r}, name={package!r})\n")
+        return {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
 
     def ready(self, *workers: "subprocess.Popen[bytes]") -> None:
         """Wait until these workers listen for wake-ups."""
@@ -248,6 +262,11 @@ class Fleet:
     def holding(self, worker: "subprocess.Popen[bytes]") -> None:
         """Wait until this worker holds jobs."""
         self.eventually(lambda: self.scalar(HELD_BY, pid=worker.pid) > 0)
+
+    def unfit(self, worker: "subprocess.Popen[bytes]", why: str) -> None:
+        """Wait until this worker says in its row what its host cannot do, and holds nothing."""
+        self.eventually(lambda: self.scalar(_UNFIT, pid=worker.pid, why=why) > 0)
+        self.eventually(lambda: self.scalar(HELD_BY, pid=worker.pid) == 0)
 
     def in_mid_generation(self, worker: "subprocess.Popen[bytes]") -> None:
         """Wait until this worker holds jobs under a lease that has given answers: some are with the teacher now."""
@@ -332,7 +351,7 @@ class Fleet:
         self.postgres.close()
         self.broker.close()
         self.engine.dispose()
-        execute(self.ground.admin_url, f"DROP DATABASE {self.database} WITH (FORCE)")
+        execute(self.ground.admin_url, f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
 
 
 def execute(url: str, statement: str) -> None:

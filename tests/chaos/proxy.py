@@ -37,7 +37,7 @@ class Proxy:
     """Listens on 127.0.0.1 or `host`; every connection is two threads. `close` ends all."""
 
     def __init__(self, target: Where, *, host: str = "127.0.0.1", postgres: bool = False) -> None:
-        self._target, self._postgres = target, postgres
+        self.target, self._postgres = target, postgres
         self.delay_s = 0.0
         self.traps: list[Trap] = []
         self.connections = 0
@@ -102,7 +102,7 @@ class Proxy:
     def _open(self, client: socket.socket) -> None:
         self._flowing.wait()
         try:
-            server = _connect(self._target)
+            server = _connect(self.target)
         except OSError:
             _reset(client)
             return

@@ -19,7 +19,7 @@ STALL_S = 5.0
 def shorten() -> None:
     from persyn.inference.servers.server import ProgressWatch
     from persyn.jobs import lease_keeper, protocol
-    from persyn.workers import generate, maintenance
+    from persyn.workers import fitness, generate, maintenance
 
     protocol.LEASE_TTL_S = LEASE_TTL_S  # type: ignore[assignment]
     protocol.HOLD_IDLE_S = HOLD_IDLE_S
@@ -29,6 +29,8 @@ def shorten() -> None:
     lease_keeper.HEARTBEAT_S = HEARTBEAT_S
     maintenance.RECONCILE_S = RECONCILE_S
     maintenance.SAY_EVERY_S = RECONCILE_S
+    fitness.FIRST_WAIT_S = RECONCILE_S
+    fitness.LONGEST_WAIT_S = 3 * RECONCILE_S
     generate.STORE_AFTER_S = STORE_AFTER_S
     generate.IN_FLIGHT = IN_FLIGHT
     generate.WATCH_S = 1.0
@@ -39,11 +41,16 @@ def shorten() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clock-off-s", type=float, default=0.0, help="the worker's clock is wrong by this")
+    parser.add_argument("--stall-s", type=float, help="work that says nothing for so long is taken for stuck")
     own, rest = parser.parse_known_args()
     if own.clock_off_s:
         true_time, off_s = time.time, own.clock_off_s
         time.time = lambda: true_time() + off_s
     shorten()
+    if own.stall_s:
+        from persyn.jobs import lease_keeper
+
+        lease_keeper.STALL_S = own.stall_s
     import persyn.cli.main
 
     sys.argv = [sys.argv[0], "worker", *rest]

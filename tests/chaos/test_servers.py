@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from fleet import Fleet
+from fleet import TIMES, Fleet
+from start import LEASE_TTL_S
 
 from persyn.services.embedded import wait_until
 
@@ -71,3 +72,22 @@ def test_a_server_that_hangs_while_its_health_is_good_is_replaced(fleet: Fleet) 
         fleet.eventually(lambda found=found: gone(found["server"]))
     fleet.finish()
     fleet.verdict("the server hangs while /health says 200")
+
+
+@LONG
+@pytest.mark.timeout(1800)
+def test_a_load_that_is_longer_than_the_lease_loses_no_job(fleet: Fleet) -> None:
+    """It says nothing for longer than a stall, too."""
+    load_s = LEASE_TTL_S * 3
+    fleet.load(60 * TIMES, server_args=(*ARGS, "--load-s", f"{load_s:g}"))
+    for _ in range(TIMES):
+        fleet.fault()
+        worker = fleet.start("--stall-s", f"{load_s / 2:g}")
+        fleet.working()
+        fleet.mended()
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=60) == 0
+    fleet.start()
+    fleet.finish()
+    assert fleet.scalar("SELECT count(*) FROM job_event WHERE event = 'lost'") == 0
+    fleet.verdict("a load longer than the lease")

@@ -95,6 +95,7 @@ class StubConfig(BaseModel):
     max_model_len: int = Field(default=8192, ge=1, description="words of prompt and answer")
     failures: dict[FailureKind, float] = Field(default={}, description="probability of each failure, for every request")
     retry_after_s: float = Field(default=1.0, ge=0.0)
+    retry_after: str | None = Field(default=None, description="that header as it is sent, whatever it says")
     slow_s: float = Field(default=5.0, ge=0.0)
     takes_tools: bool = Field(default=True, description="false refuses a request with tools, as vLLM does by default")
     seed: int = Field(default=0, description="of latencies and failures, not of answers")
@@ -194,8 +195,9 @@ class Stub:
             case "429-in-200":
                 return JSONResponse({"error": {"message": "Too many requests.", "code": 429}})
             case status if status in MESSAGES:
-                retry_after = {"Retry-After": f"{self.config.retry_after_s:g}"} if status in ("429", "503") else None
-                return error(int(status), MESSAGES[status], headers=retry_after)
+                said = self.config.retry_after
+                wait = {"Retry-After": f"{self.config.retry_after_s:g}" if said is None else said}
+                return error(int(status), MESSAGES[status], headers=wait if status in ("429", "503") else None)
             case other if other is not None and other not in get_args(FailureKind):
                 return error(400, f"The stub has no failure called {other}; it has {', '.join(get_args(FailureKind))}.")
         return None
@@ -368,6 +370,7 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[argparse.Namespace, 
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--load-s", type=float, default=0.0, help="it listens after so long, as a large model does")
     parser.add_argument("--fail", action="append", default=[], metavar="NAME=PROBABILITY", help="may be repeated")
     knobs = [name for name in StubConfig.model_fields if name != "failures"]
     for name in knobs:
@@ -383,6 +386,7 @@ def parse_arguments(argv: list[str] | None = None) -> tuple[argparse.Namespace, 
 
 def main() -> None:
     args, config = parse_arguments()
+    time.sleep(args.load_s)
     app = create_app(Stub(args.model, config))
     # Requests that hang must not keep the server from ending.
     uvicorn.run(app, host=args.host, port=args.port, log_level="warning", timeout_graceful_shutdown=1)

@@ -1,5 +1,5 @@
--- Hand some of a lease's jobs back for `wait` seconds, as release.sql does; returns how many. Another run's job for the
--- same result is being worked on: until it ends there is nothing to do.
+-- Hand some of a lease's jobs back for `wait` seconds, as release.sql does; returns how many. They need not be done yet:
+-- another run's job for the same result is being worked on, or an earlier job of their run is open again.
 -- Called by protocol.claim, which holds the lease.
 -- Index: pk_job or ix_job_lease_id, whichever names fewer jobs.
 WITH released AS (

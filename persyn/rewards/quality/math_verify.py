@@ -50,7 +50,8 @@ class _Checker:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             if _read(self._process) != "ready\n":
                 self._stop()
-                raise ServerError("The process that checks mathematical answers did not start; its reason is above.")
+                said = _last_words(command)
+                raise ServerError(f"The process that checks mathematical answers did not start: {said}")
         return self._process
 
     def _stop(self) -> None:
@@ -58,6 +59,12 @@ class _Checker:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+
+def _last_words(command: list[str]) -> str:
+    """Why it does not start: it is started once more, because the worker's row names the reason, not only the log."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace")
+    return done.stderr.strip().rpartition("\n")[2] or "it says nothing."
 
 
 def _read(process: "subprocess.Popen[str]") -> str:

@@ -175,3 +175,12 @@ def _work(world: Any, failed: list[BaseException]) -> None:
         failed.append(exc)
     finally:
         engine.dispose()
+
+
+def test_a_server_that_takes_no_writes_is_away_and_nothing_else_is_to_blame(engine: Engine) -> None:
+    """A replica that is not promoted yet; a job that it keeps from being stored must not pay for that."""
+    with engine.connect() as conn:
+        conn.execute(text("SET TRANSACTION READ ONLY"))
+        with pytest.raises(session.DatabaseError) as caught:
+            conn.execute(text("INSERT INTO prompt_set (name) VALUES ('new')"))
+    assert session.is_away(caught.value)

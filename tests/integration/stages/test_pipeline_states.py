@@ -229,6 +229,35 @@ def test_a_stage_that_is_retried_waits_for_what_it_reads(build_run: Build) -> No
         assert [claim.kind for claim in run.claim(conn, "router")[1]] == ["train_router"]
 
 
+@pytest.mark.parametrize("began", [False, True])
+def test_a_stage_that_is_open_waits_for_an_earlier_job_that_is_retried(build_run: Build, began: bool) -> None:
+    """Its job was due when the retry came, or was a worker's that gave it back; the model of the protocol found it."""
+    run = build_run(policy="persyn", calibration={"size": 4, "missing_at_most": 0.6})
+    run.advance()
+    run.answer("a")
+    run.answer("b")
+    run.advance()
+    run.kill("score.learnability", "connection", limit=1)
+    run.score()
+    run.advance()
+    lease_id = None
+    if began:
+        with run.engine.begin() as conn:
+            lease_id, claims = run.claim(conn, "router")
+            assert len(claims) == 1
+    assert operators.retry(run.engine, Filter(run_id=run.id)) == 1
+    if lease_id is not None:
+        with run.engine.begin() as conn:
+            pipeline.jobs.close(conn, lease_id, "the worker leaves")
+    run.advance()
+    with run.engine.begin() as conn:
+        assert run.claim(conn, "router")[1] == []
+    run.score()
+    run.advance()
+    with run.engine.begin() as conn:
+        assert [claim.kind for claim in run.claim(conn, "router")[1]] == ["train_router"]
+
+
 def test_a_cancelled_run_adds_nothing_and_ends_when_its_workers_have_let_go(small_run: "SmallRun") -> None:
     small_run.advance()
     with small_run.engine.begin() as conn:

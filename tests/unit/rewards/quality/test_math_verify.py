@@ -6,12 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from persyn import processes
-from persyn.errors import JobFailed
+from persyn.errors import JobFailed, ServerError
 from persyn.rewards.measurement import Measurement
+from persyn.rewards.quality import math_verify
 from persyn.rewards.quality.math_verify import math_verify_score
 
 KILLED = """
@@ -123,3 +125,12 @@ def test_what_cannot_be_compared_has_no_verdict_and_says_why() -> None:
     verdict = math_verify_score("The answer is 42.", "B")
     assert isinstance(verdict, JobFailed)
     assert (verdict.code, "names no option" in str(verdict)) == ("unchecked", True)
+
+
+@pytest.mark.slow
+def test_a_host_without_the_package_says_which_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "math_verify.py").write_text("raise ModuleNotFoundError('No module named math_verify')\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    checker = math_verify._Checker()
+    with pytest.raises(ServerError, match="did not start: ModuleNotFoundError: No module named math_verify"):
+        checker.ask("1", "1")
