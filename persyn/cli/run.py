@@ -44,6 +44,7 @@ LogFormat = Annotated[
     ),
 ]
 ALLOWED = "5%"
+LOG_BYTES = 16 * 1024 * 1024  # of the worker's log, when a command begins
 
 
 def run(
@@ -233,6 +234,8 @@ def _local_worker(home: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """A worker for everything, on this host, for as long as the block runs; its log is under `home`."""
     log = home / "logs" / "worker.log"
     log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        log.replace(log.with_name(f"{log.name}.1"))
     command = [sys.executable, "-m", "persyn", "worker", "--all"]
     with log.open("ab") as output:
         process = subprocess.Popen(
