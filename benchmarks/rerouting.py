@@ -29,7 +29,7 @@ from benchmarks import router_quality
 from persyn.config import Preferences
 from persyn.errors import PersynError
 from persyn.inference import models
-from persyn.policies.rerouting import STOP, Outcome, Rule, Sample, next_teachers, replay, threshold_for
+from persyn.policies.rerouting import STOP, Replayed, Rule, CalibrationSample, next_teachers, replay, threshold_for
 from persyn.rewards.combine import normalise
 from persyn.router import head
 from persyn.router.metrics import bootstrap
@@ -46,7 +46,7 @@ DEAR = 10.0  # times the price of the others, for the strongest teacher
 class Held(NamedTuple):
     """A part that is held out, and all that was learnt on the rest."""
 
-    sample: Sample
+    sample: CalibrationSample
     coefficients: Floats  # (P, M)
     quality: Floats  # (P, M)
     tokens: Floats  # (P, M), 0 where there are no texts
@@ -69,7 +69,7 @@ class Measured(NamedTuple):
 Policy = Callable[[Held, float, int], Measured]  # the part, the bar, a seed
 
 
-def measured(held: Held, outcome: Outcome) -> Measured:
+def measured(held: Held, outcome: Replayed) -> Measured:
     rows = np.arange(len(held.quality))
     reward = np.nan_to_num(held.quality[rows, outcome.teacher], nan=float(np.nanmin(held.sample.quality)))
     tokens = np.where(outcome.asked, held.tokens, 0.0).sum(axis=1)
@@ -109,7 +109,7 @@ def in_order(order: Callable[[Held, int], Floats], attempts: int) -> Policy:
             asked[open_, ranked[open_, place]] = True
             open_ = open_[~(held.quality[open_, ranked[open_, place]] >= bar)]
         best = np.where(asked, np.nan_to_num(held.quality, nan=-np.inf), -np.inf).argmax(axis=1)
-        return measured(held, Outcome(best, np.empty(0), asked, np.empty(0)))
+        return measured(held, Replayed(best, np.empty(0), asked, np.empty(0)))
 
     return policy
 
@@ -132,7 +132,7 @@ def deceived(share: float) -> Policy:
             np.where((quality < bar) & (rng.random(quality.shape) < share), bar, quality)
             for quality in (held.sample.quality, held.quality)
         ]
-        sample = Sample(held.sample.coefficients, seen[0])
+        sample = CalibrationSample(held.sample.coefficients, seen[0])
         return measured(held, replay(sample, rule(held, bar, 3), held.coefficients, seen[1], _routed(held)))
 
     return policy
@@ -184,7 +184,7 @@ def held_out(rows: list[dict[str, Any]], tests: list[dict[str, Any]], args: argp
         fitted, chosen = head.select(
             seen[own], taught[own], Preferences(), folds=config.folds, seed=0, pooled=vectors.shape[1]
         )
-        sample = Sample(chosen.coefficients, rewards[own])
+        sample = CalibrationSample(chosen.coefficients, rewards[own])
         yield Held(sample, fitted.coefficients(seen[val]), rewards[val], tokens[val])
         if test:
             return

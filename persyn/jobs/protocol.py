@@ -31,8 +31,7 @@ ALONE_AFTER_LOSSES = 2
 POISON_LOSSES = ALONE_AFTER_LOSSES + 1
 # A lease that ran out may be the job's doing, or a host's that was taken away three times in a night.
 RAN_OUT_LOSSES = 6
-MAX_ATTEMPTS = 5
-BACKOFF_CAP_S = 300
+MAX_ATTEMPTS, BACKOFF_CAP_S = 5, 300
 DETAIL_LIMIT = 2000
 # `waiting` counts so far; more would change nothing.
 WAITING_AT_MOST = 1000
@@ -41,14 +40,13 @@ REUSED = "reused"
 # A claim looks so often for jobs that need work; a queue with more that need none is looked at again soon.
 REUSED_AT_ONCE = 50
 # A job whose twin is being worked on is looked at again after this.
-TWIN_WAIT_S = 5.0
+TWIN_OPEN, TWIN_WAIT_S = "another run's job asks for the same result", 5.0
 # A stage's job that came too soon waits a hundred years, as one that is revived: open_stage.sql lets it be claimed.
 EARLIER_OPEN, UNTIL_OPENED_S = "an earlier job of its run is open again", 100 * 365.25 * 86400
 # For so long claims go on from where the last one ended, before one looks at everything again.
 LOOK_AGAIN_S = 10.0
 _FOLD_ABOVE_ROWS = 500
-_REAPER_LOCK = 7_326_119_002
-_FOLD_LOCK = 7_326_119_003
+_REAPER_LOCK, _FOLD_LOCK = 7_326_119_002, 7_326_119_003
 
 
 class Claim(NamedTuple):
@@ -144,8 +142,7 @@ def enqueue(conn: Connection, source: str, params: Mapping[str, Any], *, all_new
 
     `source` yields run_id, kind, queue, stage, prompt_id, teacher_id, sample_index, generation_id, scorer_id.
     `all_new`: the caller expects that none exists, which takes two thirds of the time, and twice as long where one
-    does after all.
-    Returns how many are new.
+    does after all. Returns how many are new.
     """
     if all_new:
         with suppress(IntegrityError), conn.begin_nested():
@@ -242,17 +239,15 @@ def _claims(rows: Sequence[Row[Any]]) -> list[Claim]:
 
 def _wanted(conn: Connection, lease_id: int, claims: list[Claim]) -> list[Claim]:
     """Those of the claimed jobs that are to be computed now. Two claims of the same moment may both want a result."""
-    by_kind = {claim.id: claim.kind in ("generate", "score") for claim in claims}
-    ids, whole = ([job_id for job_id, single in by_kind.items() if single is wanted] for wanted in (True, False))
+    ids, whole = ([c.id for c in claims if (c.kind in ("generate", "score")) is single] for single in (True, False))
     settled = {row.id: row.stored for row in conn.execute(statements.TWINS, {"job_ids": ids})} if ids else {}
     if stored := [job_id for job_id, is_stored in settled.items() if is_stored]:
         conn.execute(statements.COMPLETE, {"lease_id": lease_id, "job_ids": stored, "detail": REUSED})
     asked = [job_id for job_id, is_stored in settled.items() if not is_stored]
     early = list(conn.execute(statements.TOO_SOON, {"job_ids": whole}).scalars()) if whole else []
-    waits = (asked, "another run's job asks for the same result", TWIN_WAIT_S), (early, EARLIER_OPEN, UNTIL_OPENED_S)
-    for job_ids, detail, wait_s in waits:
+    for job_ids, detail, wait in ((asked, TWIN_OPEN, TWIN_WAIT_S), (early, EARLIER_OPEN, UNTIL_OPENED_S)):
         if job_ids:
-            values = {"lease_id": lease_id, "job_ids": job_ids, "detail": detail, "wait": wait_s}
+            values = {"lease_id": lease_id, "job_ids": job_ids, "detail": detail, "wait": wait}
             conn.execute(statements.POSTPONE, values)
     return [claim for claim in claims if claim.id not in settled and claim.id not in early]
 
@@ -260,8 +255,7 @@ def _wanted(conn: Connection, lease_id: int, claims: list[Claim]) -> list[Claim]
 def _take(conn: Connection, values: dict[str, Any], cursor: ClaimCursor) -> Sequence[Row[Any]]:
     limit, position = values["limit"], cursor.position()
     rows = [] if position is None else list(conn.execute(statements.CLAIM_ON, values | position._asdict()).all())
-    looked = len(rows) < limit
-    if looked:
+    if looked := len(rows) < limit:
         rows += conn.execute(statements.CLAIM, values | {"limit": limit - len(rows)}).all()
     last = rows[-1] if rows and len(rows) == limit else None
     end = None if last is None else Position(last.run_id, last.stage, last.not_before, last.id)

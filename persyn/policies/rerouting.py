@@ -32,7 +32,7 @@ MOST_LEVELS = 64  # of quality; a grade is known no better from some hundred pro
 TRIALS = 300  # prompts of the sample on which a budget is tried
 
 
-class Sample:
+class CalibrationSample:
     """The calibration prompts with all that was measured on them.
 
     coefficients: (C, M), by a router that never saw the prompt. quality: (C, M) raw, NaN where missing.
@@ -65,7 +65,7 @@ class Levels(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """What an answer must reach, and what asking may cost."""
+    """The quality that is good enough, and the price that asking for it may have."""
 
     bar: float  # an answer of this quality is good enough
     price: Floats  # (M,) of an answer, above 0
@@ -80,8 +80,8 @@ class Step(NamedTuple):
     gain: Floats  # (P,) the expected improvement over the best answer so far, 0 where none is asked
 
 
-class Outcome(NamedTuple):
-    """What a rule came to on P prompts whose every answer is known."""
+class Replayed(NamedTuple):
+    """The outcome of a rule on P prompts whose every answer is known."""
 
     teacher: Indices  # (P,) whose answer is the best
     quality: Floats  # (P,) of that answer; the sample's lowest where no answer came
@@ -89,7 +89,9 @@ class Outcome(NamedTuple):
     price: Floats  # (P,)
 
 
-def next_teachers(sample: Sample, rule: Rule, coefficients: Floats, seen: Floats, own: Indices | None = None) -> Step:
+def next_teachers(
+    sample: CalibrationSample, rule: Rule, coefficients: Floats, seen: Floats, own: Indices | None = None
+) -> Step:
     """The teacher to ask next for each prompt, for coefficients (P, M) and seen (P, M).
 
     seen: raw quality, NaN where the teacher was not asked, -inf where its answer never came. own: (P,) the prompts'
@@ -115,8 +117,13 @@ def next_teachers(sample: Sample, rule: Rule, coefficients: Floats, seen: Floats
 
 
 def replay(
-    sample: Sample, rule: Rule, coefficients: Floats, quality: Floats, first: Indices, own: Indices | None = None
-) -> Outcome:
+    sample: CalibrationSample,
+    rule: Rule,
+    coefficients: Floats,
+    quality: Floats,
+    first: Indices,
+    own: Indices | None = None,
+) -> Replayed:
     """Ask as the rule says, beginning with first (P,), where quality (P, M) holds every answer's; NaN is a failure."""
     known = np.where(np.isnan(quality), -np.inf, quality)
     seen = np.full(quality.shape, np.nan)
@@ -129,10 +136,10 @@ def replay(
     asked = ~np.isnan(seen)
     teacher = np.where(asked, seen, -np.inf).argmax(axis=1)
     best = seen[np.arange(len(seen)), teacher]
-    return Outcome(teacher, np.where(np.isfinite(best), best, sample.floor), asked, asked @ rule.price)
+    return Replayed(teacher, np.where(np.isfinite(best), best, sample.floor), asked, asked @ rule.price)
 
 
-def threshold_for(sample: Sample, rule: Rule, first: Indices, budget: float) -> float:
+def threshold_for(sample: CalibrationSample, rule: Rule, first: Indices, budget: float) -> float:
     """The least threshold at which a prompt's mean price on the sample stays within the budget.
 
     first: (C,) the teacher that each prompt of the sample would be routed to. A budget that even the first answers
@@ -154,7 +161,7 @@ def threshold_for(sample: Sample, rule: Rule, first: Indices, budget: float) -> 
     return high
 
 
-def _best(sample: Sample, seen: Floats) -> Floats:
+def _best(sample: CalibrationSample, seen: Floats) -> Floats:
     """(P,) the best quality seen, no lower than the lowest of the sample, so that an improvement is finite."""
     return np.asarray(np.maximum(np.where(np.isnan(seen), -np.inf, seen).max(axis=1), sample.floor))
 

@@ -7,17 +7,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from persyn.policies import rerouting
-from persyn.policies.rerouting import STOP, Rule, Sample
+from persyn.policies.rerouting import STOP, Rule, CalibrationSample
 
 Floats = NDArray[np.float64]
 
 
-def made(seed: int, prompts: int = 60, teachers: int = 4, *, graded: bool = False) -> Sample:
+def made(seed: int, prompts: int = 60, teachers: int = 4, *, graded: bool = False) -> CalibrationSample:
     """Prompts of some difficulty, teachers of some skill, and coefficients that tell a little of both."""
     rng = np.random.default_rng(seed)
     ease = rng.normal(size=(prompts, 1)) + rng.normal(size=teachers) + rng.normal(size=(prompts, teachers))
     quality = 1 / (1 + np.exp(-ease)) if graded else (ease > 0).astype(np.float64)
-    return Sample(ease + rng.normal(size=(prompts, teachers)), quality)
+    return CalibrationSample(ease + rng.normal(size=(prompts, teachers)), quality)
 
 
 def rule(teachers: int = 4, **changes: object) -> Rule:
@@ -27,7 +27,7 @@ def rule(teachers: int = 4, **changes: object) -> Rule:
 def test_the_teacher_that_is_right_where_the_failed_one_fails_comes_next() -> None:
     """Teacher 1 is right more often than 2 on the whole, but never where 0 fails."""
     quality = np.array([[1, 1, 0]] * 60 + [[0, 0, 1]] * 30 + [[1, 1, 1]] * 10, dtype=np.float64)
-    sample = Sample(np.zeros((100, 3)), quality)
+    sample = CalibrationSample(np.zeros((100, 3)), quality)
     step = rerouting.next_teachers(sample, rule(3), np.zeros((1, 3)), np.array([[0.0, np.nan, np.nan]]))
     assert step.teacher.tolist() == [2]
     assert step.gain[0] > 0.7
@@ -37,7 +37,7 @@ def test_a_prompts_neighbours_count_more_than_the_rest() -> None:
     quality = np.array([[0, 1, 0]] * 50 + [[0, 0, 1]] * 50, dtype=np.float64)
     where = np.array([[0.0, 0, 0]] * 50 + [[5.0, 5, 5]] * 50)
     step = rerouting.next_teachers(
-        Sample(where, quality), rule(3), where[[0, 99]], np.array([[0.0, np.nan, np.nan]] * 2)
+        CalibrationSample(where, quality), rule(3), where[[0, 99]], np.array([[0.0, np.nan, np.nan]] * 2)
     )
     assert step.teacher.tolist() == [1, 2]
 
@@ -62,7 +62,7 @@ def test_an_answer_that_never_came_is_a_failure() -> None:
 
 def test_the_cheaper_of_two_equal_teachers_is_asked_and_a_dear_one_is_left() -> None:
     quality = np.array([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]] * 40)
-    sample, seen = Sample(np.zeros((80, 3)), quality), np.array([[0.0, np.nan, np.nan]])
+    sample, seen = CalibrationSample(np.zeros((80, 3)), quality), np.array([[0.0, np.nan, np.nan]])
     asked = rule(3, price=np.array([1.0, 1.0, 0.5]), threshold=0.1)
     assert rerouting.next_teachers(sample, asked, np.zeros((1, 3)), seen).teacher.tolist() == [2]
     dear = rule(3, price=np.array([1.0, 9.0, 9.0]), threshold=0.1)  # a chance of a half for a price of 9
@@ -119,7 +119,7 @@ def test_a_prompt_is_no_evidence_about_itself() -> None:
     """Where every answer but one is wrong, only the prompt itself knows who is right on it."""
     quality = np.zeros((50, 3))
     quality[7, 2] = 1.0
-    sample, seen = Sample(np.zeros((50, 3)), quality), np.array([[0.0, np.nan, np.nan]])
+    sample, seen = CalibrationSample(np.zeros((50, 3)), quality), np.array([[0.0, np.nan, np.nan]])
     known = rerouting.next_teachers(sample, rule(3), np.zeros((1, 3)), seen)
     itself = rerouting.next_teachers(sample, rule(3), np.zeros((1, 3)), seen, np.array([7]))
     assert (known.teacher.tolist(), itself.teacher.tolist()) == ([2], [STOP])
