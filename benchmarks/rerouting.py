@@ -29,7 +29,7 @@ from benchmarks import router_quality
 from persyn.config import Preferences
 from persyn.errors import PersynError
 from persyn.inference import models
-from persyn.policies.rerouting import STOP, Replayed, Rule, CalibrationSample, next_teachers, replay, threshold_for
+from persyn.policies.rerouting import STOP, CalibrationSample, Replayed, Rule, next_teachers, replay, threshold_for
 from persyn.rewards.combine import normalise
 from persyn.router import head
 from persyn.router.metrics import bootstrap

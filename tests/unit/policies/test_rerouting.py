@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from persyn.policies import rerouting
-from persyn.policies.rerouting import STOP, Rule, CalibrationSample
+from persyn.policies.rerouting import STOP, CalibrationSample, Rule
 
 Floats = NDArray[np.float64]
 
