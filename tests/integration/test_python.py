@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 PROMPTS = 200
 SMALL = """
-"calibration": {"size": 24}, "router": {"backbone": "MODEL", "epochs": 2, "max_length": 64}, "teachers": teachers
+"calibration": {"size": 24}, "router": {"backbone": "MODEL", "epochs": 2, "max_length": 64}, "teachers": pool
 """.strip()
 
 
@@ -44,7 +44,7 @@ def test_six_lines_make_a_set_and_the_page_looks_at_it(site: "Site", here: Path,
     assert len([line for line in lines.splitlines() if line]) == 6
     for theirs, ours in (
         ('"Qwen/Qwen3-4B"', f'"{tiny_model}", "max_length": 400'), ('"M"', '"stub-model", "system_prompt": f"{n}"'),
-        ('f"http://gpu{n}/v1"', f'"{site.stub.base_url}"'), ('"teachers": teachers', SMALL),
+        ('f"http://gpu{n}/v1"', f'"{site.stub.base_url}"'), ('"teachers": pool', SMALL),
         ("MODEL", tiny_model),
     ):  # fmt: skip
         assert theirs in lines
