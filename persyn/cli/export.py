@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from persyn import exports, reporting, runs
+from persyn import runs
 from persyn.cli import context, terminal
 from persyn.cli.options import RunName
-from persyn.config import Column, Export, Flaw, Format, Layout, Policy, RunConfig, Settings, parse_run
-from persyn.errors import ConfigError, PersynError
+from persyn.config import Column, Export, Flaw, Format, Layout, Policy
+from persyn.driving import exporting
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -56,29 +56,14 @@ def export(
     with engine.connect() as conn:
         run_id = runs.find(conn, run)
         config = runs.load(conn, run_id).config
-    if layout == "verl" and formats is None:
-        formats = "parquet"
     given = {
         "formats": formats, "layout": layout, "keep": keep, "columns": columns, "reasoning": reasoning,
         "validation": validation, "margin": margin,
     }  # fmt: skip
     changes = {key: value for key, value in given.items() if value is not None}
-    write(engine, run_id, folder, _with(config, changes), _policy(policy), decontaminate or ())
-
-
-def _with(config: RunConfig, changes: dict[str, Any]) -> Export:
-    """The run's export section with the options in place of its keys. Raises ConfigError."""
-    raw = config.model_dump(mode="json")
-    return parse_run(raw | {"export": raw["export"] | changes}, source="options").export
-
-
-def _policy(name: str | None) -> Policy | None:
-    for policy in get_args(Policy):
-        if name == policy:
-            return policy  # type: ignore[no-any-return]
-    if name is not None:
-        raise ConfigError(f"--policy: got {name!r}; choose one of {_one_of(Policy)}.")
-    return None
+    write(
+        engine, run_id, folder, exporting.section(config, changes), exporting.known_policy(policy), decontaminate or ()
+    )
 
 
 def write(
@@ -86,22 +71,11 @@ def write(
     policy: Policy | None = None, benchmarks: Sequence[Path] = (),
 ) -> Path:  # fmt: skip
     """Write the export and say what is in it. Raises PersynError where there is nothing to export."""
-    with engine.connect() as conn:
-        config = runs.load(conn, run_id).config
-        decided = reporting.status(conn, run_id).decided
-    export = export or config.export
-    if decided == 0 and export.layout != "preference" and policy in (None, config.policy):
-        raise PersynError(
-            f"Run {config.name} has routed no prompt yet, so there is nothing to export."
-            f" `persyn status {config.name}` shows how far it is."
-        )
-    folder = folder or Settings.from_environment().home / "exports" / config.name
-    manifest = exports.export_run(engine, run_id, folder, export, policy, benchmarks)
+    folder, manifest = exporting.write(engine, run_id, folder, export, policy, benchmarks)
     advice = [flaw for flaw in get_args(Flaw) if flaw in manifest.left_out]
     if advice:
-        words = f"`persyn export {config.name} --keep {','.join(advice)}` keeps what was left out."
+        words = f"`persyn export {manifest.run} --keep {','.join(advice)}` keeps what was left out."
         terminal.console.print(words, soft_wrap=True, highlight=False, markup=False)
     terminal.console.print(f"{manifest.outcome()} are in {folder}", soft_wrap=True, highlight=False, markup=False)
-    if manifest.rows == 0:
-        raise PersynError(f"No answer of run {config.name} can be exported: {manifest.outcome()}.")
+    exporting.require_rows(manifest)
     return folder

@@ -14,7 +14,7 @@ from rich.table import Table
 from persyn import reporting, runs, versions
 from persyn.cli import context, terminal
 from persyn.cli.options import Json, Queue, RunKey, Teacher
-from persyn.cli.patience import Patience
+from persyn.driving.patience import Patience
 from persyn.errors import ConfigError, NotFound
 from persyn.jobs import pauses, workers
 from persyn.jobs.wake_ups import teacher_queue

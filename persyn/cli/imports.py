@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from persyn.imports.reading import Taken, listed
+from persyn.imports.reading import Taken, nothing
 from persyn.imports.shapes import NAMES
 
 Files = Annotated[
@@ -62,9 +62,5 @@ def rejects_lines(path: Path | None, first_reason: str | None = None) -> list[st
 
 def nothing_came(what: str, read: int, reason: str | None, columns: Sequence[str]) -> None:
     """Say on standard error why nothing was imported, and end with status 1."""
-    if not read:
-        typer.echo("persyn: the files hold no record.", err=True)
-    else:
-        told = f" The columns are {listed(columns)}." if columns else ""
-        typer.echo(f"persyn: no {what} came of {read:,} records. The first reason: {reason or 'none'}.{told}", err=True)
+    typer.echo(f"persyn: {nothing(what, read, reason, columns)}", err=True)
     raise typer.Exit(1)

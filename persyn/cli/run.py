@@ -1,25 +1,20 @@
 """`persyn run` and its single steps: enqueue, watch, and go on from wherever the last call stopped."""
 
-import math
-import os
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+import os
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from persyn import logs, processes, reporting, runs
-from persyn.cli import check, context, export, terminal, watch
+from persyn import logs, reporting, runs
+from persyn.cli import check, context, export, terminal
 from persyn.cli.options import RunName, WithWorker
-from persyn.config import Settings, load_run
-from persyn.errors import ConfigError, Incomplete, RunStopped
-from persyn.jobs import operators
+from persyn.cli.screen import screen
+from persyn.config import load_run
+from persyn.driving import course
+from persyn.driving.course import ALLOWED, Allowance
+from persyn.errors import RunStopped
 from persyn.stages import pipeline
 from persyn.states import Stage
 
@@ -43,8 +38,6 @@ LogFormat = Annotated[
         "--log-format", envvar=logs.FORMAT, help="Log for people, or as JSON; the worker and the progress too."
     ),
 ]
-ALLOWED = "5%"
-LOG_BYTES = 16 * 1024 * 1024  # of the worker's log, when a command begins
 
 
 def run(
@@ -159,32 +152,16 @@ def find_or_create(engine: "Engine", run: str) -> int:
 
 
 def finish(engine: "Engine", run_id: int, stage: Stage, *, with_worker: bool, retry: bool = False) -> None:
-    """Aim the run at a stage and follow it there. Raises RunStopped where it failed or was cancelled."""
-    settings, broker_url = Settings.from_environment(), context.broker_url()
+    """Aim the run at a stage and show its way there. Raises RunStopped where it failed or was cancelled."""
+    with screen() as shown:
+        try:
+            course.take(engine, context.broker_url(), run_id, stage, shown, with_worker=with_worker, retry=retry)
+            return
+        except RunStopped as exc:
+            stopped = exc
     with engine.connect() as conn:
-        _refuse_cancelled(reporting.status(conn, run_id))
-    if retry:
-        operators.retry(engine, operators.Filter(run_id=run_id))
-    with engine.begin() as conn:
-        runs.aim(conn, run_id, stage)
-    with _local_worker(settings.home) if with_worker else nullcontext() as process:
-        watch.follow(engine, broker_url, run_id, process, settings.home)
-    with engine.connect() as conn:
-        status, failures = reporting.status(conn, run_id), reporting.failures(conn, run_id)
-    _refuse_cancelled(status)
-    if status.state == "failed":
-        print_dead(failures)
-        raise RunStopped(
-            f"Run {status.name} failed: {status.reason}. Mend the cause; then the same command with --retry gives its"
-            f" {status.dead} dead jobs a fresh start."
-        )
-
-
-def _refuse_cancelled(status: reporting.RunStatus) -> None:
-    if status.state == "cancelled":
-        raise RunStopped(
-            f"Run {status.name} is cancelled: {status.reason}. `persyn runs resume {status.name}` lets it go on."
-        )
+        print_dead(reporting.failures(conn, run_id))
+    raise stopped
 
 
 def take_more(engine: "Engine", run_id: int) -> None:
@@ -194,7 +171,7 @@ def take_more(engine: "Engine", run_id: int) -> None:
     terminal.err.print(f"{number:,} prompts came after the run was routed, and are taken in.", highlight=False)
 
 
-def require(result: reporting.Outcome, name: str, allowed: "Allowance") -> None:
+def require(result: reporting.Outcome, name: str, allowed: Allowance) -> None:
     """Tell of prompts that came late. Raises Incomplete where more answers are missing than may be."""
     if result.came_after:
         terminal.err.print(
@@ -202,55 +179,7 @@ def require(result: reporting.Outcome, name: str, allowed: "Allowance") -> None:
             " `persyn run` with --more takes them in.",
             soft_wrap=True, highlight=False,
         )  # fmt: skip
-    missing, most = sum(result.missing.values()), allowed.of(result.prompts)
-    if missing > most:
-        raise Incomplete(
-            f"Run {name} misses {missing:,} of {result.prompts:,} prompts, and --allow-missing allows {most:,}."
-            " With --retry their dead jobs get a fresh start."
-        )
-
-
-class Allowance(NamedTuple):
-    """The number of prompts that may be missing: so many, or so large a share."""
-
-    number: float
-    is_share: bool
-
-    @classmethod
-    def parse(cls, given: str) -> "Allowance":
-        """`12` or `2.5%`. Raises ConfigError."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)%|(\d+)", given.strip())
-        if found is None or float(found[1] or 0) > 100:
-            raise ConfigError(f"--allow-missing {given}: expected a number of prompts or a share, such as 12 or 2.5%.")
-        return cls(float(found[1]) / 100, True) if found[1] else cls(float(found[2]), False)
-
-    def of(self, prompts: int) -> int:
-        """The most prompts that may be missing; a share is rounded up, so that a small set may miss one."""
-        return math.ceil(round(self.number * prompts, 6)) if self.is_share else int(self.number)
-
-
-@contextmanager
-def _local_worker(home: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """A worker for everything, on this host, for as long as the block runs; its log is under `home`."""
-    log = home / "logs" / "worker.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > LOG_BYTES:
-        log.replace(log.with_name(f"{log.name}.1"))
-    command = [sys.executable, "-m", "persyn", "worker", "--all"]
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command, stdout=output, stderr=output, start_new_session=True,
-            preexec_fn=partial(processes.end_with, os.getpid()),
-        )  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=75)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    course.require(result, name, allowed)
 
 
 def report(engine: "Engine", run_id: int) -> None:

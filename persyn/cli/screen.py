@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Protocol
 
 from rich.console import Group
 from rich.live import Live
@@ -23,21 +22,12 @@ from rich.text import Text
 
 from persyn import logs, reporting
 from persyn.cli import terminal
+from persyn.driving.follow import Screen
 from persyn.states import Stage
 
 LINE_EVERY_S = 60.0
 
 log = logging.getLogger(__name__)
-
-
-class Screen(Protocol):
-    """A place to show a run's progress at, with what holds it up."""
-
-    def show(self, status: reporting.RunStatus, notes: Sequence[str]) -> None:
-        """The state of the run now; `notes` say why something waits."""
-
-    def say(self, line: str) -> None:
-        """Something that happened."""
 
 
 @contextmanager

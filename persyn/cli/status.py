@@ -10,8 +10,8 @@ import typer
 from persyn import reporting, runs
 from persyn.cli import context, fleet, terminal
 from persyn.cli.options import Json, RunName
-from persyn.cli.patience import Patience
 from persyn.cli.screen import screen
+from persyn.driving.patience import Patience
 from persyn.jobs import pauses
 
 _POLL_S = 1.0

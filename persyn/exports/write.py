@@ -14,6 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
@@ -134,6 +135,14 @@ def _write(connection: Connection, plan: _Plan, folder: Path) -> Manifest:
     for name, content in documents.documents(manifest, documents.Origin(plan.facts, tally, schema)):
         (folder / name).write_text(content, encoding="utf-8")
     return manifest
+
+
+def table(engine: Engine, run_id: int, export: Export | None = None, policy: Policy | None = None) -> pa.Table:
+    """The rows that `export_run` would write, of both splits, in memory. Raises as it does."""
+    with _snapshot(engine) as connection:
+        plan = _plan(connection, run_id, export, policy, ())
+        values = [row.values for row in _rows(connection, plan, Tally())]
+        return pa.Table.from_pylist(values, schema=layouts.schema(plan.shape))
 
 
 def _rows(connection: Connection, plan: _Plan, tally: Tally) -> Iterator[ExportedRow]:

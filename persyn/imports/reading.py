@@ -4,7 +4,7 @@ Records with the same keys are read alike, so each set of keys gets one plan, wh
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -155,6 +155,14 @@ class Reading:
                     plan.shape, before.prompts + plan.prompts, before.answers + plan.answers, places | before.fields
                 )
         self._plans.clear()
+
+
+def nothing(what: str, read: int, reason: str | None, columns: Sequence[str]) -> str:
+    """The sentence of an import that brought nothing."""
+    if not read:
+        return "the files hold no record."
+    told = f" The columns are {listed(columns)}." if columns else ""
+    return f"no {what} came of {read:,} records. The first reason: {reason or 'none'}.{told}"
 
 
 def listed(columns: Iterable[str], limit: int = 20) -> str:

@@ -36,6 +36,8 @@ TESTED_THROUGH = {
     "persyn/db/models/runs.py": "integration/db/test_constraints.py",
     "persyn/db/tables.py": "integration/db/test_migrate.py",
     "persyn/db/types.py": "integration/db/test_migrate.py",
+    "persyn/driving/exporting.py": "integration/cli/test_export.py",
+    "persyn/driving/opening.py": "integration/cli/test_fleet.py",
     "persyn/errors.py": "integration/cli/test_fleet.py",
     "persyn/exports/rows.py": "integration/exports/test_write.py",
     "persyn/inference/bundled.py": "integration/inference/test_models.py",

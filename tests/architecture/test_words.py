@@ -13,7 +13,7 @@ SAME_THING = {
     "Prompt": {"persyn/db/models/runs.py", "persyn/imports/prompt_records.py"},
     "RewardModel": {"persyn/config/scorers.py", "persyn/rewards/quality/reward_model.py"},
     "Router": {"persyn/config/router.py", "persyn/db/models/results.py"},
-    "Run": {"persyn/db/models/runs.py", "persyn/runs.py"},
+    "Run": {"persyn/db/models/runs.py", "persyn/python.py", "persyn/runs.py"},
     "Server": {"persyn/config/teachers.py", "persyn/inference/servers/server.py"},
     "Student": {"persyn/config/teachers.py", "persyn/db/models/runs.py", "persyn/rewards/learnability/student.py"},
     "Teacher": {"persyn/config/teachers.py", "persyn/db/models/runs.py"},

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from persyn.cli.patience import Patience
+from persyn.driving.patience import Patience
 
 
 def test_an_absence_is_told_when_it_begins_and_when_it_ends() -> None:

@@ -1,14 +1,13 @@
-"""Follows a run from the terminal: advances it as any reconciler does, and may be killed at any time."""
+"""Follows a run: advances it as any reconciler does, and may be killed at any time."""
 
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from persyn import jobs, reporting
-from persyn.cli.patience import Patience
-from persyn.cli.screen import Screen, screen
+from persyn.driving.patience import Patience
 from persyn.errors import ServiceError
 from persyn.jobs import wake_ups
 from persyn.stages import pipeline
@@ -20,6 +19,16 @@ if TYPE_CHECKING:
 POLL_S = 1.0
 
 
+class Screen(Protocol):
+    """A place to show a run's progress at, with what holds it up."""
+
+    def show(self, status: reporting.RunStatus, notes: Sequence[str]) -> None:
+        """The state of the run now; `notes` say why something waits."""
+
+    def say(self, line: str) -> None:
+        """Something that happened."""
+
+
 class Look(NamedTuple):
     """The state of a run at one moment."""
 
@@ -29,7 +38,9 @@ class Look(NamedTuple):
     held: list[reporting.HoldUp]
 
 
-def follow(engine: "Engine", broker_url: str, run_id: int, worker: subprocess.Popen[bytes] | None, home: Path) -> None:
+def follow(
+    engine: "Engine", broker_url: str, run_id: int, worker: subprocess.Popen[bytes] | None, home: Path, shown: Screen
+) -> None:  # fmt: skip
     """Advance, wake and show until the run goes no further by itself; outlive Postgres' and the broker's absence.
 
     Raises ServiceError where the worker that was started for this ended by itself.
@@ -37,7 +48,7 @@ def follow(engine: "Engine", broker_url: str, run_id: int, worker: subprocess.Po
     log = home / "logs" / "worker.log"
     with engine.connect() as conn:
         deployment = wake_ups.deployment(conn)
-    with screen() as shown, wake_ups.application(broker_url, deployment) as app:
+    with wake_ups.application(broker_url, deployment) as app:
         patience, broker, notes = Patience(shown.say), _Broker(app, shown), _Notes(worker is not None, log)
         while True:
             began = time.monotonic()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from persyn.cli.run import ALLOWED, Allowance
+from persyn.driving.course import ALLOWED, Allowance
 from persyn.errors import ConfigError
 
 

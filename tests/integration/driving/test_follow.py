@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from persyn import runs
-from persyn.cli import watch
+from persyn.cli.screen import Lines
 from persyn.config import parse_run
 from persyn.db import session
+from persyn.driving.follow import follow
 from persyn.services import Endpoints
 from persyn.states import Stage
 
@@ -40,7 +41,7 @@ def closed_port() -> int:
 def test_following_goes_on_without_a_broker_until_the_jobs_are_final(engine: Engine, tmp_path: Path) -> None:
     run_id = calibrating_run(engine)
     address = f"redis://127.0.0.1:{closed_port()}/0"
-    follower = threading.Thread(target=watch.follow, args=(engine, address, run_id, None, tmp_path), daemon=True)
+    follower = threading.Thread(target=follow, args=(engine, address, run_id, None, tmp_path, Lines()), daemon=True)
     follower.start()
     while follower.is_alive() and not _ready(engine):
         follower.join(0.1)
@@ -77,8 +78,8 @@ def test_following_outlives_an_absence_of_postgres(
     engine: Engine, endpoints: Endpoints, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = calibrating_run(engine)
-    arguments = (engine, endpoints.broker_url, run_id, None, tmp_path)
-    follower = threading.Thread(target=watch.follow, args=arguments, daemon=True)
+    arguments = (engine, endpoints.broker_url, run_id, None, tmp_path, Lines())
+    follower = threading.Thread(target=follow, args=arguments, daemon=True)
     gate, said = Gate(endpoints, engine), ""
 
     def until(words: str) -> None:
