@@ -1,8 +1,8 @@
 """`persyn run` and its single steps: enqueue, watch, and go on from wherever the last call stopped."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
-import os
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
