@@ -233,10 +233,10 @@ def judge(night: Night) -> bool:
         state = night.scalar("SELECT state FROM audit.run_state WHERE run = :name", name=name)
         lost, doubled = prompts - len(rows), sum(count > 1 for count in rows.values())
         fine &= (state, lost, doubled, screen.returncode) == ("finished", 0, 0, 0)
+        night.persyn(name, "status", name)
         night.say("end", f"{name}: {state}, exit {screen.returncode}, {len(rows)} rows; lost {lost}, doubled {doubled}")
     broken = night.rows("SELECT invariant, violations FROM audit.integrity WHERE violations > 0")
     night.say("end", f"audit integrity: {broken or 'nothing is broken'}; {night.scalar(LEASED)} jobs leased")
-    night.persyn("status", "status")
     return fine and not broken
 
 

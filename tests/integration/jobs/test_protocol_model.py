@@ -35,7 +35,7 @@ def check(folder: Path, *sizes: str, every_job_ends: bool = False) -> Found:
     folder.joinpath("lease.pml").write_text(MODEL.read_text())
     kind, options = (LIVENESS, ["-a", "-f"]) if every_job_ends else (SAFETY, [])
     called(folder, "spin", "-a", *(f"-D{size}" for size in sizes), "lease.pml")
-    called(folder, "gcc", "-O1", "-w", "-DCOLLAPSE", "-DMEMLIM=8000", *kind, "-o", "pan", "pan.c")
+    called(folder, "gcc", "-O0", "-w", "-DCOLLAPSE", "-DMEMLIM=8000", *kind, "-o", "pan", "pan.c")
     said = called(folder, "./pan", "-m400000", *options)
     counted = re.search(r"depth reached (\d+), errors: (\d+)\n\s*(\d+) states, stored", said)
     assert counted is not None, said
@@ -75,7 +75,7 @@ def test_no_order_of_events_breaks_a_promise(tmp_path: Path, sizes: tuple[str, .
     [
         ("WORKERS=2", "ANSWERS=1", "FAULTS=1", "MOVES=0"),
         ("WORKERS=2", "ANSWERS=1", "FAULTS=0", "MOVES=0", "BY_WAKE_UPS"),
-        ("WORKERS=3", "ANSWERS=1", "FAULTS=0", "MOVES=1"),
+        ("WORKERS=3", "ANSWERS=1", "FAULTS=0", "MOVES=0"),
     ],
     ids=" ".join,
 )
