@@ -5,6 +5,7 @@ Nothing prints and nothing exits: a call returns a value or raises a PersynError
 
 import importlib
 import logging
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from os import PathLike, fspath
@@ -100,7 +101,7 @@ class Run:
             with engine.begin() as conn:
                 pipeline.take_more(conn, run_id)
         course.take(
-            engine, opening.endpoints().broker_url, run_id, Stage.GENERATE, _Silent(on_status),
+            engine, opening.broker_url(), run_id, Stage.GENERATE, _Silent(on_status),
             with_worker=_own_worker() if with_worker is None else with_worker, retry=retry,
         )  # fmt: skip
         with engine.connect() as conn:
@@ -171,11 +172,17 @@ class Run:
 
     @cached_property
     def _existing(self) -> "Engine":
-        return opening.engine()
+        return self._opened(may_begin=False)
 
     @cached_property
     def _begun(self) -> "Engine":
-        return opening.engine(may_begin=True)
+        return self._opened(may_begin=True)
+
+    def _opened(self, *, may_begin: bool) -> "Engine":
+        """An engine whose connections are closed when nobody has this object any more."""
+        engine = opening.engine(may_begin=may_begin)
+        weakref.finalize(self, engine.dispose)
+        return engine
 
 
 class _Silent:
