@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +31,7 @@ __all__ = ["ProgressWatch", "Server", "ServerSpec", "reap_orphans"]
 POLL_S = 0.2
 TELL_S = 1.0
 LOG_LINES = 20
+LEAST_ROOM = 64 * 1024  # bytes of a disk, below which it counts as full
 READY_WITHIN_S = 900.0
 LOGS_KEPT = 20  # of servers that have ended, on one host
 _TOKEN_COUNTER = re.compile(r"^vllm:(?:prompt|generation)_tokens_total(?:\{.*\})? ([0-9.eE+]+)$", re.MULTILINE)
@@ -286,5 +288,8 @@ def _close(guardian: subprocess.Popen[bytes], grace_s: float) -> None:
 
 
 def _log_end(path: Path) -> str:
+    """The last lines; where there are none, whether the disk had room for any."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+    if not lines and shutil.disk_usage(path.parent).free < LEAST_ROOM:
+        return f"No space left on device: {path.parent}."
     return f"The end of its log {path}:\n" + "\n".join(lines)
