@@ -99,7 +99,7 @@ def test_a_prompt_is_shown_as_the_command_shows_it(
     monkeypatch.setattr(context, "engine", lambda: engine)
     printed = json.loads(CliRunner().invoke(main.app, ["audit", "prompt", "first", "p0", "--json"]).stdout)
     shown = get(client, "/runs/first/prompts/p0")
-    assert list(shown) == ["run_id", "prompt_id", "messages", "trail", "decision", "neighbours"]
+    assert list(shown) == ["run_id", "prompt_id", "messages", "tools", "trail", "decision", "neighbours"]
     assert list(printed) == list(shown)[1:]
     assert [step["what"] for step in printed.pop("trail")] == [step["what"] for step in shown["trail"]]
     assert printed.items() <= shown.items()
