@@ -9,6 +9,8 @@ from persyn.errors import ModelError
 from persyn.text import reason
 
 transformers.utils.logging.disable_progress_bar()  # the commands draw bars of their own
+transformers.utils.logging.disable_default_handler()  # its lines go the way of ours, as text or as JSON
+transformers.utils.logging.enable_propagation()
 
 _UNLOADABLE = (OSError, ValueError, RuntimeError, ImportError, KeyError)
 
