@@ -397,7 +397,7 @@ class Site:
 
     def persyn(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "persyn", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, env=self.environment, timeout=120)
+        return subprocess.run(command, capture_output=True, text=True, env=self.environment, timeout=300)
 
     def configure_stub(self, **changes: Any) -> None:
         httpx.post(self._stub_url("config"), json=changes).raise_for_status()

@@ -30,7 +30,7 @@ def test_the_gauges_say_what_the_tables_say(world: "World") -> None:
         world.enqueue(conn, world.prompts[3:5])
         workers.started(conn, "h:1", host="h", pid=1, queues=[])
         pauses.pause_queue(conn, "teacher.large", reason="r", by="b")
-        pauses.hold_queue(conn, "teacher.large", reason="HTTP 503", by="h:1", seconds=60.0)
+        pauses.hold_part(conn, pauses.Part("teacher.large"), reason="HTTP 503", by="h:1", seconds=60.0)
         workers.seen(
             conn, "h:1", workers.WorkerStatus([], None, None, None, [workers.Unfit("router", "no torch", 9.0)])
         )
