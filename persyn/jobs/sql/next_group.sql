@@ -12,7 +12,7 @@ WITH RECURSIVE lane AS (
         WHERE state = 'ready' AND lost_count < 2 AND queue = :queue AND (run_id, stage) > (lane.run_id, lane.stage)
         ORDER BY queue, run_id, stage LIMIT 1) AS further
 ), held AS MATERIALIZED (
-    SELECT coalesce(array_agg(scorer_id), '{}') AS scorer_ids FROM queue_pause p
+    SELECT coalesce(array_agg(scorer_id), CAST(ARRAY[] AS bigint[])) AS scorer_ids FROM queue_pause p
     WHERE queue = :queue AND scorer_id > 0 AND (p.until_at IS NULL OR p.until_at > clock_timestamp())
 ), open_lane AS MATERIALIZED (
     -- All jobs of a run in a teacher's queue are one teacher version's, which a worker may have held back.

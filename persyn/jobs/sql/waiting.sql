@@ -17,7 +17,7 @@ WITH RECURSIVE lane AS (
                WHERE c.run_id = lane.run_id AND c.queue = lane.queue AND c.stage = lane.stage
                  AND c.state = 'ready')) END AS jobs
     FROM lane JOIN run ON run.id = lane.run_id CROSS JOIN LATERAL (
-        SELECT coalesce(array_agg(scorer_id), '{}') AS scorer_ids FROM queue_pause p
+        SELECT coalesce(array_agg(scorer_id), CAST(ARRAY[] AS bigint[])) AS scorer_ids FROM queue_pause p
         WHERE queue = lane.queue AND scorer_id > 0 AND (p.until_at IS NULL OR p.until_at > clock_timestamp())
     ) AS held CROSS JOIN LATERAL (
         SELECT count(*) AS jobs FROM (

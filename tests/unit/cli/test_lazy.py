@@ -38,7 +38,7 @@ def test_the_line_of_a_command_is_the_beginning_of_its_own_help(name: str) -> No
 def test_the_list_of_commands_loads_none_of_them() -> None:
     modules = loaded_by("--help")
     assert {name for name in modules if name.startswith("persyn.")} == {
-        "persyn.cli", "persyn.cli.lazy", "persyn.cli.main", "persyn.errors", "persyn.secrets",
+        "persyn.cli", "persyn.cli.lazy", "persyn.cli.main", "persyn.errors", "persyn.logs", "persyn.secrets",
     }  # fmt: skip
     assert modules.isdisjoint({"sqlalchemy", "numpy", "pydantic", "celery"})
 

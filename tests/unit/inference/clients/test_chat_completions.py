@@ -47,7 +47,8 @@ def _replies(scripted: Any) -> None:
     [
         ({}, {"temperature": 0.0, "top_p": 1.0, "max_tokens": 1024}),
         ({"temperature": 0.6}, {"temperature": 0.6, "top_p": 1.0, "max_tokens": 1024, "seed": 7}),
-        ({"temperature": 0.6, "seed": 3}, {"temperature": 0.6, "top_p": 1.0, "max_tokens": 1024, "seed": 3}),
+        # The caller has asked `seed_of` already: of several answers each has a seed of its own.
+        ({"temperature": 0.6, "seed": 3}, {"temperature": 0.6, "top_p": 1.0, "max_tokens": 1024, "seed": 7}),
         ({"temperature": 0.6, "seed": None}, {"temperature": 0.6, "top_p": 1.0, "max_tokens": 1024}),
         # A model that takes no temperature, asked for its limit under the other name.
         ({"temperature": None, "seed": None, "max_completion_tokens": 64}, {"max_completion_tokens": 64}),
