@@ -18,15 +18,16 @@ import httpx
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from persyn import jobs, reporting, runs
-from persyn.config import RunConfig, load_run, parse_run
+from persyn import jobs, runs
+from persyn.config import load_run
 from persyn.imports.prompts import import_prompts
 from persyn.inference.servers.server import Server
 from persyn.inference.servers.spec import ServerSpec
 from persyn.jobs import wake_ups
 from persyn.services import Endpoints
-from persyn.stages import generate, pipeline, score
-from persyn.states import JobEvent, Stage
+from persyn.stages import pipeline
+from persyn.states import JobEvent
+from tests.integration.small_run import SmallRun, violations
 
 QUEUE = "teacher.small"
 SHA = "0" * 64
@@ -171,11 +172,6 @@ class World:
             return violations(conn)
 
 
-def violations(conn: Connection) -> dict[str, int]:
-    rows = conn.execute(text("SELECT invariant, violations FROM audit.integrity WHERE violations <> 0"))
-    return {row.invariant: row.violations for row in rows}
-
-
 def _insert(conn: Connection, table: str, **values: Any) -> int:
     columns = ", ".join(values)
     places = ", ".join(f":{column}" for column in values)
@@ -194,112 +190,6 @@ def build() -> Callable[[Engine, Connection], World]:
 def world(engine: Engine) -> World:
     with engine.begin() as conn:
         return World(engine, conn)
-
-
-class SmallRun:
-    """A run of two teachers, `a` and `b`, whose jobs the test does by hand: no process, no model."""
-
-    def __init__(self, engine: Engine, prompts: int = 8, **changes: Any) -> None:
-        self.engine = engine
-        self.import_prompts(0, prompts)
-        teachers = [{"name": name, "family": "f", "params_b": 1, "model": "m"} for name in ("a", "b")]
-        given = {"name": "small", "prompts": "set", "student": {"name": "s", "model": "m"}, "teachers": teachers,
-                 "calibration": {"size": 4}, "policy": "random"}  # fmt: skip
-        self.config = parse_run(given | changes, source="test")
-        self.id = self.create(self.config)
-
-    def create(self, config: RunConfig, stage: Stage = Stage.GENERATE) -> int:
-        with self.engine.begin() as conn:
-            run_id = runs.create(conn, config)
-            runs.aim(conn, run_id, stage)
-        return run_id
-
-    def import_prompts(self, first: int, count: int) -> None:
-        with self.engine.begin() as conn:
-            conn.execute(text("INSERT INTO prompt_set (name) VALUES ('set') ON CONFLICT DO NOTHING"))
-            conn.execute(
-                text("""
-                INSERT INTO prompt (prompt_set_id, position, external_id, sha256, messages, reference_answer)
-                SELECT s.id, n, 'p' || n, encode(sha256(CAST(n::text AS bytea)), 'hex'), '[]', '1'
-                FROM prompt_set s, generate_series(CAST(:first AS int), :last) n
-                """),
-                {"first": first, "last": first + count - 1},
-            )
-
-    def advance(self) -> pipeline.Progress:
-        return pipeline.advance(self.engine, self.id)
-
-    def claim(self, conn: Connection, queue: str, limit: int = 1000) -> tuple[int, list[jobs.Claim]]:
-        lease_id = jobs.open_lease(conn, worker="w", host="h", queue=queue)
-        return lease_id, jobs.claim(conn, lease_id, queue, limit)
-
-    def answer(self, teacher: str, limit: int = 1000) -> int:
-        with self.engine.begin() as conn:
-            lease_id, claims = self.claim(conn, f"teacher.{teacher}", limit)
-            new = [generate.NewGeneration(request, "1", None, "stop", 1, 1, 0.1, None)
-                   for request in generate.requests(conn, claims)]  # fmt: skip
-            return generate.store(conn, lease_id, new)
-
-    def score(self) -> None:
-        for kind in ("quality", "learnability"):
-            with self.engine.begin() as conn:
-                lease_id, claims = self.claim(conn, f"score.{kind}")
-                score.store(conn, lease_id, [score.Scored(item, 1.0, {}) for item in score.items(conn, claims)])
-
-    def kill(self, queue: str, code: str, *, permanent: bool = False, limit: int = 1000) -> int:
-        """The queue's jobs die: at once, or with their last attempt."""
-        with self.engine.begin() as conn:
-            if not permanent:
-                conn.execute(text("UPDATE job SET attempt = 4 WHERE queue = :q AND attempt = 0"), {"q": queue})
-            lease_id, claims = self.claim(conn, queue, limit)
-            return jobs.fail(
-                conn, lease_id, [jobs.Failure(claim.id, code, "it says no", permanent) for claim in claims]
-            )
-
-    def route(self) -> None:
-        """Every prompt without a decision goes to the first teacher."""
-        with self.engine.begin() as conn:
-            lease_id, (claim,) = self.claim(conn, "router")
-            assert claim.kind == "route"
-            conn.execute(
-                text("""
-                INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, samples, lease_id)
-                SELECT r.id, p.id, r.policy, 'static', rt.teacher_id, :samples, :lease
-                FROM run r JOIN prompt p ON p.prompt_set_id = r.prompt_set_id
-                JOIN run_teacher rt ON rt.run_id = r.id AND rt.position = 0 WHERE r.id = :id
-                ON CONFLICT DO NOTHING
-                """),
-                {"id": claim.run_id, "lease": lease_id, "samples": self.config.teachers[0].samples},
-            )
-            jobs.complete(conn, lease_id, [claim.id])
-
-    def work(self) -> None:
-        """Do all that there is until nothing is left."""
-        for _ in range(12):
-            progress = self.advance()
-            if progress.finished:
-                return
-            self.answer("a")
-            self.answer("b")
-            self.score()
-            with self.engine.connect() as conn:
-                routes = "router" in jobs.waiting(conn)
-            if routes:
-                self.route()
-        pytest.fail(f"it does not come to an end: {self.rows('SELECT kind, stage, state FROM job')}")
-
-    def state(self) -> tuple[str, str]:
-        with self.engine.connect() as conn:
-            status = reporting.status(conn, self.id)
-        return status.state, status.reason
-
-    def rows(self, statement: str, **values: Any) -> list[Any]:
-        with self.engine.connect() as conn:
-            return list(conn.execute(text(statement), values))
-
-    def violations(self) -> dict[str, int]:
-        with self.engine.connect() as conn:
-            return violations(conn)
 
 
 @pytest.fixture
