@@ -64,9 +64,9 @@ class Pair:
     def fail_over(self) -> None:
         """The server is gone at once, and the replica takes its place."""
         assert self._standby is not None
-        pid = int((self._data / "postmaster.pid").read_text().splitlines()[0])
-        os.kill(pid, signal.SIGQUIT)
-        assert wait_until(lambda: not accepts_at(self._sockets), 30)
+        pid_file = self._data / "postmaster.pid"
+        os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGQUIT)
+        assert wait_until(lambda: not accepts_at(self._sockets) and not pid_file.exists(), 30)  # its last act
         shutil.rmtree(self._data)
         self._data, self._sockets = self._standby
         self._control(self._sockets, "promote", "-w")
