@@ -15,6 +15,7 @@ class Stage(IntEnum):
     ROUTE = 40  # every prompt gets its teacher
     GENERATE = 50  # each teacher answers its own prompts
     SCORE_ROUTED = 60  # those answers are scored too, where the run asks for it
+    REROUTE = 70  # prompts whose answers are not good enough get another teacher, where the run asks for it
 
 
 class JobState(StrEnum):

@@ -1,10 +1,10 @@
-"""Drains the router queue: the jobs that train a run's router and route its prompts, one at a time."""
+"""Drains the router queue: the jobs that train a run's router and route its prompts, once or again, one at a time."""
 
 import logging
 
 from persyn import jobs, logs, runs
 from persyn.jobs.wake_ups import ROUTER
-from persyn.stages import route, train
+from persyn.stages import reroute, route, train
 from persyn.stages.work import Work
 from persyn.workers.blame import Fault, blame, explained, failures
 from persyn.workers.fitness import Need
@@ -12,7 +12,7 @@ from persyn.workers.worker import Worker
 
 log = logging.getLogger(__name__)
 
-PERFORM = {"train_router": train.perform, "route": route.perform}
+PERFORM = {"train_router": train.perform, "route": route.perform, "reroute": reroute.perform}
 
 
 # A claim gives the lease an hour; a router may train for days, and beats all the while.

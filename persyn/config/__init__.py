@@ -7,6 +7,7 @@ Addresses and secrets are in the environment and are stored nowhere.
 from persyn.config.endpoints import VARIABLE, Endpoint, Price, address_problem
 from persyn.config.export import Column, Export, Flaw, Format, Layout, Reasoning
 from persyn.config.policies import Budget, Policy, PolicyOptions
+from persyn.config.rerouting import PriceUnit, Reroute
 from persyn.config.router import Preferences, Router
 from persyn.config.run import Calibration, RunConfig
 from persyn.config.scorers import (
@@ -31,9 +32,8 @@ from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
     "VARIABLE", "Budget", "Calibration", "Column", "Endpoint", "Export", "Flaw", "Format", "Ifd", "Imported", "Judge",
-    "Layout", "LearnabilityScorer", "LogLik", "MathVerify", "Message", "Name", "Policy", "PolicyOptions", "Preferences",
-    "Price", "QualityScorer", "RankSurprisal", "Reasoning", "RewardModel", "Router", "RunConfig", "Sampling", "Scas",
-    "Scorers", "Server", "Settings", "Student", "Teacher", "address_problem", "differences", "fingerprint", "load_run",
-    "parse_run", "parse_scorer",
-    "scorer_identity",
+    "Layout", "LearnabilityScorer", "LogLik", "MathVerify", "Message", "Name", "Policy", "PolicyOptions",
+    "Preferences", "Price", "PriceUnit", "QualityScorer", "RankSurprisal", "Reasoning", "Reroute", "RewardModel",
+    "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings", "Student", "Teacher",
+    "address_problem", "differences", "fingerprint", "load_run", "parse_run", "parse_scorer", "scorer_identity",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from persyn.config.strict import Strict
 Format = Literal["jsonl", "parquet"]
 Layout = Literal["prompt_completion", "messages", "preference", "llamafactory", "axolotl", "verl", "openai"]
 Reasoning = Literal["field", "think", "drop"]
-Flaw = Literal["wrong", "cut", "empty", "unfinished_thought", "filtered", "refused", "tool_call", "failed"]
+Flaw = Literal["wrong", "below_bar", "cut", "empty", "unfinished_thought", "filtered", "refused", "tool_call", "failed"]
 Column = Literal[
     "quality", "learnability", "reward", "basis", "flaws", "finish_reason", "prompt_tokens", "completion_tokens",
     "answered_at", "teacher_family", "teacher_model", "teacher_revision", "prompt_sha256", "reference_answer",

@@ -1,11 +1,12 @@
 """One run's whole configuration, and the rules that tie its sections together."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from persyn.config.export import Export
 from persyn.config.policies import READ_BY, Policy, PolicyOptions, check_budget
+from persyn.config.rerouting import Reroute, as_reroute, check_bar, is_checked, is_measured
 from persyn.config.router import Preferences, Router
 from persyn.config.scorers import Imported, LearnabilityScorer, Scorers
 from persyn.config.strict import Name, Share, Strict, fingerprint
@@ -38,6 +39,13 @@ class RunConfig(Strict):
     policy_options: PolicyOptions = PolicyOptions()
     calibration_answers: Literal["best", "routed", "exclude"] = Field(
         default="best", description="for calibration prompts: the best by measured reward, the routed one, or none"
+    )
+    reroute: Annotated[
+        Reroute | Literal["off"] | None,
+        BeforeValidator(as_reroute, json_schema_input_type=Reroute | Literal["on", "off"] | bool | None),
+    ] = Field(
+        default=None,
+        description="ask another teacher where an answer is not good enough; by default where math_verify checks it",
     )
     export: Export = Export()
     seed: int = Field(default=0, ge=0, lt=2**31, description="of the sample, the router and the random policy")
@@ -115,6 +123,51 @@ class RunConfig(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _rerouting_has_what_it_needs(self) -> "RunConfig":
+        if not isinstance(self.reroute, Reroute):
+            return self
+        if self.policy in ("budgeted", "oracle"):
+            why = "holds each teacher to its budget" if self.policy == "budgeted" else "has every answer already"
+            raise ValueError(f"reroute: the policy {self.policy} {why}. Set reroute: off, or another policy")
+        if self.scorers.score != "all":
+            raise ValueError(
+                "reroute: it goes by the scores of routed answers. Set scorers.score: all, or reroute: off"
+            )
+        if not is_measured(self.scorers.quality):
+            raise ValueError(
+                "reroute: an imported quality is none of a new answer. Name a scorer that measures it, as kind:"
+                " math_verify, or set reroute: off"
+            )
+        if self.reroute.bar is not None:
+            check_bar(self.reroute.bar, self.scorers.quality)
+        if self.reroute.price == "cost":
+            free = [one.name for one in self.teachers if one.endpoint is None or one.endpoint.price is None]
+            if free:
+                raise ValueError(
+                    f"reroute.price: cost needs each teacher's price; {', '.join(free)} gives none."
+                    " Add endpoint.price to it, or set price: tokens"
+                )
+        if self.reroute.price == "answers" and self.reroute.per == "prompt" and (self.reroute.budget or 1.0) < 1.0:
+            raise ValueError(
+                f"reroute.budget: {self.reroute.budget:g} answers a prompt is less than the one that routing asks for."
+                " Give 1 or more"
+            )
+        return self
+
+    @property
+    def rerouting(self) -> Reroute | None:
+        """The options of rerouting, where the run does it."""
+        if isinstance(self.reroute, Reroute) or self.reroute == "off":
+            return None if self.reroute == "off" else self.reroute
+        by_default = self.policy == "persyn" and self.router.preset != "paper" and self.scorers.score == "all"
+        return Reroute() if by_default and self.is_checked else None
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether an answer's quality is a verdict, right or wrong."""
+        return is_checked(self.scorers.quality)
+
     @property
     def needs_router(self) -> bool:
         return self.policy in ("persyn", "budgeted")
@@ -126,7 +179,7 @@ class RunConfig(Strict):
     @property
     def asks_several_times(self) -> bool:
         """Whether a routed prompt may get several answers."""
-        return any(teacher.samples > 1 for teacher in self.teachers)
+        return self.rerouting is not None or any(teacher.samples > 1 for teacher in self.teachers)
 
     def measures(self) -> list[LearnabilityScorer]:
         """The measures of learnability that a new run takes: where none is needed, only those given by name."""

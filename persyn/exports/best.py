@@ -1,4 +1,4 @@
-"""The best of several answers of one teacher to a prompt, by what was measured on them.
+"""The best of several answers to a prompt, of one teacher or of several, by what was measured on them.
 
 Those that are right come first, then those without a flaw, then the higher combined reward; of equals the one that was
 asked for first. An export takes an answer that it keeps before one that it would leave behind.
@@ -17,13 +17,17 @@ from persyn.rewards import matrix, several
 _BATCH = 256  # prompts whose rewards are combined at once
 
 _CANDIDATES = text("""
-SELECT a.prompt_id, a.teacher, a.generation_id, a.sample_index, a.quality, a.learnability, a.flaws, a.scores
+SELECT a.prompt_id, a.teacher, a.generation_id, a.sample_index, a.quality, a.learnability, a.flaws, a.scores, d.basis,
+       d.attempt
 FROM routing_decision d
 JOIN audit.answer a ON a.run_id = d.run_id AND a.prompt_id = d.prompt_id AND a.teacher_id = d.teacher_id
                    AND a.sample_index < d.samples
-WHERE d.run_id = :run_id AND d.policy = :policy AND d.samples > 1
-  AND (CAST(:prompt_id AS bigint) IS NULL OR d.prompt_id = :prompt_id)
-ORDER BY d.prompt_id, a.sample_index
+WHERE d.run_id = :run_id AND d.policy = :policy AND (CAST(:prompt_id AS bigint) IS NULL OR d.prompt_id = :prompt_id)
+  AND (d.samples > 1 OR EXISTS (
+      SELECT FROM routing_decision other
+      WHERE other.run_id = d.run_id AND other.policy = d.policy AND other.prompt_id = d.prompt_id
+        AND other.attempt = 2))
+ORDER BY d.prompt_id, d.attempt, a.sample_index
 """)
 
 
@@ -38,6 +42,8 @@ class SampledAnswer(NamedTuple):
     learnability: float | None
     flaw_words: list[str]
     scores: dict[str, float] | None
+    basis: str
+    attempt: int
     reward: float | None = None
 
 
@@ -45,23 +51,34 @@ A = TypeVar("A", Answer, SampledAnswer)
 
 
 def groups(conn: Connection, run: runs.Run, answers: Iterable[A]) -> Iterator[list[A]]:
-    """The answers of each prompt and teacher, which come together; of several, each with its combined reward."""
+    """The answers to each prompt, which come together; of several, each with its combined reward.
+
+    Calibration answers stay apart: their rewards are measured among all teachers.
+    """
     scorers = matrix.scorers(conn, run.id)
-    apart = (list(group) for _, group in groupby(answers, key=lambda answer: (answer.prompt_id, answer.teacher)))
+    apart = (list(group) for _, group in groupby(answers, key=_whose))
     while part := list(islice(apart, _BATCH)):
-        values = [[_by_id(answer.scores) for answer in group] for group in part]
-        for group, rewards in zip(part, several.rewards(values, scorers, run.config), strict=True):
-            measured = [answer._replace(reward=reward) for answer, reward in zip(group, rewards, strict=True)]
-            yield measured if len(group) > 1 else group
+        values = [[_by_id(answer.scores) for answer in group] for group in part if len(group) > 1]
+        rewards = iter(several.rewards(values, scorers, run.config))
+        for group in part:
+            yield group if len(group) == 1 else _with_rewards(group, next(rewards))
+
+
+def _whose(answer: Answer | SampledAnswer) -> tuple[int, str]:
+    return answer.prompt_id, answer.teacher if answer.basis == "measured" else ""
+
+
+def _with_rewards(group: list[A], rewards: list[float | None]) -> list[A]:
+    return [answer._replace(reward=reward) for answer, reward in zip(group, rewards, strict=True)]
 
 
 def best(group: Sequence[A], keep: Sequence[str] = ()) -> A:
     """The best of one prompt's answers, for an export that keeps these flaws."""
 
-    def rank(answer: A) -> tuple[bool, bool, bool, float, int]:
+    def rank(answer: A) -> tuple[bool, bool, bool, float, int, int]:
         flaws = {*answer.flaw_words}
         reward = float("-inf") if answer.reward is None else answer.reward
-        return flaws <= {*keep}, "wrong" not in flaws, not flaws, reward, -answer.sample_index
+        return flaws <= {*keep}, "wrong" not in flaws, not flaws, reward, -answer.attempt, -answer.sample_index
 
     return max(group, key=rank)
 

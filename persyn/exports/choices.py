@@ -16,28 +16,32 @@ from persyn.policies import per_prompt
 from persyn.rewards import matrix
 
 _STORED = """
-SELECT d.prompt_id, d.teacher_id, d.basis, d.samples
+SELECT d.prompt_id, d.teacher_id, d.basis, d.samples, d.attempt
 FROM routing_decision d WHERE d.run_id = :run_id AND d.policy = :policy
 """
 _COMPUTED = """
 SELECT * FROM unnest(CAST(:prompt_ids AS bigint[]), CAST(:teacher_ids AS bigint[]), CAST(:bases AS text[]),
-                     CAST(:samples AS int[])) AS computed (prompt_id, teacher_id, basis, samples)
+                     CAST(:samples AS int[]), CAST(:attempts AS int[]))
+    AS computed (prompt_id, teacher_id, basis, samples, attempt)
 """
 _ALL_MEASURED = """
-SELECT c.prompt_id, rt.teacher_id, 'measured' AS basis, 1 AS samples
+SELECT c.prompt_id, rt.teacher_id, 'measured' AS basis, 1 AS samples, 1 AS attempt
 FROM calibration_prompt c JOIN run_teacher rt ON rt.run_id = c.run_id
 WHERE c.run_id = :run_id
 UNION ALL
-SELECT d.prompt_id, d.teacher_id, d.basis, d.samples
+SELECT d.prompt_id, d.teacher_id, d.basis, d.samples, d.attempt
 FROM routing_decision d JOIN run r ON r.id = d.run_id AND r.policy = d.policy
-WHERE d.run_id = :run_id AND d.samples > 1 AND NOT EXISTS (
+WHERE d.run_id = :run_id AND (d.samples > 1 OR EXISTS (
+    SELECT FROM routing_decision other
+    WHERE other.run_id = d.run_id AND other.policy = d.policy AND other.prompt_id = d.prompt_id AND other.attempt = 2
+)) AND NOT EXISTS (
     SELECT FROM calibration_prompt c WHERE c.run_id = d.run_id AND c.prompt_id = d.prompt_id)
 """
 _PROMPTS = text("SELECT id, sha256 FROM prompt WHERE prompt_set_id = :prompt_set_id ORDER BY position, id")
 
 
 class Choices(NamedTuple):
-    """A SELECT of prompt_id, teacher_id, basis and samples, and its parameters beside run_id."""
+    """A SELECT of prompt_id, teacher_id, basis, samples and attempt, and its parameters beside run_id."""
 
     sql: str
     parameters: dict[str, Any]
@@ -47,7 +51,7 @@ class Choices(NamedTuple):
 
 
 def every_measured_answer() -> Choices:
-    """Those that pairs are made of: all teachers on calibration prompts, and a teacher's several answers elsewhere."""
+    """Those that pairs are made of: all teachers on calibration prompts; elsewhere answers of which there are several."""
     return Choices(_ALL_MEASURED, {})
 
 
@@ -86,6 +90,7 @@ def _computed(conn: Connection, run: runs.Run, config: RunConfig) -> Choices:
         "prompt_ids": [*chosen],
         "teacher_ids": [run.teacher_ids[position] for position, _ in chosen.values()],
         "bases": [basis for _, basis in chosen.values()],
+        "attempts": [1] * len(chosen),
         "samples": [1 if basis == "measured" else config.teachers[at].samples for at, basis in chosen.values()],
     }
     return Choices(_COMPUTED, parameters)

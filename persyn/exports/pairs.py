@@ -20,13 +20,13 @@ class Pair(NamedTuple):
 def pairs(answers: Iterable[Answer], margin: float, keep: Sequence[Flaw]) -> Iterator[Pair | None]:
     """For each prompt its pair, or None where its rewards do not differ by `margin`. Answers come prompt by prompt.
 
-    A chosen answer has no flaw. A rejected one may be wrong, and has another flaw only where `keep` names it: else a
-    student would learn to dislike short answers instead of bad ones.
+    A chosen answer has no flaw, though the run may have hoped for a better one. A rejected one may be wrong, and has
+    another flaw only where `keep` names it: else a student would learn to dislike short answers instead of bad ones.
     """
     for _, group in groupby(answers, key=lambda answer: answer.prompt_id):
         measured = [answer for answer in group if answer.reward is not None]
-        sound = [answer for answer in measured if not answer.flaw_words]
-        allowed = [answer for answer in measured if {*answer.flaw_words} <= {"wrong", *keep}]
+        sound = [answer for answer in measured if {*answer.flaw_words} <= {"below_bar"}]
+        allowed = [answer for answer in measured if {*answer.flaw_words} <= {"wrong", "below_bar", *keep}]
         if not sound or not allowed:
             yield None
             continue

@@ -1,4 +1,4 @@
-"""Reads an export's answers from the tables: for each prompt those of its chosen teacher.
+"""Reads an export's answers from the tables: for each prompt those of its chosen teacher, or teachers.
 
 The answers keep the prompts' order and carry no time of reading, so that a second export gives the same bytes. What
 speaks against an answer is said in one place, the view `audit.answer`.
@@ -39,17 +39,19 @@ SELECT p.id, coalesce(p.external_id, ''), p.sha256, p.messages, coalesce(p.refer
        CASE WHEN p.meta = '{{}}' THEN '' ELSE CAST(p.meta AS text) END, t.name, t.family, coalesce(t.model, ''),
        coalesce(t.revision, ''), a.generation_id, a.text, coalesce(a.reasoning, ''), a.finish_reason, a.prompt_tokens,
        a.completion_tokens, a.quality, a.learnability, a.checked, a.flaws, a.created_at, c.basis, p.tools, a.tool_calls,
-       a.sample_index, {scores}
+       a.sample_index, c.attempt, {scores}
 FROM choice c
 JOIN audit.answer a ON a.run_id = :run_id AND a.prompt_id = c.prompt_id AND a.teacher_id = c.teacher_id
                    AND a.sample_index < c.samples
 JOIN prompt p ON p.id = c.prompt_id
 JOIN teacher t ON t.id = c.teacher_id
-ORDER BY p.position, p.id, t.id, a.sample_index
+ORDER BY p.position, p.id, c.attempt, t.id, a.sample_index
 """
 
+# Of a prompt with several attempts the last one says why it has no answer.
 _MISSING = """
-WITH choice AS ({choices})
+WITH choice AS ({choices}),
+last AS (SELECT DISTINCT ON (prompt_id) * FROM choice ORDER BY prompt_id, attempt DESC)
 SELECT CASE
            WHEN c.prompt_id IS NULL AND k.prompt_id IS NOT NULL AND r.config ->> 'calibration_answers' = 'exclude'
                THEN 'calibration_excluded'
@@ -63,12 +65,14 @@ SELECT CASE
 FROM run r
 JOIN prompt p ON p.prompt_set_id = r.prompt_set_id
 LEFT JOIN calibration_prompt k ON k.run_id = r.id AND k.prompt_id = p.id
-LEFT JOIN choice c ON c.prompt_id = p.id
+LEFT JOIN last c ON c.prompt_id = p.id
 LEFT JOIN job j ON j.run_id = r.id AND j.kind = 'generate' AND j.prompt_id = c.prompt_id
                AND j.teacher_id = c.teacher_id AND j.sample_index = 0
 WHERE r.id = :run_id AND NOT EXISTS (
-    SELECT FROM generation g
-    WHERE g.prompt_id = c.prompt_id AND g.teacher_id = c.teacher_id AND g.sample_index < c.samples)
+    SELECT FROM choice every
+    JOIN generation g ON g.prompt_id = every.prompt_id AND g.teacher_id = every.teacher_id
+                     AND g.sample_index < every.samples
+    WHERE every.prompt_id = p.id)
 GROUP BY reason ORDER BY reason
 """
 
@@ -138,6 +142,7 @@ class Answer(NamedTuple):
     tools: list[dict[str, Any]] | None = None
     tool_calls: list[dict[str, Any]] | None = None
     sample_index: int = 0
+    attempt: int = 1
     scores: dict[str, float] | None = None  # raw, by the scorers' ids; read where there may be several answers
     reward: float | None = None  # where it was measured
 

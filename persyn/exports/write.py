@@ -114,6 +114,9 @@ def _plan(
     if export.keep and export.layout not in BARE and "flaws" not in columns:
         columns.append("flaws")  # whoever keeps flawed answers must be able to tell them from the others
     ability = "math" if facts.is_mathematics else ""
+    rerouting = run.config.rerouting
+    if rerouting is not None and rerouting.below_bar == "keep" and not run.config.is_checked:
+        export = export.model_copy(update={"keep": [*export.keep, "below_bar"]})
     with_tools = rows.have_tools(connection, run_id, chosen)
     shape = RowForm(export.layout, reasoning, tuple(columns), facts.prompt_set, ability, with_tools)
     return _Plan(facts, run, policy, export, chosen, shape, benchmarks)

@@ -35,8 +35,9 @@ class DecisionReport(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One of the several answers that a run asked a teacher for."""
+    """One of the several answers that a run asked for."""
 
+    teacher: str
     generation_id: int
     sample_index: int
     quality: float | None
@@ -56,7 +57,7 @@ class PromptTrail(NamedTuple):
     steps: list[TrailStep]  # in the order in which they happened
     decision: DecisionReport | None
     neighbours: list[Neighbour]  # those of the decision that the run calibrated
-    samples: list[Sample]  # empty where the teacher was asked once
+    samples: list[Sample]  # empty where one teacher was asked once
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -73,7 +74,7 @@ _DECISION = text("""
 SELECT d.policy, d.basis, d.teacher, d.coefficient, d.margin, d.runner_up, d.runner_up_coefficient,
        coalesce(d.neighbour_ids, '{}') AS neighbour_ids
 FROM audit.decision d JOIN run r ON r.id = d.run_id AND r.policy = d.policy
-WHERE d.run_id = :run_id AND d.prompt_id = :prompt_id
+WHERE d.run_id = :run_id AND d.prompt_id = :prompt_id AND d.attempt = 1
 """)
 
 _TRAIL = text("""
@@ -108,7 +109,7 @@ def _samples(group: list[best.SampledAnswer]) -> list[Sample]:
     chosen = best.best(group)
     return [
         Sample(
-            one.generation_id, one.sample_index, one.quality, one.learnability, one.reward, one.flaw_words,
+            one.teacher, one.generation_id, one.sample_index, one.quality, one.learnability, one.reward, one.flaw_words,
             one is chosen,
         )
         for one in group

@@ -22,6 +22,7 @@ STAGE_NAMES: dict[Stage, str] = {
     Stage.ROUTE: "route",
     Stage.GENERATE: "generate",
     Stage.SCORE_ROUTED: "score routed",
+    Stage.REROUTE: "reroute",
 }
 
 
@@ -66,7 +67,8 @@ class TeacherResult(NamedTuple):
     """One teacher in one run. Means are of raw scores on the calibration set; None where nothing was scored."""
 
     teacher: str
-    prompts: int  # that the run's decisions give it
+    prompts: int  # that were routed to it
+    rerouted: int  # that came to it after others had failed
     generated: int  # answers that this run made
     reused: int  # answers that existed already, another run's or imported
     completion_tokens: int
@@ -93,7 +95,7 @@ class Summary(NamedTuple):
     teachers: list[TeacherResult]
     calibration: Mean  # the answers chosen for calibration prompts
     routed: Mean  # the answers chosen by the policy for the other prompts
-    first: Mean | None  # the same where each teacher's first answer counts; None where none was asked for several
+    first: Mean | None  # the same where the first answer counts; None where no prompt may get several
     prompts: int
     generated: int
     reused: int
@@ -124,7 +126,8 @@ def status(conn: Connection, run_id: int) -> RunStatus:
                coalesce(r.prompt_count, (
                    SELECT count(*) FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id)) AS prompts,
                coalesce(r.decided_count, (
-                   SELECT count(*) FROM routing_decision d WHERE d.run_id = r.id AND d.policy = r.policy)) AS decided
+                   SELECT count(*) FROM routing_decision d
+                   WHERE d.run_id = r.id AND d.policy = r.policy AND d.attempt = 1)) AS decided
         FROM run r JOIN audit.run_state x ON x.run_id = r.id WHERE r.id = :id
         """),
         {"id": run_id},
@@ -164,7 +167,9 @@ _MEANS = {kind: _MEAN.format(kind=kind) for kind in ("quality", "learnability")}
 _TEACHERS = text(
     """
 WITH chosen AS (
-    SELECT teacher_id, count(*) AS prompts FROM routing_decision d JOIN run r ON r.id = d.run_id AND r.policy = d.policy
+    SELECT teacher_id, count(*) FILTER (WHERE d.attempt = 1) AS prompts,
+           count(*) FILTER (WHERE d.attempt > 1) AS rerouted
+    FROM routing_decision d JOIN run r ON r.id = d.run_id AND r.policy = d.policy
     WHERE d.run_id = :id GROUP BY teacher_id
 ), measured AS (
     SELECT g.teacher_id, avg(q.value) AS quality, avg(l.value) AS learnability
@@ -176,7 +181,8 @@ WITH chosen AS (
     LEFT JOIN LATERAL ({learnability}) AS l ON true
     WHERE c.run_id = :id GROUP BY g.teacher_id
 )
-SELECT t.name AS teacher, coalesce(ch.prompts, 0) AS prompts, coalesce(a.generated, 0) AS generated,
+SELECT t.name AS teacher, coalesce(ch.prompts, 0) AS prompts, coalesce(ch.rerouted, 0) AS rerouted,
+       coalesce(a.generated, 0) AS generated,
        coalesce(a.reused + a.imported, 0) AS reused, coalesce(a.completion_tokens, 0) AS completion_tokens,
        m.quality, m.learnability
 FROM run_teacher rt
@@ -196,8 +202,12 @@ FROM routing_decision d
 JOIN run r ON r.id = d.run_id AND r.policy = d.policy
 LEFT JOIN calibration_prompt c ON c.run_id = d.run_id AND c.prompt_id = d.prompt_id
 JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND CASE
-    WHEN d.samples = 1 OR CAST(:best AS bigint[]) IS NULL THEN g.sample_index = 0
-    ELSE g.id = ANY(CAST(:best AS bigint[])) END
+    WHEN CAST(:best AS bigint[]) IS NULL THEN d.attempt = 1 AND g.sample_index = 0
+    WHEN d.samples > 1 OR d.attempt > 1 OR EXISTS (
+        SELECT FROM routing_decision other
+        WHERE other.run_id = d.run_id AND other.policy = d.policy AND other.prompt_id = d.prompt_id
+          AND other.attempt = 2) THEN g.id = ANY(CAST(:best AS bigint[]))
+    ELSE g.sample_index = 0 END
 LEFT JOIN LATERAL ({quality}) AS q ON true
 LEFT JOIN LATERAL ({learnability}) AS l ON true
 WHERE d.run_id = :id GROUP BY c.prompt_id IS NOT NULL
@@ -233,7 +243,7 @@ def _best(conn: Connection, run: Run) -> list[int]:
 
 
 def _chosen(conn: Connection, run_id: int, best_ids: list[int] | None) -> dict[bool, Mean]:
-    """The chosen answers' means, of calibration prompts (True) and others; without ids each teacher's first answer."""
+    """The chosen answers' means, of calibration prompts (True) and others; without ids each prompt's first answer."""
     return {row.calibration: Mean(*row[1:]) for row in conn.execute(_CHOSEN, {"id": run_id, "best": best_ids})}
 
 

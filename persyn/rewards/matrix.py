@@ -77,6 +77,14 @@ class CalibrationScores(NamedTuple):
     reward: Floats  # (C, M), combined
     scores: list[Scores]  # one for each scorer
 
+    def raw_quality(self) -> Floats:
+        """(C, M) the raw values of quality; of several scorers the weighted mean, NaN where one is missing."""
+        weighed = [scorer for scorer in self.scores if scorer.kind == "quality" and scorer.weight]
+        total = sum(scorer.weight for scorer in weighed)
+        return np.asarray(
+            sum((scorer.values * (scorer.weight / total) for scorer in weighed), np.zeros(self.reward.shape))
+        )
+
 
 def load(conn: Connection, run_id: int, config: RunConfig) -> CalibrationScores:
     """Read a run's calibration scores and combine them as its configuration says."""

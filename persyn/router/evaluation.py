@@ -96,7 +96,7 @@ def curve(
     result = []
     for size in curve_sizes(len(order)):
         part = np.sort(order[:size])  # in the training's own order, so that the last point is the router itself
-        fitted, _ = head.fit(vectors[part], rewards[part], config, preferences, seed=seed)
+        fitted = head.fit(vectors[part], rewards[part], config, preferences, seed=seed).head
         coefficients = fitted.coefficients(new)
         static = chosen_reward(np.broadcast_to(column_means(rewards[part]), new_rewards.shape), new_rewards)
         result.append({

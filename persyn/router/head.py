@@ -104,6 +104,14 @@ class Selection(NamedTuple):
         }
 
 
+class Fitted(NamedTuple):
+    """A head, its metrics, and the coefficients of its training prompts by heads that never saw them."""
+
+    head: Head
+    metrics: dict[str, float | None]
+    held_out: Floats | None  # (P, M), where cross-validation made them
+
+
 def fit(
     vectors: Floats,
     rewards: Floats,
@@ -112,19 +120,19 @@ def fit(
     *,
     seed: int,
     on_progress: Progress = unwatched,
-) -> tuple[Head, dict[str, float | None]]:
-    """The head that the configuration asks for, and its metrics; for (P, D) vectors of `train.prompt_vectors`.
+) -> Fitted:
+    """The head that the configuration asks for; for (P, D) vectors of `train.prompt_vectors`.
 
     on_progress: called after each fit of a candidate.
     """
 
     pooled = vectors.shape[1] - (WIDTH if config.sees_surface else 0)
     if config.head == "plain":
-        return plain(vectors, rewards, preferences, seed=seed, pooled=pooled), {}
+        return Fitted(plain(vectors, rewards, preferences, seed=seed, pooled=pooled), {}, None)
     head, selection = select(
         vectors, rewards, preferences, folds=config.folds, seed=seed, pooled=pooled, on_progress=on_progress
     )
-    return head, selection.as_metrics()
+    return Fitted(head, selection.as_metrics(), selection.coefficients)
 
 
 def select(

@@ -48,6 +48,7 @@ class Trained(NamedTuple):
     epochs: list[Epoch]
     config: config.Router
     seed: int
+    held_out: Floats  # (P, M) coefficients by a router that never saw the prompt, NaN where there are none
 
 
 def train(
@@ -95,22 +96,28 @@ def train(
         vectors = prompt_vectors(model, rows, prompts, with_surface=config.sees_surface, batch_size=config.batch_size,
                                  on_progress=on_progress)  # fmt: skip
     known_vectors = vectors[train_rows]
-    fitted, extra = _head(model, epochs, known_vectors, rewards[train_rows], config, preferences, seed, on_progress)
-    measured = evaluate(fitted.coefficients(vectors[val_rows]), rewards[val_rows], static=static)
+    fitted, extra, of_training = _head(
+        model, epochs, known_vectors, rewards[train_rows], config, preferences, seed, on_progress
+    )
+    held_out = np.full(rewards.shape, np.nan)
+    held_out[val_rows] = fitted.coefficients(vectors[val_rows])
+    if of_training is not None:
+        held_out[train_rows] = of_training
+    measured = evaluate(held_out[val_rows], rewards[val_rows], static=static)
     metrics = {**measured, **known.counts(), **extra}
     ids = [int((prompt_ids or range(len(rewards)))[index]) for index in train_rows]
-    return Trained(model, fitted, known_vectors, ids, metrics, epochs, config, seed)
+    return Trained(model, fitted, known_vectors, ids, metrics, epochs, config, seed, held_out)
 
 
 def _head(
     model: RouterModel | None, epochs: list[Epoch], vectors: Floats, rewards: Floats, config: config.Router,
     preferences: config.Preferences, seed: int, on_progress: head.Progress,
-) -> tuple[head.Head, dict[str, Any]]:  # fmt: skip
-    """The head and its metrics: trained together with its backbone, or fitted to a frozen one's vectors."""
+) -> head.Fitted:  # fmt: skip
+    """The head: trained together with its backbone, or fitted to a frozen one's vectors."""
     if model is not None and not config.freeze_backbone:
         best = min(epochs, key=lambda epoch: epoch.held_out_loss)
-        metrics = {"best_epoch": float(best.number), "held_out_loss": best.held_out_loss}
-        return head.Head(identity_features(vectors.shape[1]), *_linear(model)), metrics
+        metrics: dict[str, float | None] = {"best_epoch": float(best.number), "held_out_loss": best.held_out_loss}
+        return head.Fitted(head.Head(identity_features(vectors.shape[1]), *_linear(model)), metrics, None)
     return head.fit(vectors, rewards, config, preferences, seed=seed, on_progress=on_progress)
 
 

@@ -19,10 +19,14 @@ FROM routing_decision d
 CROSS JOIN LATERAL generate_series(0, d.samples - 1) AS sample (index)
 JOIN run r ON r.id = d.run_id AND r.policy = d.policy
 JOIN teacher t ON t.id = d.teacher_id
-WHERE d.run_id = :run_id AND NOT EXISTS (
+WHERE d.run_id = :run_id AND {of} AND NOT EXISTS (
     SELECT FROM generation g
     WHERE g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = sample.index)
 ORDER BY d.teacher_id, d.prompt_id, sample.index
+"""
+# The jobs of earlier ones exist: each reroute job's decisions are looked at before the next one is made.
+_OF_LAST_REROUTING = """
+d.attempt > 1 AND d.created_at >= (SELECT max(j.created_at) FROM job j WHERE j.run_id = d.run_id AND j.kind = 'reroute')
 """
 
 # One statement takes all rows as JSON. A statement a row took half as long again, and arrays were slower to write.
@@ -65,9 +69,16 @@ class NewGeneration(NamedTuple):
 
 def enqueue(conn: Connection, run_id: int) -> int:
     """A job for each answer to a routed prompt that its teacher has not given yet; returns how many are new."""
-    return jobs.enqueue(
-        conn, _ROUTED, {"run_id": run_id, "stage": int(Stage.GENERATE), "queues": TEACHER}, all_new=True
-    )
+    return jobs.enqueue(conn, _ROUTED.format(of="true"), _values(run_id), all_new=True)
+
+
+def enqueue_rerouted(conn: Connection, run_id: int) -> int:
+    """The same for the prompts that were rerouted last."""
+    return jobs.enqueue(conn, _ROUTED.format(of=_OF_LAST_REROUTING), _values(run_id))
+
+
+def _values(run_id: int) -> dict[str, Any]:
+    return {"run_id": run_id, "stage": int(Stage.GENERATE), "queues": TEACHER}
 
 
 def requests(

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from persyn import jobs, runs
 from persyn.errors import ConfigError
 from persyn.jobs import operators
-from persyn.stages import calibrate, generate, route, score, train
+from persyn.stages import calibrate, generate, reroute, route, score, train
 from persyn.states import FINAL, JobState, Stage
 from persyn.text import one_line
 
@@ -23,17 +23,19 @@ _STAGE_JOB = text("""
 SELECT j.state, j.error_code, (
     SELECT e.detail FROM job_event e WHERE e.job_id = j.id AND e.event = 'died' ORDER BY e.id DESC LIMIT 1) AS detail
 FROM job j
-WHERE j.run_id = :run_id AND j.kind = :kind AND j.kind IN ('train_router', 'route') ORDER BY j.id DESC LIMIT 1
+WHERE j.run_id = :run_id AND j.kind = :kind AND j.kind IN ('train_router', 'route', 'reroute')
+ORDER BY j.id DESC LIMIT 1
 """)
 
 _COUNT_DECIDED = text("""
 UPDATE run SET
     prompt_count = (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = run.prompt_set_id),
-    decided_count = (SELECT count(*) FROM routing_decision d WHERE d.run_id = run.id AND d.policy = run.policy)
+    decided_count = (SELECT count(*) FROM routing_decision d
+                     WHERE d.run_id = run.id AND d.policy = run.policy AND d.attempt = 1)
 WHERE id = :id AND decided_count IS NULL
 """)
 
-_AROUND_STAGE_JOBS = frozenset(Stage) - {Stage.TRAIN, Stage.ROUTE}
+_AROUND_STAGE_JOBS = frozenset(Stage) - {Stage.TRAIN, Stage.ROUTE, Stage.REROUTE}
 
 
 class Progress(NamedTuple):
@@ -144,7 +146,17 @@ def _advance(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> _
         new += generate.enqueue(conn, run.id)
     if run.config.scorers.score == "all":
         new += score.enqueue_routed(conn, run.id)
-    return _Step(new)
+    return _Step(new) if run.config.rerouting is None else _reroute(conn, run.id, counts, new)
+
+
+def _reroute(conn: Connection, run_id: int, counts: Sequence[jobs.Count], new: int) -> _Step:
+    """Another teacher for the prompts whose answers are not good enough, time and again while answers come."""
+    new += generate.enqueue_rerouted(conn, run_id)
+    job = _stage_job(conn, run_id, "reroute")
+    if job is not None and job.state in (JobState.DEAD, JobState.CANCELLED):
+        return _Step(new, _ended("reroute", job))
+    answering = new > 0 or _open(counts, up_to=Stage.SCORE_ROUTED)
+    return _Step(new + reroute.enqueue(conn, run_id, answering=answering))
 
 
 def _learned_too_early(conn: Connection, run_id: int) -> bool:
@@ -177,13 +189,16 @@ def _whole_stage(conn: Connection, run_id: int, kind: str, enqueue: Callable[[Co
     match job.state:
         case JobState.DONE:
             return None
-        case JobState.DEAD:
-            name = kind.replace("_", " ")
-            return _Step(0, f"the job {name!r} is dead: {job.error_code}: {one_line(job.detail or '')}")
-        case JobState.CANCELLED:
-            return _Step(0, f"the job {kind.replace('_', ' ')!r} is cancelled")
+        case JobState.DEAD | JobState.CANCELLED:
+            return _Step(0, _ended(kind, job))
     jobs.open_stage(conn, run_id, kind)
     return _Step(0)
+
+
+def _ended(kind: str, job: Any) -> str:
+    """Why nothing comes of a stage's job that is dead or cancelled."""
+    why = f"dead: {job.error_code}: {one_line(job.detail or '')}" if job.state == JobState.DEAD else "cancelled"
+    return f"the job {kind.replace('_', ' ')!r} is {why}"
 
 
 def _open(counts: Sequence[jobs.Count], *, up_to: Stage) -> bool:

@@ -43,10 +43,10 @@ ORDER BY p.id LIMIT :limit
 
 _INSERT = text("""
 INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, coefficients, margin,
-                              neighbour_ids, samples, lease_id)
+                              neighbour_ids, samples, attempt, failed_teacher_ids, gain, price, lease_id)
 VALUES (:run_id, :prompt_id, :policy, :basis, :teacher_id, :router_id, :coefficients, :margin,
-        :neighbour_ids, :samples, :lease_id)
-ON CONFLICT (run_id, policy, prompt_id) DO NOTHING
+        :neighbour_ids, :samples, :attempt, :failed_teacher_ids, :gain, :price, :lease_id)
+ON CONFLICT (run_id, policy, prompt_id, attempt) DO NOTHING
 """)
 
 _USAGE = text("""
@@ -77,6 +77,10 @@ class Decision(NamedTuple):
     margin: float | None = None
     neighbour_ids: list[int] | None = None  # calibration prompts near to it in the router's embedding, nearest first
     samples: int = 1  # answers that the teacher is asked for
+    attempt: int = 1
+    failed_teacher_ids: list[int] | None = None  # of a further attempt: those asked before, in order
+    gain: float | None = None  # likewise: the expected improvement
+    price: float | None = None  # likewise: of the answer
 
 
 def enqueue(conn: Connection, run_id: int) -> int:
@@ -301,15 +305,24 @@ def _decide_within_budget(work: Work, router: RunRouter) -> None:
 
 def _store_at_once(work: Work, decisions: Iterator[Decision]) -> None:
     """All decisions and the end of the job together. Raises LeaseLost, and then stores none."""
-    stored = 0
     with work.engine.begin() as conn:
-        while part := list(islice(decisions, BATCH)):
-            work.lease.beat()
-            write(conn, work.lease.id, work.run.id, work.run.config.policy, part)
-            stored += len(part)
-        if not jobs.complete(conn, work.lease.id, [work.claim.id]):
-            conn.rollback()
+        stored = write_with_end(conn, work, decisions)
     log.info("action=route prompts=%d", stored)
+
+
+def write_with_end(conn: Connection, work: Work, decisions: Iterator[Decision]) -> int:
+    """The decisions and the end of the job, in one transaction of the caller's; returns how many were written.
+
+    None stays where the job is another's by now. Raises LeaseLost.
+    """
+    written = 0
+    while part := list(islice(decisions, BATCH)):
+        work.lease.beat()
+        write(conn, work.lease.id, work.run.id, work.run.config.policy, part)
+        written += len(part)
+    if not jobs.complete(conn, work.lease.id, [work.claim.id]):
+        conn.rollback()
+    return written
 
 
 def _number(value: float) -> float | None:

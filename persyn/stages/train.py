@@ -1,6 +1,7 @@
 """Stage 3, training: the router learns from the calibration rewards, and its row says which artifact it is."""
 
 import logging
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,10 @@ SET teacher_ids = EXCLUDED.teacher_ids, artifact_path = EXCLUDED.artifact_path,
     artifact_sha256 = EXCLUDED.artifact_sha256, metrics = EXCLUDED.metrics, code_version = EXCLUDED.code_version,
     job_id = EXCLUDED.job_id, lease_id = EXCLUDED.lease_id, created_at = clock_timestamp()
 """).bindparams(bindparam("metrics", type_=JSONB))
+
+_KEEP_HELD_OUT = text("""
+UPDATE calibration_prompt SET held_out_coefficients = :held_out WHERE run_id = :run_id AND prompt_id = :prompt_id
+""")
 
 _IS_USED = text("SELECT EXISTS (SELECT FROM routing_decision WHERE run_id = :run_id AND router_id IS NOT NULL)")
 
@@ -79,9 +84,12 @@ def again(conn: Connection, run_id: int) -> None:
 
 def store(
     conn: Connection, lease_id: int, job_id: int, run_id: int, config: RunConfig, *, teacher_ids: tuple[int, ...],
-    path: str, sha256: str, metrics: dict[str, Any],
+    path: str, sha256: str, metrics: dict[str, Any], held_out: Mapping[int, list[float] | None] | None = None,
 ) -> None:  # fmt: skip
-    """Complete the training job and keep its router. Raises LeaseLost."""
+    """Complete the training job and keep its router. Raises LeaseLost.
+
+    held_out: by calibration prompt its coefficients by a router that never saw it.
+    """
     if not jobs.complete(conn, lease_id, [job_id]):
         return
     conn.execute(
@@ -101,6 +109,11 @@ def store(
             "lease_id": lease_id,
         },
     )
+    if held_out:
+        conn.execute(
+            _KEEP_HELD_OUT,
+            [{"run_id": run_id, "prompt_id": prompt_id, "held_out": row} for prompt_id, row in held_out.items()],
+        )
 
 
 def perform(work: Work) -> None:
@@ -142,6 +155,10 @@ def perform(work: Work) -> None:
             conn, work.lease.id, work.claim.id, run.id, config,
             teacher_ids=run.teacher_ids, path=str(folder), sha256=sha256,
             metrics=trained.metrics | {f"degenerate_{name}": value for name, value in flat.items()},
+            held_out={
+                prompt_id: row.tolist() if np.isfinite(row).all() else None
+                for prompt_id, row in zip(measured.prompt_ids, trained.held_out, strict=True)
+            },
         )  # fmt: skip
     checkpoint.unlink(missing_ok=True)  # with the optimiser's state it is several times the router
     log.info("action=train_router lease=%s", work.lease.id)

@@ -1,7 +1,8 @@
 -- What did a run's teachers answer, how good is each answer, and what keeps it out of a training set?
 -- quality, learnability: raw; of several scorers the weighted mean. checked: whether a quality was measured at all.
 -- flaws: the judgement of the table `generation`, with `cut` before it where the token limit ended what is no answer
--- yet, and `wrong` where math_verify measured 0; empty for a sound answer.
+-- yet, `wrong` where math_verify measured 0, and else `below_bar` where the run reroutes answers of such a quality;
+-- empty for a sound answer.
 -- scores: the raw values by the scorers' ids. sample_index: from 0, where a teacher was asked for several answers.
 SELECT r.id AS run_id,
        r.name AS run,
@@ -24,13 +25,14 @@ SELECT r.id AS run_id,
            CASE WHEN g.flaw IN ('empty', 'unfinished_thought')
                  AND lower(g.finish_reason) IN ('length', 'max_tokens', 'model_length') THEN 'cut' END,
            g.flaw,
-           CASE WHEN measured.wrong THEN 'wrong' END], NULL) AS flaws,
+           CASE WHEN measured.wrong THEN 'wrong' WHEN measured.quality < n.bar THEN 'below_bar' END], NULL) AS flaws,
        g.created_at,
        measured.scores,
        g.sample_index
 FROM audit.run_answer g
 JOIN run r ON r.id = g.run_id
 JOIN teacher t ON t.id = g.teacher_id
+LEFT JOIN rerouting n ON n.run_id = r.id
 CROSS JOIN LATERAL (
     SELECT sum(x.value * rs.weight) FILTER (WHERE s.kind = 'quality')
                / nullif(sum(rs.weight) FILTER (WHERE s.kind = 'quality'), 0) AS quality,

@@ -1,4 +1,5 @@
--- Why did a prompt go to its teacher: by how much, ahead of whom, and near to which calibration prompts?
+-- Why did a prompt go to its teacher: by how much, ahead of whom, and near to which calibration prompts? And where that
+-- answer was not good enough, why to the next one: who failed before, the expected gain, and the price?
 SELECT d.run_id,
        r.name AS run,
        d.prompt_id,
@@ -20,7 +21,13 @@ SELECT d.run_id,
         FROM unnest(d.neighbour_ids) WITH ORDINALITY AS near (id, place)
         JOIN prompt n ON n.id = near.id) AS neighbours,
        d.created_at,
-       d.samples
+       d.samples,
+       d.attempt,
+       (SELECT array_agg(f.name ORDER BY asked.place)
+        FROM unnest(d.failed_teacher_ids) WITH ORDINALITY AS asked (id, place)
+        JOIN teacher f ON f.id = asked.id) AS failed_teachers,
+       d.gain,
+       d.price
 FROM routing_decision d
 JOIN run r ON r.id = d.run_id
 JOIN prompt p ON p.id = d.prompt_id

@@ -154,6 +154,29 @@ WHERE j.kind = 'generate' AND j.sample_index > 0 AND NOT EXISTS (
     WHERE d.run_id = j.run_id AND d.prompt_id = j.prompt_id AND d.teacher_id = j.teacher_id
       AND d.samples > j.sample_index)
 UNION ALL
+SELECT 'a_further_attempt_names_all_that_failed_before', count(*)
+FROM routing_decision d
+WHERE d.attempt > 1 AND d.failed_teacher_ids IS DISTINCT FROM (
+    SELECT array_agg(before.teacher_id ORDER BY before.attempt)
+    FROM routing_decision before
+    WHERE before.run_id = d.run_id AND before.policy = d.policy AND before.prompt_id = d.prompt_id
+      AND before.attempt < d.attempt)
+UNION ALL
+SELECT 'no_prompt_asks_a_teacher_again', count(*)
+FROM routing_decision d
+WHERE d.teacher_id = ANY(d.failed_teacher_ids)
+UNION ALL
+SELECT 'no_prompt_was_rerouted_from_an_answer_that_is_good_enough', count(*)
+FROM routing_decision d
+WHERE d.attempt > 1 AND EXISTS (
+    SELECT FROM routing_decision before
+    JOIN rerouting n ON n.run_id = before.run_id
+    JOIN audit.answer a ON a.run_id = before.run_id AND a.prompt_id = before.prompt_id
+                       AND a.teacher_id = before.teacher_id AND a.sample_index < before.samples
+    WHERE before.run_id = d.run_id AND before.policy = d.policy AND before.prompt_id = d.prompt_id
+      AND before.attempt < d.attempt AND a.quality >= n.bar AND a.created_at < d.created_at
+      AND coalesce(a.flaws <@ ARRAY['cut'], true))
+UNION ALL
 SELECT 'jobs_name_rows_that_exist', count(*)
 FROM job j
 WHERE NOT EXISTS (SELECT FROM run r WHERE r.id = j.run_id)

@@ -22,12 +22,15 @@ SELECT c.run_id, c.prompt_id, r.created_at, 2, 'calibration', NULL, jsonb_build_
 FROM calibration_prompt c
 JOIN run r ON r.id = c.run_id
 UNION ALL
-SELECT d.run_id, d.prompt_id, d.created_at, 5, 'routed', d.teacher,
-       jsonb_build_object(
+SELECT d.run_id, d.prompt_id, d.created_at, 5, CASE d.basis WHEN 'rerouted' THEN 'rerouted' ELSE 'routed' END, d.teacher,
+       CASE d.basis WHEN 'rerouted' THEN jsonb_build_object(
+           'policy', d.policy, 'attempt', d.attempt, 'failed', to_jsonb(d.failed_teachers), 'gain', d.gain,
+           'price', d.price)
+       ELSE jsonb_build_object(
            'policy', d.policy, 'basis', d.basis, 'router_id', d.router_id, 'margin', d.margin,
            'runner_up', d.runner_up, 'runner_up_coefficient', d.runner_up_coefficient,
            'neighbours', to_jsonb(d.neighbours),
-           CASE d.basis WHEN 'measured' THEN 'rewards' ELSE 'coefficients' END, d.coefficients)
+           CASE d.basis WHEN 'measured' THEN 'rewards' ELSE 'coefficients' END, d.coefficients) END
        || CASE WHEN d.samples > 1 THEN jsonb_build_object('samples', d.samples) ELSE '{}' END
 FROM audit.decision d
 UNION ALL
@@ -64,16 +67,17 @@ JOIN run_scorer rs ON rs.scorer_id = sc.id AND rs.run_id = g.run_id
 JOIN teacher t ON t.id = g.teacher_id
 UNION ALL
 -- Of several answers the best goes out: one that the export keeps, where there is one.
-SELECT x.run_id, d.prompt_id, x.created_at, 6, CASE WHEN a.leaves THEN 'exported' ELSE 'left out' END, t.name,
+SELECT x.run_id, a.prompt_id, x.created_at, 6, CASE WHEN a.leaves THEN 'exported' ELSE 'left out' END, a.teacher,
        jsonb_build_object('format', x.format, 'layout', x.layout, 'path', x.path, 'sha256', x.sha256)
-       || CASE d.samples WHEN 1 THEN jsonb_build_object('flaws', a.flaws -> 0)
+       || CASE a.answers WHEN 1 THEN jsonb_build_object('flaws', a.flaws -> 0)
                          ELSE jsonb_build_object('best_of', a.answers) END
 FROM export x
-JOIN routing_decision d ON d.run_id = x.run_id AND d.policy = x.policy
-JOIN teacher t ON t.id = d.teacher_id
 CROSS JOIN LATERAL (
-    SELECT bool_or(a.flaws <@ x.keep) AS leaves, count(*) AS answers, jsonb_agg(a.flaws) AS flaws
-    FROM audit.answer a
-    WHERE a.run_id = x.run_id AND a.prompt_id = d.prompt_id AND a.teacher_id = d.teacher_id
-      AND a.sample_index < d.samples AND a.created_at <= x.created_at) a
-WHERE x.layout <> 'preference' AND a.answers > 0
+    SELECT d.prompt_id, bool_or(one.flaws <@ x.keep) AS leaves, count(*) AS answers, jsonb_agg(one.flaws) AS flaws,
+           CASE WHEN min(one.teacher) = max(one.teacher) THEN min(one.teacher) END AS teacher
+    FROM routing_decision d
+    JOIN audit.answer one ON one.run_id = d.run_id AND one.prompt_id = d.prompt_id AND one.teacher_id = d.teacher_id
+                         AND one.sample_index < d.samples AND one.created_at <= x.created_at
+    WHERE d.run_id = x.run_id AND d.policy = x.policy
+    GROUP BY d.prompt_id) a
+WHERE x.layout <> 'preference'

@@ -1,11 +1,12 @@
--- Which share of a run's prompts goes to each teacher, and on what basis?
+-- Which share of a run's prompts goes to each teacher, and on what basis? A rerouted prompt counts with each of its
+-- teachers.
 SELECT r.id AS run_id,
        r.name AS run,
        d.policy,
        t.name AS teacher,
        d.basis,
        count(*) AS prompts,
-       count(*)::double precision / sum(count(*)) OVER (PARTITION BY r.id, d.policy) AS share,
+       count(*)::double precision / sum(count(*) FILTER (WHERE d.attempt = 1)) OVER (PARTITION BY r.id, d.policy) AS share,
        avg(d.margin) AS mean_margin
 FROM routing_decision d
 JOIN run r ON r.id = d.run_id

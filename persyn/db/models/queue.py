@@ -19,7 +19,7 @@ from persyn.db.models.base import Base, one_of
 from persyn.db.types import CreatedAt, Moment, PrimaryKey
 from persyn.states import JobEvent, JobState
 
-JOB_KINDS = ("generate", "score", "train_router", "route")
+JOB_KINDS = ("generate", "score", "train_router", "route", "reroute")
 
 
 class Deployment(Base):
@@ -90,9 +90,15 @@ class Job(Base):
             "kind",
             unique=True,
             # One at a time: prompts that came after a run was routed are routed by a further job.
-            postgresql_where=text("kind IN ('train_router', 'route') AND state <> 'done'"),
+            postgresql_where=text("kind IN ('train_router', 'route', 'reroute') AND state <> 'done'"),
         ),
-        Index("ix_job_stage", "run_id", "kind", "id", postgresql_where=text("kind IN ('train_router', 'route')")),
+        Index(
+            "ix_job_stage",
+            "run_id",
+            "kind",
+            "id",
+            postgresql_where=text("kind IN ('train_router', 'route', 'reroute')"),
+        ),
         Index(
             "ix_job_ready",
             "queue",

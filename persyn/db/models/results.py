@@ -109,6 +109,9 @@ class Score(Base):
     created_at: Mapped[CreatedAt]
 
 
+BASES = ("router", "budget", "static", "random", "measured", "rerouted")
+
+
 class Router(Base):
     __tablename__ = "router"
     __table_args__ = (UniqueConstraint("run_id"),)
@@ -129,15 +132,28 @@ class Router(Base):
 
 
 class RoutingDecision(Base):
-    """A prompt's teacher and the reasons for it; `router_id` is null where no router was asked."""
+    """A prompt's teacher and the reasons for it; `router_id` is null where no router was asked.
+
+    Attempt 1 is the routing. A further one follows a failure: another teacher, by the chance that it has where those
+    before it failed.
+    """
 
     __tablename__ = "routing_decision"
     __table_args__ = (
-        CheckConstraint(one_of("basis", ("router", "budget", "static", "random", "measured")), name="basis"),
-        CheckConstraint("(basis IN ('router', 'budget')) = (router_id IS NOT NULL)", name="router_named"),
+        CheckConstraint(one_of("basis", BASES), name="basis"),
+        CheckConstraint(
+            "basis = 'rerouted' OR (basis IN ('router', 'budget')) = (router_id IS NOT NULL)", name="router_named"
+        ),
+        CheckConstraint(
+            "CASE WHEN attempt = 1 THEN basis <> 'rerouted' AND num_nonnulls(failed_teacher_ids, gain, price) = 0"
+            " ELSE basis = 'rerouted' AND num_nulls(failed_teacher_ids, gain, price) = 0"
+            " AND cardinality(failed_teacher_ids) = attempt - 1 END",
+            name="rerouted_says_why",
+        ),
         CheckConstraint("samples >= 1 AND (basis <> 'measured' OR samples = 1)", name="samples"),
-        UniqueConstraint("run_id", "policy", "prompt_id"),
+        UniqueConstraint("run_id", "policy", "prompt_id", "attempt"),
         Index("ix_routing_decision_prompt_id", "prompt_id"),  # deleting a prompt looks for its decisions
+        Index("ix_routing_decision_rerouted", "run_id", "created_at", postgresql_where=text("attempt > 1")),
     )
     id: Mapped[PrimaryKey]
     run_id: Mapped[int] = references("run.id")
@@ -150,6 +166,22 @@ class RoutingDecision(Base):
     neighbour_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))  # calibration prompts, nearest first
     margin: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
     samples: Mapped[int] = mapped_column(Integer, server_default=text("1"))  # answers that the teacher is asked for
+    attempt: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    failed_teacher_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))  # those asked before, in order
+    gain: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)  # expected improvement: the chance, of a 0/1 quality
+    price: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)  # of the answer, in units of reroute.price
+    lease_id: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[CreatedAt]
+
+
+class Rerouting(Base):
+    """The numbers by which a run reroutes, found once from its calibration."""
+
+    __tablename__ = "rerouting"
+    run_id: Mapped[int] = references("run.id", primary_key=True)
+    bar: Mapped[float] = mapped_column(DOUBLE_PRECISION)  # raw quality that is good enough
+    threshold: Mapped[float] = mapped_column(DOUBLE_PRECISION)  # the least gain that one unit of price must bring
+    prices: Mapped[list[float]] = mapped_column(ARRAY(DOUBLE_PRECISION))  # of an answer, in coefficient order
     lease_id: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[CreatedAt]
 

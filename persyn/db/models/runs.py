@@ -12,7 +12,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import DOUBLE_PRECISION, JSON, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, DOUBLE_PRECISION, JSON, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from persyn.config import Policy
@@ -155,3 +155,5 @@ class CalibrationPrompt(Base):
     run_id: Mapped[int] = references("run.id", primary_key=True)
     prompt_id: Mapped[int] = references("prompt.id", primary_key=True)
     split: Mapped[str] = mapped_column(Text)
+    # By the router that never saw it, kept when the run's router is trained; null where there is none.
+    held_out_coefficients: Mapped[list[float] | None] = mapped_column(ARRAY(DOUBLE_PRECISION))

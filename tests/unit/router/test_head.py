@@ -47,7 +47,7 @@ def test_what_the_surface_tells_is_learnt() -> None:
     messages = [[{"role": "user", "content": ("WHO IS IT" if number % 2 else "who is it?")}] for number in range(80)]
     rewards = np.array([[1.0, 0.0] if number % 2 else [0.0, 1.0] for number in range(80)])
     vectors = np.hstack([np.zeros((80, 3)), surface(messages)])
-    head, _ = fit(vectors, rewards, Router(), Preferences(), seed=0)
+    head = fit(vectors, rewards, Router(), Preferences(), seed=0).head
     assert head.features.pooled == 3
     np.testing.assert_array_equal(head.coefficients(vectors).argmax(axis=1), rewards.argmax(axis=1))
 
