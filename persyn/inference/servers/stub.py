@@ -61,7 +61,9 @@ MESSAGES = {
     "500": "Internal server error.",
     "503": "The server is overloaded.",
 }
-WORDS = "so we add them and more then the sum is even now take part of it".split()
+WORDS = (
+    "so", "we", "add", "them", "and", "more", "then", "the", "sum", "is", "even", "now", "take", "part", "of", "it",
+)  # fmt: skip
 
 
 class StubConfig(BaseModel):
