@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from persyn import jobs, reporting
+from persyn import jobs, removal, reporting
 from persyn.config import Export
 from persyn.exports.write import export_run
 from persyn.jobs.operators import Filter, cancel
@@ -110,6 +110,11 @@ def test_a_failed_prompt_goes_to_the_teacher_that_is_right_where_the_first_fails
         ("rerouted", "b", "a", 1.0)
     }
     assert all(0.05 <= row.gain <= 1.0 for row in further)
+
+    with run.engine.begin() as conn:  # in a transaction that is taken back
+        assert removal.delete_run(conn, run.id) == []
+        assert conn.execute(text("SELECT count(*) FROM rerouting")).scalar_one() == 0
+        conn.rollback()
 
     # The export takes the answer that is right, and pairs it with the one that was not.
     manifest = export_run(run.engine, run.id, tmp_path / "out", Export(columns=["basis", "quality"]))
