@@ -36,8 +36,7 @@ class Run(NamedTuple):
 def create(conn: Connection, config: RunConfig) -> int:
     """Write the run, or find it where the same configuration was written before; its endpoints' limits may differ.
 
-    Raises NotFound for an unknown prompt set, ConfigError where the name belongs to a different configuration, or where
-    the run in `router.of` has no router for this one.
+    Raises NotFound for an unknown prompt set, ConfigError where its name is another run's, or `router.of` names none.
     """
     conn.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended('persyn run ' || :name, 0))"), {"name": config.name}
@@ -54,7 +53,6 @@ def create(conn: Connection, config: RunConfig) -> int:
         take_over(conn, row.id)
         return int(row.id)
     prompt_set_id = set_needs.check(conn, config)
-    router_run_id = None if config.router.of is None else _router_run(conn, config)
     student_id = versions.keep(conn, "student", config.student)
     run_id = conn.execute(
         text("""
@@ -73,7 +71,7 @@ def create(conn: Connection, config: RunConfig) -> int:
             "sha256": config.sha256(),
             "code": persyn.__version__,
             "libraries": library_versions(),
-            "router_run_id": router_run_id,
+            "router_run_id": _router_run(conn, config),
         },
     ).scalar_one()
     for position, teacher in enumerate(config.teachers):
@@ -97,8 +95,10 @@ WHERE r.name = :key OR r.id::text = :key ORDER BY r.name = :key DESC LIMIT 1 FOR
 """)
 
 
-def _router_run(conn: Connection, config: RunConfig) -> int:
+def _router_run(conn: Connection, config: RunConfig) -> int | None:
     """The run that owns the router of the run in `router.of`. Raises ConfigError where that router is none for this."""
+    if config.router.of is None:
+        return None
     row = conn.execute(_ROUTER_RUN, {"key": config.router.of}).first()
     if row is None:
         raise ConfigError(f"router.of: there is no run {config.router.of!r}. `persyn runs` lists those that there are.")

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 
+Push = Annotated[
+    str | None,
+    typer.Option("--push", metavar="OWNER/NAME", help="Then push it to this data set of the Hugging Face hub."),
+]
+
+
 def _one_of(kind: Any) -> str:
     return ", ".join(get_args(kind))
 
@@ -50,19 +56,14 @@ def export(
     policy: Annotated[
         str | None, typer.Option("--policy", help="Take another policy's choices, as far as answers exist.")
     ] = None,
-    push: Annotated[
-        str | None,
-        typer.Option("--push", metavar="OWNER/NAME", help="Then push it to this data set of the Hugging Face hub."),
-    ] = None,
+    push: Push = None,
     private: Annotated[bool, typer.Option("--private", help="With --push: make a data set that is private.")] = False,
 ) -> None:
     """Write the set that the run has so far, and a manifest of it.
 
     Each option stands in for the same key of the run's own section `export`.
     """
-    if private and push is None:
-        raise ConfigError("--private: it is about --push. Give both, or leave it out.")
-    repository = None if push is None else hub.repository(push)  # refused now, and not after all the work
+    repository = _repository(push, private=private)  # refused now, and not after all the work
     engine = context.engine()
     with engine.connect() as conn:
         run_id = runs.find(conn, run)
@@ -76,9 +77,21 @@ def export(
         engine, run_id, folder, exporting.section(config, changes), exporting.known_policy(policy), decontaminate or ()
     )
     if repository is not None:
-        with terminal.err.status(f"Pushing to {terminal.safe(repository.name)}."):
-            address = hub.push(repository, written, manifest, private=private)
-        terminal.console.print(f"Pushed: {terminal.safe(address)}", soft_wrap=True, highlight=False)
+        _push(repository, written, manifest)
+
+
+def _repository(name: str | None, *, private: bool) -> hub.Repository | None:
+    if name is not None:
+        return hub.repository(name, private=private)
+    if private:
+        raise ConfigError("--private: it is about --push. Give both, or leave it out.")
+    return None
+
+
+def _push(repository: hub.Repository, folder: Path, manifest: Manifest) -> None:
+    with terminal.err.status(f"Pushing to {terminal.safe(repository.name)}."):
+        address = hub.push(repository, folder, manifest)
+    terminal.console.print(f"Pushed: {terminal.safe(address)}", soft_wrap=True, highlight=False)
 
 
 def write(

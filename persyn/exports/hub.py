@@ -32,11 +32,12 @@ class Repository(NamedTuple):
     """A data set on the hub that may be written to, as far as this host can tell."""
 
     name: str  # OWNER/NAME
+    private: bool  # whether nobody else may read it
     library: Any
     api: Any
 
 
-def repository(name: str) -> Repository:
+def repository(name: str, *, private: bool = False) -> Repository:
     """The data set of this name, nothing asked yet. Raises ConfigError, and MissingExtra without the library."""
     if not _NAME.fullmatch(name) or name.endswith(".git"):
         raise ConfigError(f"--push: got {name!r}; expected OWNER/NAME of a data set on the hub, such as jane/maths.")
@@ -50,10 +51,10 @@ def repository(name: str) -> Repository:
         raise MissingExtra(
             "--push: the library `huggingface_hub` writes to the hub, which is not installed. Install persyn[hub]."
         ) from None
-    return Repository(name, library, library.HfApi(token=token))
+    return Repository(name, private, library, library.HfApi(token=token))
 
 
-def push(to: Repository, folder: Path, manifest: Manifest, *, private: bool) -> str:
+def push(to: Repository, folder: Path, manifest: Manifest) -> str:
     """Commit the export in this folder and return the commit's address; a data set that does not exist is made.
 
     Files of the export that was pushed before go, unless they have a successor. Raises ConfigError where a private data
@@ -62,9 +63,9 @@ def push(to: Repository, folder: Path, manifest: Manifest, *, private: bool) -> 
     http_error = importlib.import_module("huggingface_hub.errors").HTTPError  # of the client that it has
     names = [*(file.name for file in manifest.files), *manifest.documents, MANIFEST]
     try:
-        to.api.create_repo(to.name, repo_type="dataset", private=True if private else None, exist_ok=True)
+        to.api.create_repo(to.name, repo_type="dataset", private=to.private or None, exist_ok=True)
         there = to.api.dataset_info(to.name)
-        if private and not there.private:
+        if to.private and not there.private:
             raise ConfigError(
                 f"--private: the data set {to.name} is there already, and public. Make it private on the hub, leave"
                 f" --private out, or push to another name; the export is in {folder}."
