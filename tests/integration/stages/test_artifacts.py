@@ -298,7 +298,7 @@ def test_training_anew_takes_the_files_of_the_router_before_away(
     run = scored()
     work_in(run, homes[0])
     before = stored(run).artifact_sha256
-    execute(run, "UPDATE score SET value = 1 - value")
+    execute(run, "UPDATE score s SET value = g.teacher_id FROM generation g WHERE g.id = s.generation_id")
     with run.engine.begin() as conn:
         train.again(conn, run.id)
     work_in(run, homes[0])
@@ -355,7 +355,9 @@ def test_pruning_takes_from_the_store_what_no_router_names_and_no_training_may_s
     named = Path(stored(run).artifact_path)
     with run.engine.begin() as conn:
         lease_id, _ = run.claim(conn, wake_ups.ROUTER, 1)
-    living, left, strange = (store / named.with_name(name) for name in (f"run-1-lease-{lease_id}", "run-1-lease-99", "x"))
+    living, left, strange = (
+        store / named.with_name(name) for name in (f"run-1-lease-{lease_id}", "run-1-lease-99", "x")
+    )
     for folder in (living, left, strange, store / "another-deployment" / "run-1-lease-99"):
         folder.mkdir(parents=True)
         (folder / "weights.safetensors").write_bytes(b"x")
