@@ -60,7 +60,7 @@ class Kept(NamedTuple):
 
 
 def name_of(run_id: int, lease_id: int) -> str:
-    """What an attempt at a run's router calls its folder: no other attempt of this deployment takes it."""
+    """The folder's name for one attempt at a run's router; no other attempt of this deployment takes it."""
     return f"run-{run_id}-lease-{lease_id}"
 
 
@@ -68,6 +68,15 @@ def store_here() -> Store | None:
     """The store that this process's environment names. Raises ConfigError where it is no URL."""
     url = Settings.from_environment().artifacts_url
     return None if url is None else Store(url)
+
+
+def try_out() -> None:
+    """Try the store of this host, if it has one: a night of training that could not be kept is not begun.
+
+    Raises ConfigError, MissingExtra.
+    """
+    if (store := store_here()) is not None:
+        store.try_out()
 
 
 def keep(folder: Path, sha256: str, name: str, on_block: Callable[[], object] = lambda: None) -> Kept:

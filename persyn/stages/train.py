@@ -144,8 +144,7 @@ def perform(work: Work) -> None:
     # A job that is taken up again after a crash has another lease, and goes on from the same place.
     checkpoint = routers / f"job-{work.claim.id}.checkpoint"
     with work.lease.patience():  # it may be downloaded
-        if (shared := artifacts.store_here()) is not None:
-            shared.try_out()  # a night of training that cannot be kept is not begun
+        artifacts.try_out()
         backbone_path = models.model_path(config.router.backbone, config.router.revision, work.home)
     trained = train.train(
         measured.messages,

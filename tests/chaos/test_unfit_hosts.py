@@ -93,7 +93,7 @@ def test_a_worker_that_cannot_read_the_router_leaves_the_routing_to_one_that_can
     """The router is in a store that every worker that comes reads in vain; the last of them answers all the same."""
     store = tmp_path / "store"
     store.mkdir()
-    good = {VARIABLE: f"file://{store}"}
+    good, bad_url = {VARIABLE: f"file://{store}"}, f"file://{tmp_path}/not-mounted"
     fleet.load_untrained(prompts=40, calibration=8, model=build(tmp_path / "model", hidden_size=32))
     trainer = fleet.start("--scorers", "--router", "--database-takes", "0", **good)
     fleet.eventually(lambda: fleet.scalar(TRAINED) == 1, 600.0)
@@ -101,12 +101,12 @@ def test_a_worker_that_cannot_read_the_router_leaves_the_routing_to_one_that_can
     fleet.aim(Stage.GENERATE)
     for number in range(times):
         fleet.fault()
-        bad = fleet.start("--router", **{VARIABLE: f"file://{tmp_path}/not-mounted"})
+        bad = fleet.start("--router", PERSYN_HOME=str(tmp_path / f"home-{number}"), **{VARIABLE: bad_url})
         fleet.unfit(bad, VARIABLE)
         if number < times - 1:
             fleet.kill(bad)
     assert fleet.scalar(ROUTED) == 0
-    fleet.start("--router", **good)
+    fleet.start("--scorers", "--router", PERSYN_HOME=str(tmp_path / "home-good"), **good)
     fleet.finish()
     nobody_paid(fleet)
     assert fleet.scalar(ROUTED) == 1

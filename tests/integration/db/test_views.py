@@ -158,6 +158,10 @@ BREAKS: dict[str, Callable[[Story], object]] = {
         story.decide(),
         story.sql("UPDATE job SET sample_index = 1 WHERE id = :id", id=story.dead),
     ],
+    "a_router_in_the_database_has_its_files": lambda story: [
+        story.router(),
+        story.sql("UPDATE router SET artifact_place = 'database'"),
+    ],
     "jobs_name_rows_that_exist": lambda story: story.sql(
         "UPDATE job SET prompt_id = 987 WHERE id = :id", id=story.leased
     ),
