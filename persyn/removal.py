@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, text
 from persyn.errors import ConfigError, NotFound
 from persyn.runs import routed_by
 
-PRUNED_TABLES = ("job_event", "lease", "worker")
+PRUNED_TABLES = ("job_event", "lease", "worker", "artifact_chunk")
 
 # The teachers of a run that no other run over the same set has: only their answers go with it.
 _OWN_TEACHERS = """
@@ -40,6 +40,8 @@ SELECT (SELECT count(*) FROM answer WHERE own) AS "answers",
        (SELECT count(*) FROM job WHERE run_id = :run_id) AS "jobs",
        (SELECT count(*) FROM routing_decision WHERE run_id = :run_id) AS "decisions",
        (SELECT count(*) FROM router WHERE run_id = :run_id) AS "routers",
+       (SELECT coalesce(sum(octet_length(c.content)) / 1000, 0) FROM artifact_chunk c
+        JOIN router ON router.artifact_sha256 = c.sha256 WHERE router.run_id = :run_id) AS "kB of router files",
        (SELECT count(*) FROM export WHERE run_id = :run_id) AS "exports"
 """)
 
@@ -76,7 +78,15 @@ _DELETE_RUN = tuple(
 )
 
 _FILES_OF_RUN = text("""
-SELECT path FROM export WHERE run_id = :run_id UNION SELECT artifact_path FROM router WHERE run_id = :run_id ORDER BY 1
+SELECT path FROM export WHERE run_id = :run_id
+UNION SELECT artifact_path FROM router WHERE run_id = :run_id AND artifact_place = 'host'
+UNION SELECT artifact_path || ' in PERSYN_ARTIFACTS_URL' FROM router WHERE run_id = :run_id AND artifact_place = 'store'
+ORDER BY 1
+""")
+
+_UNNAMED_CHUNKS = text("""
+DELETE FROM artifact_chunk c WHERE NOT EXISTS (
+    SELECT FROM router r WHERE r.artifact_sha256 = c.sha256 AND r.artifact_place = 'database')
 """)
 
 _PROMPTS = text("""
@@ -181,7 +191,17 @@ def delete_run(conn: Connection, run_id: int) -> list[str]:
     files = list(conn.execute(_FILES_OF_RUN, values).scalars())
     for statement in _DELETE_RUN:
         conn.execute(statement, values)
+    delete_unnamed_chunks(conn)
     return files
+
+
+def delete_unnamed_chunks(conn: Connection) -> int:
+    """Delete the files that no router names any more; returns how many parts they were.
+
+    The lock makes it wait for a transaction that stores a router, which may name the same files.
+    """
+    conn.execute(text("LOCK TABLE artifact_chunk IN SHARE ROW EXCLUSIVE MODE"))
+    return conn.execute(_UNNAMED_CHUNKS).rowcount
 
 
 def find_prompts(conn: Connection, set_name: str, keys: Sequence[str], *, everything: bool = False) -> list[int]:
@@ -228,10 +248,11 @@ def delete_set(conn: Connection, name: str) -> None:
 def prune(engine: Engine, older_than_s: float) -> dict[str, int]:
     """Delete the events of runs that ended before then, leases that nothing names, and workers that left; the numbers.
 
-    The runs, their jobs and results stay. Dead jobs keep their events.
+    The runs, their jobs and results stay. Dead jobs keep their events. Files that no router names go at any age.
     """
     with engine.begin() as conn:
-        removed = {table: conn.execute(_PRUNE[table], {"seconds": older_than_s}).rowcount for table in PRUNED_TABLES}
+        removed = {table: conn.execute(delete, {"seconds": older_than_s}).rowcount for table, delete in _PRUNE.items()}
+        removed["artifact_chunk"] = delete_unnamed_chunks(conn)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
         conn.execute(text(f"VACUUM (ANALYZE) {', '.join(PRUNED_TABLES)}"))
     return removed

@@ -9,6 +9,7 @@ from persyn.cli import context, fleet
 from persyn.cli.options import Yes
 from persyn.db import auditor, migrate, session
 from persyn.errors import SchemaError
+from persyn.stages import artifacts
 
 app = typer.Typer(no_args_is_help=True, help="The database's schema.")
 
@@ -35,7 +36,7 @@ def prune(
     older_than: Annotated[str, typer.Option("--older-than", metavar="90d", help="Of runs that ended before then.")],
     yes: Yes = False,
 ) -> None:
-    """Delete old events, leases that nothing names, and workers that left; runs and results stay."""
+    """Delete old events, what nothing names any more, and workers that left; runs and results stay."""
     age_s, engine = fleet.seconds(older_than), context.engine()
     with engine.connect() as conn:
         before = removal.sizes(conn)
@@ -43,6 +44,7 @@ def prune(
     if not yes and not typer.confirm(f"What is older than {older_than} is deleted for good. Go on?"):
         return
     removed = removal.prune(engine, age_s)
+    removed["folders of routers in PERSYN_ARTIFACTS_URL"] = artifacts.prune_store(engine, age_s)
     with engine.connect() as conn:
         after = removal.sizes(conn)
     typer.echo(f"Deleted: {removal.sentence(removed)}. Now: {_megabytes(after)}; what is freed inside is used again.")

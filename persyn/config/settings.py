@@ -11,12 +11,14 @@ class Settings(NamedTuple):
     """This process's folder and addresses. An address that is None means the embedded service under `home`.
 
     `train_processes` is the number of processes that train a router's backbone; None means one for each GPU.
+    `artifacts_url` is the folder of large routers that all hosts reach; None means that they stay where they are made.
     """
 
     home: Path
     database_url: str | None
     broker_url: str | None
     train_processes: int | None = None
+    artifacts_url: str | None = None
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -25,6 +27,7 @@ class Settings(NamedTuple):
             database_url=os.environ.get("PERSYN_DATABASE_URL") or None,
             broker_url=os.environ.get("PERSYN_BROKER_URL") or None,
             train_processes=_count("PERSYN_TRAIN_PROCESSES"),
+            artifacts_url=os.environ.get("PERSYN_ARTIFACTS_URL") or None,
         )
 
 

@@ -15,7 +15,8 @@ from persyn.inference import model_files
 from persyn.jobs import workers
 from persyn.preflight import endpoints, estimate, models
 from persyn.preflight.report import Finding, Report
-from persyn.stages import calibrate
+from persyn.stages import artifacts, calibrate
+from persyn.stores import VARIABLE, Store
 
 
 def check(engine: Engine, config: RunConfig, settings: Settings, *, with_worker: bool) -> Report:
@@ -28,6 +29,7 @@ def check(engine: Engine, config: RunConfig, settings: Settings, *, with_worker:
         elsewhere = not with_worker and _works_elsewhere(conn)
     findings, known = _tables(engine, config)
     findings += models.check(config, with_worker=with_worker, elsewhere=elsewhere)
+    findings += _artifacts(config, settings, strict=with_worker or not elsewhere)
     blocked = any(finding.wrong for finding in findings)
     findings += endpoints.keys(config, elsewhere=elsewhere)
     replies = [] if blocked else endpoints.ask_all(config)
@@ -39,6 +41,21 @@ def check(engine: Engine, config: RunConfig, settings: Settings, *, with_worker:
         stages=[], cost_at_most=None, disk_bytes=None, assumptions=[],
     )  # fmt: skip
     return report if known is None else _with_estimate(report, config, known, _probes(config, replies), settings)
+
+
+def _artifacts(config: RunConfig, settings: Settings, *, strict: bool) -> Iterator[Finding]:
+    """Whether a large router could be kept where every host reads it."""
+    if config.needs_router and settings.artifacts_url is not None:
+        try:
+            Store(settings.artifacts_url).try_out()
+        except PersynError as exc:
+            yield Finding(strict, "router", str(exc))
+    elif config.needs_router and not config.router.freeze_backbone and settings.database_url is not None:
+        told = (
+            f"a trained backbone above {artifacts.IN_DATABASE_AT_MOST // 2**20} MiB stays on the host that trained it,"
+            f" and no other host can route with it, unless {VARIABLE} names a folder that all hosts reach."
+        )
+        yield Finding(False, "router.freeze_backbone", told)
 
 
 def has_begun(engine: Engine, config: RunConfig) -> bool:

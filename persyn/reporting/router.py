@@ -37,7 +37,7 @@ def evaluate(engine: Engine, run: str, home: Path, *, with_curve: bool, on_progr
     config, rewards = loaded.config, measured.reward
     taught, tested = measured.train, measured.validation
     backbone = models.model_path(config.router.backbone, config.router.revision, home)
-    router = LoadedRouter(Path(stored.artifact_path), stored.artifact_sha256, backbone)
+    router = LoadedRouter(train.folder(engine, stored, home), stored.artifact_sha256, backbone)
     vectors = _vectors(router, measured.messages, on_progress)
     pooled = router.pooled(vectors)
     choices = {

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load, save
 
 from persyn.errors import ModelError
 from persyn.files import replacing
@@ -35,6 +34,8 @@ def write(folder: Path, tensors: Tensors, description: Mapping[str, Any]) -> str
     and never uses wrong weights.
     """
 
+    from safetensors.numpy import save  # noqa: PLC0415 - not everywhere where routers are only talked about
+
     weights = save(dict(tensors))
     record = {**description, "weights_sha256": hashlib.sha256(weights).hexdigest()}
     text = json.dumps(record, indent=2, sort_keys=True).encode()
@@ -45,8 +46,21 @@ def write(folder: Path, tensors: Tensors, description: Mapping[str, Any]) -> str
     return hashlib.sha256(text).hexdigest()
 
 
+def is_whole(folder: Path, expected_sha256: str) -> bool:
+    """Whether both files are there, and are those that were written; they are not loaded for this."""
+    try:
+        text = (folder / DESCRIPTION).read_bytes()
+        with (folder / WEIGHTS).open("rb") as file:
+            weights = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return False
+    return hashlib.sha256(text).hexdigest() == expected_sha256 and json.loads(text)["weights_sha256"] == weights
+
+
 def read(folder: Path, expected_sha256: str) -> Artifact:
     """Read an artifact back. Raises ModelError if a file is missing or is not the one that was written."""
+    from safetensors.numpy import load  # noqa: PLC0415
+
     try:
         text = (folder / DESCRIPTION).read_bytes()
         weights = (folder / WEIGHTS).read_bytes()

@@ -7,7 +7,6 @@ their decisions and the end of their job are one transaction, so that a worker k
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -204,7 +203,9 @@ class RunRouter:
         config = work.run.config.router
         with work.lease.patience():
             backbone = models.model_path(config.backbone, config.revision, work.home)
-            self._router = predict.LoadedRouter(Path(stored.artifact_path), stored.artifact_sha256, backbone)
+            self._router = predict.LoadedRouter(
+                train.folder(work.engine, stored, work.home), stored.artifact_sha256, backbone
+            )
         self._beat = work.lease.beat
         self.id = stored.id
 

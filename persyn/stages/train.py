@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, Engine, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 import persyn
@@ -17,18 +18,20 @@ from persyn.jobs import wake_ups
 from persyn.jobs.wake_ups import ROUTER
 from persyn.rewards import matrix
 from persyn.rewards.combine import count_degenerate
+from persyn.stages import artifacts
 from persyn.stages.work import Work
 from persyn.states import Stage
 
 log = logging.getLogger(__name__)
 
 _INSERT = text("""
-INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, artifact_path, artifact_sha256, metrics,
-                    code_version, job_id, lease_id)
-VALUES (:run_id, :backbone, :teacher_ids, :alpha, :normalisation, :seed, :artifact_path, :artifact_sha256, :metrics,
-        :code_version, :job_id, :lease_id)
+INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, artifact_place, artifact_path,
+                    artifact_sha256, metrics, code_version, job_id, lease_id)
+VALUES (:run_id, :backbone, :teacher_ids, :alpha, :normalisation, :seed, :artifact_place, :artifact_path,
+        :artifact_sha256, :metrics, :code_version, :job_id, :lease_id)
 ON CONFLICT (run_id) DO UPDATE
-SET teacher_ids = EXCLUDED.teacher_ids, artifact_path = EXCLUDED.artifact_path,
+SET teacher_ids = EXCLUDED.teacher_ids, artifact_place = EXCLUDED.artifact_place,
+    artifact_path = EXCLUDED.artifact_path,
     artifact_sha256 = EXCLUDED.artifact_sha256, metrics = EXCLUDED.metrics, code_version = EXCLUDED.code_version,
     job_id = EXCLUDED.job_id, lease_id = EXCLUDED.lease_id, created_at = clock_timestamp()
 """).bindparams(bindparam("metrics", type_=JSONB))
@@ -52,6 +55,7 @@ class StoredRouter(NamedTuple):
 
     id: int
     backbone: str
+    artifact_place: str
     artifact_path: str
     artifact_sha256: str
     metrics: dict[str, Any]
@@ -66,12 +70,17 @@ def find(conn: Connection, run_id: int) -> StoredRouter | None:
     """The router that the run goes by, its own or another run's; None where it has none yet."""
     row = conn.execute(
         text("""
-        SELECT router.id, backbone, artifact_path, artifact_sha256, metrics
+        SELECT router.id, backbone, artifact_place, artifact_path, artifact_sha256, metrics
         FROM run r JOIN router ON router.run_id = coalesce(r.router_run_id, r.id) WHERE r.id = :id
         """),
         {"id": run_id},
     ).first()
     return None if row is None else StoredRouter(*row)
+
+
+def folder(engine: Engine, stored: StoredRouter, home: Path) -> Path:
+    """The folder on this host with the router's files, which are fetched if need be. Raises ConfigError, ModelError."""
+    return artifacts.folder(engine, stored.artifact_place, stored.artifact_path, stored.artifact_sha256, home)
 
 
 def is_used(conn: Connection, run_id: int) -> bool:
@@ -98,7 +107,7 @@ def again(conn: Connection, run_id: int) -> None:
 
 def store(
     conn: Connection, lease_id: int, job_id: int, run_id: int, config: RunConfig, *, teacher_ids: tuple[int, ...],
-    path: str, sha256: str, metrics: dict[str, Any], held_out: Mapping[int, list[float] | None] | None = None,
+    kept: artifacts.Kept, metrics: dict[str, Any], held_out: Mapping[int, list[float] | None] | None = None,
 ) -> None:  # fmt: skip
     """Complete the training job and keep its router. Raises LeaseLost.
 
@@ -115,14 +124,16 @@ def store(
             "alpha": config.alpha,
             "normalisation": config.normalisation,
             "seed": config.seed,
-            "artifact_path": path,
-            "artifact_sha256": sha256,
+            "artifact_place": kept.place,
+            "artifact_path": kept.path,
+            "artifact_sha256": kept.sha256,
             "metrics": metrics,
             "code_version": persyn.__version__,
             "job_id": job_id,
             "lease_id": lease_id,
         },
     )
+    artifacts.store_chunks(conn, kept)
     if held_out:
         conn.execute(
             _KEEP_HELD_OUT,
@@ -138,12 +149,14 @@ def perform(work: Work) -> None:
     with work.engine.connect() as conn:
         measured = matrix.load(conn, run.id, config)
         # Two deployments may share a folder, and number their runs, jobs and leases alike.
-        routers = work.home / "routers" / wake_ups.deployment(conn)
+        deployment = wake_ups.deployment(conn)
+    routers = work.home / "routers" / deployment
     if not (np.isfinite(measured.reward[measured.train]).sum(axis=1) >= 2).any():
         raise JobFailed("no_preferences", _nothing_to_learn(measured), permanent=True)
     # A job that is taken up again after a crash has another lease, and goes on from the same place.
     checkpoint = routers / f"job-{work.claim.id}.checkpoint"
     with work.lease.patience():  # it may be downloaded
+        artifacts.try_out()
         backbone_path = models.model_path(config.router.backbone, config.router.revision, work.home)
     trained = train.train(
         measured.messages,
@@ -161,19 +174,21 @@ def perform(work: Work) -> None:
         on_progress=work.lease.beat,
         while_loading=work.lease.patience,
     )
-    folder = routers / f"run-{run.id}-lease-{work.lease.id}"
-    sha256 = train.save(trained, folder, _description(work))
+    name = artifacts.name_of(run.id, work.lease.id)
+    sha256 = train.save(trained, routers / name, _description(work))
+    kept = artifacts.keep(routers / name, sha256, f"{deployment}/{name}", work.lease.beat)
     flat = count_degenerate(measured.quality, measured.learnability, measured.reward)._asdict()
     with work.engine.begin() as conn:
         store(
             conn, work.lease.id, work.claim.id, run.id, config,
-            teacher_ids=run.teacher_ids, path=str(folder), sha256=sha256,
+            teacher_ids=run.teacher_ids, kept=kept,
             metrics=trained.metrics | {f"degenerate_{name}": value for name, value in flat.items()},
             held_out={
                 prompt_id: row.tolist() if np.isfinite(row).all() else None
                 for prompt_id, row in zip(measured.prompt_ids, trained.held_out, strict=True)
             },
         )  # fmt: skip
+    artifacts.settle(kept, work.home)
     checkpoint.unlink(missing_ok=True)  # with the optimiser's state it is several times the router
     log.info("action=train_router lease=%s", work.lease.id)
 

@@ -135,12 +135,24 @@ class Fleet:
             self.add_work()
         return int(self.scalar("SELECT count(*) FROM job"))
 
+    def load_untrained(self, prompts: int, calibration: int, model: str) -> None:
+        """A run that learns its router itself, from what this model as its student finds learnable."""
+        served = {"endpoint": {"url": self.ground.stub_url, "concurrency": IN_FLIGHT}}
+        own = {"policy": "persyn", "student": {"name": "pupil", "model": model, "max_length": 400},
+               "router": {"backbone": model, "epochs": 1, "max_length": 64}}  # fmt: skip
+        self.run_id = self._create(prompts, calibration, served, own)
+        self.aim(Stage.TRAIN)
+
+    def aim(self, stage: Stage) -> None:
+        with self.engine.begin() as conn:
+            runs.aim(conn, self.run_id, stage)
+        pipeline.advance(self.engine, self.run_id)
+
     def add_work(self, *, wake: bool = True) -> None:
         """Enqueue what is decided, as `pipeline.advance` does at its stage, and wake the workers."""
         with self.engine.begin() as conn:
             generate.enqueue(conn, self.run_id)
-            runs.aim(conn, self.run_id, self._target)
-        pipeline.advance(self.engine, self.run_id)
+        self.aim(self._target)
         if wake:
             with suppress(redis.RedisError, OSError):
                 self.wake()

@@ -44,6 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clock-off-s", type=float, default=0.0, help="the worker's clock is wrong by this")
     parser.add_argument("--stall-s", type=float, help="work that says nothing for so long is taken for stuck")
+    parser.add_argument("--database-takes", type=int, help="a router of more bytes goes to the store")
     own, rest = parser.parse_known_args()
     if own.clock_off_s:
         true_time, off_s = time.time, own.clock_off_s
@@ -53,6 +54,10 @@ def main() -> None:
         from persyn.jobs import lease_keeper
 
         lease_keeper.STALL_S = own.stall_s
+    if own.database_takes is not None:
+        from persyn.stages import artifacts
+
+        artifacts.IN_DATABASE_AT_MOST = own.database_takes
     import persyn.cli.main
 
     sys.argv = [sys.argv[0], "worker", *rest]

@@ -7,9 +7,16 @@ import pytest
 from disk import fill, small
 from fleet import SPENT, TIMES, Fleet
 
+from persyn.inference.random_model import build
+from persyn.states import Stage
+from persyn.stores import VARIABLE
+
 LONG = pytest.mark.chaos_long
 KEY = "CHAOS_TEACHER_KEY"
 HELD_BACK = "SELECT count(*) FROM queue_pause"
+ROUTED = "SELECT count(*) FROM job WHERE kind = 'route' AND state = 'done'"
+ANSWERED_BY = "SELECT count(*) FROM generation g JOIN lease l ON l.id = g.lease_id WHERE l.worker LIKE '%:' || :pid"
+TRAINED = "SELECT count(*) FROM run JOIN router ON router.run_id = run.id WHERE finished_at IS NOT NULL"
 SCORES = "SELECT count(*) FROM job WHERE kind = 'score' AND state = :state"
 
 
@@ -77,3 +84,31 @@ def test_a_worker_without_a_package_leaves_the_scores_to_one_that_has_it(fleet: 
     nobody_paid(fleet)
     assert fleet.scalar(SCORES, state="done") == 80 * TIMES
     fleet.verdict("a worker without a package beside one that has it")
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(TIMES, marks=LONG)])
+def test_a_worker_that_cannot_read_the_router_leaves_the_routing_to_one_that_can(
+    fleet: Fleet, tmp_path: Path, times: int
+) -> None:
+    """The router is in a store that every worker that comes reads in vain; the last of them answers all the same."""
+    store = tmp_path / "store"
+    store.mkdir()
+    good, bad_url = {VARIABLE: f"file://{store}"}, f"file://{tmp_path}/not-mounted"
+    fleet.load_untrained(prompts=40, calibration=8, model=build(tmp_path / "model", hidden_size=32))
+    trainer = fleet.start("--scorers", "--router", "--database-takes", "0", **good)
+    fleet.eventually(lambda: fleet.scalar(TRAINED) == 1, 600.0)
+    fleet.kill(trainer)
+    fleet.aim(Stage.GENERATE)
+    for number in range(times):
+        fleet.fault()
+        bad = fleet.start("--router", PERSYN_HOME=str(tmp_path / f"home-{number}"), **{VARIABLE: bad_url})
+        fleet.unfit(bad, VARIABLE)
+        if number < times - 1:
+            fleet.kill(bad)
+    assert fleet.scalar(ROUTED) == 0
+    fleet.start("--scorers", "--router", PERSYN_HOME=str(tmp_path / "home-good"), **good)
+    fleet.finish()
+    nobody_paid(fleet)
+    assert fleet.scalar(ROUTED) == 1
+    assert fleet.scalar(ANSWERED_BY, pid=str(bad.pid)) > 0
+    fleet.verdict("a worker that cannot read the router beside one that can")

@@ -45,7 +45,7 @@ class Desk:
 
     def __init__(self, engine: Engine, home: Path, model: str, stub: Server, scripted: ScriptedServer) -> None:
         self.engine, self.scripted = engine, scripted
-        self._settings = Settings(home, "postgresql://elsewhere", None)
+        self.settings = Settings(home, "postgresql://elsewhere", None)
         self.raw: dict[str, Any] = {
             "name": "night", "prompts": "sums", "student": {"name": "pupil", "model": model},
             "teachers": [
@@ -62,7 +62,7 @@ class Desk:
 
     def check(self, **options: bool) -> preflight.Report:
         config = parse_run(self.raw, source="run.yaml")
-        return preflight.check(self.engine, config, self._settings, **({"with_worker": False} | options))
+        return preflight.check(self.engine, config, self.settings, **({"with_worker": False} | options))
 
     def wrong(self) -> tuple[str, str]:
         """The one thing that is wrong: its key path and the sentence."""
@@ -91,6 +91,26 @@ def test_a_measure_that_the_student_lacks_the_layer_for_is_told_before_anything_
     assert "mlp.up_proj" in told
     desk.raw["scorers"]["learnability"][1]["weight"] = 0.0
     assert desk.check().wrong == []
+
+
+def test_a_store_that_cannot_be_written_is_wrong_and_its_password_is_not_shown(desk: Desk) -> None:
+    desk.settings = desk.settings._replace(artifacts_url="ftp://me:sesame-open-7f3a@127.0.0.1:1/x")
+    about, told = desk.wrong()
+    assert (about, told.partition(":1/x) ")[0]) == ("router", "PERSYN_ARTIFACTS_URL (ftp://***@127.0.0.1")
+    assert "sesame" not in told
+    desk.raw["policy"] = "random"  # no router, nothing to store
+    assert desk.check().wrong == []
+
+
+def test_a_trained_backbone_that_could_stay_on_one_host_is_told_and_is_no_mistake(desk: Desk, tmp_path: Path) -> None:
+    desk.raw["router"]["freeze_backbone"] = False
+    told = [finding.told for finding in desk.check().findings if finding.about == "router.freeze_backbone"]
+    assert told == [
+        "a trained backbone above 64 MiB stays on the host that trained it, and no other host can route with it, unless"
+        " PERSYN_ARTIFACTS_URL names a folder that all hosts reach."
+    ]
+    desk.settings = desk.settings._replace(artifacts_url=f"file://{tmp_path}")
+    assert [finding for finding in desk.check().findings if finding.about.startswith("router")] == []
 
 
 def test_a_run_that_is_right_is_estimated_and_leaves_no_row(desk: Desk) -> None:

@@ -338,6 +338,16 @@ def test_the_number_of_training_processes_is_the_environments(
     assert Settings.from_environment().train_processes == expected
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, None), ("", None), ("s3://bucket/x", "s3://bucket/x")])
+def test_the_store_of_large_routers_is_the_environments(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, expected: str | None
+) -> None:
+    monkeypatch.delenv("PERSYN_ARTIFACTS_URL", raising=False)
+    if given is not None:
+        monkeypatch.setenv("PERSYN_ARTIFACTS_URL", given)
+    assert Settings.from_environment().artifacts_url == expected
+
+
 @pytest.mark.parametrize("given", ["0", "-1", "two", "1.5", "²", "99999"])
 def test_a_number_of_training_processes_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("PERSYN_TRAIN_PROCESSES", given)

@@ -190,6 +190,11 @@ WHERE d.attempt > 1 AND EXISTS (
       AND before.attempt < d.attempt AND a.quality >= n.bar AND a.created_at < d.created_at
       AND coalesce(a.flaws <@ ARRAY['cut'], true))
 UNION ALL
+SELECT 'a_router_in_the_database_has_its_files', count(*)
+FROM router r
+WHERE r.artifact_place = 'database' AND NOT EXISTS (
+    SELECT FROM artifact_chunk c WHERE c.sha256 = r.artifact_sha256 AND c.file = 'router.json')
+UNION ALL
 SELECT 'jobs_name_rows_that_exist', count(*)
 FROM job j
 WHERE NOT EXISTS (SELECT FROM run r WHERE r.id = j.run_id)

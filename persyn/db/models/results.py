@@ -9,6 +9,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     Text,
     UniqueConstraint,
     text,
@@ -112,9 +113,17 @@ class Score(Base):
 BASES = ("router", "budget", "static", "random", "measured", "rerouted")
 
 
+ARTIFACT_PLACES = ("database", "store", "host")
+
+
 class Router(Base):
+    """A trained router; its files are `artifact_chunk`s, or lie in a store by URL, or on the host that trained it."""
+
     __tablename__ = "router"
-    __table_args__ = (UniqueConstraint("run_id"),)
+    __table_args__ = (
+        UniqueConstraint("run_id"),
+        CheckConstraint(one_of("artifact_place", ARTIFACT_PLACES), name="artifact_place"),
+    )
     id: Mapped[PrimaryKey]
     run_id: Mapped[int] = references("run.id")
     backbone: Mapped[str] = mapped_column(Text)
@@ -122,13 +131,31 @@ class Router(Base):
     alpha: Mapped[float] = mapped_column(DOUBLE_PRECISION)
     normalisation: Mapped[str] = mapped_column(Text)
     seed: Mapped[int] = mapped_column(BigInteger)
-    artifact_path: Mapped[str] = mapped_column(Text)
+    artifact_place: Mapped[str] = mapped_column(Text, server_default="host")
+    artifact_path: Mapped[str] = mapped_column(Text)  # host: a folder; store: a name under PERSYN_ARTIFACTS_URL
     artifact_sha256: Mapped[Sha256]
     metrics: Mapped[Json]
     code_version: Mapped[str] = mapped_column(Text)
     job_id: Mapped[int] = references("job.id")
     lease_id: Mapped[int] = references("lease.id")
     created_at: Mapped[CreatedAt]
+
+
+CHUNK_BYTES = 1024 * 1024
+
+
+class ArtifactChunk(Base):
+    """A part of a file of a router, which every host can read; `sha256` is the router's `artifact_sha256`."""
+
+    __tablename__ = "artifact_chunk"
+    __table_args__ = (
+        CheckConstraint(f"octet_length(content) BETWEEN 1 AND {CHUNK_BYTES}", name="size"),
+        CheckConstraint("part >= 0", name="part"),
+    )
+    sha256: Mapped[Sha256] = mapped_column(primary_key=True)
+    file: Mapped[str] = mapped_column(Text, primary_key=True)
+    part: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class RoutingDecision(Base):

@@ -1,9 +1,13 @@
 """`persyn router` as commands: a run trained by a real worker, and what the evaluation says of it."""
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from persyn.inference.random_model import build
 
 PROMPTS, CALIBRATED = 14, 12  # 3 of these validate, 9 train
 
@@ -88,3 +92,49 @@ def test_a_curve_of_a_trained_backbone_is_refused_as_its_vectors_have_seen_all_p
     refused = site.persyn("router", "eval", run, "--curve")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr.startswith(f"persyn: Run {run} trained its backbone on all training prompts")
+
+
+@pytest.fixture
+def large_model(tmp_path: Path) -> str:
+    """A backbone that, once it is trained, is too large for the database."""
+    return build(tmp_path / "large", hidden_size=2048)
+
+
+@pytest.mark.parametrize("place", ["database", "store"])
+def test_a_host_with_an_empty_home_routes_evaluates_and_audits_with_the_router_of_another(
+    site: Any, tmp_path: Path, request: pytest.FixtureRequest, place: str
+) -> None:
+    site.prepare(prompts=PROMPTS, calibration=CALIBRATED)
+    if place == "store":
+        config = json.loads(site.config_file.read_text())
+        changes = {"backbone": request.getfixturevalue("large_model"), "freeze_backbone": False, "epochs": 1}
+        changed = config | {"name": f"large-{site.tag}", "router": config["router"] | changes}
+        site.config_file.write_text(json.dumps(changed))
+        (tmp_path / "store").mkdir()
+        site.environment["PERSYN_ARTIFACTS_URL"] = f"file://{tmp_path / 'store'}"
+    run = json.loads(site.config_file.read_text())["name"]
+
+    def says(*arguments: str) -> str:
+        done = site.persyn(*arguments)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    says("router", "train", str(site.config_file), "--with-worker")
+    assert site.scalar("SELECT artifact_place FROM router") == place
+    here = json.loads(says("router", "eval", run, "--json"))
+    shutil.rmtree(site.home / "routers")
+    site.environment["PERSYN_HOME"] = str(tmp_path / "elsewhere")
+    assert json.loads(says("router", "eval", run, "--json")) == here
+    shutil.rmtree(tmp_path / "elsewhere" / "routers")
+    says("route", run, "--with-worker")
+    assert site.scalar("SELECT count(*) FROM routing_decision WHERE basis = 'router'") == PROMPTS - CALIBRATED
+    routed = site.scalar("SELECT external_id FROM prompt p JOIN routing_decision d ON d.prompt_id = p.id"
+                         " WHERE basis = 'router' LIMIT 1")  # fmt: skip
+    assert "router" in says("audit", "prompt", run, routed)
+    if place == "store":
+        site.environment["PERSYN_ARTIFACTS_URL"] = ""
+        shutil.rmtree(tmp_path / "elsewhere" / "routers")
+        refused = site.persyn("router", "eval", run)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert refused.stderr.startswith("persyn: The router's files are in the store as ")
+        assert "the environment variable PERSYN_ARTIFACTS_URL is not set on this host." in refused.stderr

@@ -196,6 +196,10 @@ BREAKS: dict[str, Callable[[Story], object]] = {
         story.second_run(),
         story.sql("UPDATE run SET router_run_id = :id WHERE id <> :id", id=story.world.run_id),
     ],
+    "a_router_in_the_database_has_its_files": lambda story: [
+        story.router(),
+        story.sql("UPDATE router SET artifact_place = 'database'"),
+    ],
     "jobs_name_rows_that_exist": lambda story: story.sql(
         "UPDATE job SET prompt_id = 987 WHERE id = :id", id=story.leased
     ),

@@ -1,6 +1,7 @@
 """A run's state tells the truth: a stage ends when enough is done, and a dead one ends the run as failed."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ from persyn.jobs import operators
 from persyn.jobs.operators import Filter
 from persyn.reporting import STAGE_NAMES
 from persyn.stages import pipeline, train
+from persyn.stages.artifacts import Kept
 from persyn.states import JobState, Stage
 
 if TYPE_CHECKING:
@@ -127,8 +129,8 @@ def train_by_hand(run: Any, artifact: str) -> None:
         assert claim.kind == "train_router"
         teachers = runs.load(conn, run.id).teacher_ids
         train.store(
-            conn, lease_id, claim.id, run.id, run.config, teacher_ids=teachers, path=artifact, sha256="0" * 64,
-            metrics={},
+            conn, lease_id, claim.id, run.id, run.config, teacher_ids=teachers,
+            kept=Kept("host", artifact, "0" * 64, Path(artifact)), metrics={},
         )  # fmt: skip
 
 
