@@ -37,7 +37,12 @@ def endpoints() -> Iterator[services.Endpoints]:
     with tempfile.TemporaryDirectory(prefix="persyn-test-") as folder:
         settings = Settings.from_environment()._replace(home=Path(folder))
         try:
-            yield services.connect(settings)
+            endpoints = services.connect(settings)
+            if settings.database_url is None:  # it ends with the session; none of its tests takes the machine away
+                server = make_url(endpoints.database_url)
+                _execute(server, "ALTER SYSTEM SET fsync = off")
+                _execute(server, "SELECT pg_reload_conf()")
+            yield endpoints
         finally:
             services.stop(settings)
 

@@ -12,7 +12,6 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -47,6 +46,8 @@ def _rough_prices(coefficients: Floats, share: Floats) -> Floats:
 
     Their precision affects only the time that the repair takes.
     """
+    from scipy.optimize import minimize  # noqa: PLC0415 - a fifth of a worker's start, and few runs have a budget
+
     step = max(1, len(coefficients) // SAMPLE)
     rows = coefficients[::step] - coefficients[::step].mean(axis=1, keepdims=True)
     spread = float(rows.std()) or 1.0

@@ -284,7 +284,9 @@ def _train_together(processes: int, task: _Task, on_step: Callable[[int], None])
         arguments = (processes, f"file://{folder}/processes", task, steps, os.getpid())
         started = torch.multiprocessing.spawn(_take_part, arguments, processes, join=False)
         try:
-            while not started.join(timeout=0.2):
+            finished = False
+            while not finished:
+                finished = started.join(timeout=0.2)
                 while not steps.empty():
                     on_step(steps.get())
         except (torch.multiprocessing.ProcessRaisedException, torch.multiprocessing.ProcessExitedException) as exc:

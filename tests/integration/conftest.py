@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 from sqlalchemy import Connection, Engine, text
+from typer.testing import CliRunner, Result
 
 from persyn import jobs, runs
+from persyn.cli import context, main
 from persyn.config import load_run
 from persyn.imports.prompts import import_prompts
 from persyn.inference.servers.server import Server
@@ -288,6 +290,13 @@ class Site:
     def persyn(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "persyn", *arguments]
         return subprocess.run(command, capture_output=True, text=True, env=self.environment, timeout=300)
+
+    def ask(self, *arguments: str) -> Result:
+        """A command that only looks, called in this process, which has loaded what a new one loads for seconds."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PERSYN_HOME", self.environment["PERSYN_HOME"])
+            patch.setattr(context, "engine", lambda **_: self.engine)
+            return CliRunner().invoke(main.app, arguments)
 
     def configure_stub(self, **changes: Any) -> None:
         httpx.post(self._stub_url("config"), json=changes).raise_for_status()

@@ -39,15 +39,15 @@ def test_run_with_a_worker_goes_to_the_export_and_says_why_something_is_missing(
     assert strict.returncode == 3
     assert "misses 1 of 8 prompts, and --allow-missing allows 0" in strict.stderr
 
-    swept = site.persyn("rewards", "sweep", run, "--alpha", "0,1", "--json", "--plot", str(site.home / "sweep.svg"))
-    assert swept.returncode == 0, swept.stderr
+    swept = site.ask("rewards", "sweep", run, "--alpha", "0,1", "--json", "--plot", str(site.home / "sweep.svg"))
+    assert swept.exit_code == 0, swept.output
     found = json.loads(swept.stdout)
     assert (found["run"], found["normalisation"], found["prompts"] + found["left_out"]) == (run, "minmax", 4)
     assert [sum(point["shares"]) for point in found["points"]] == pytest.approx([1.0, 1.0])
     assert (site.home / "sweep.svg").read_text().startswith("<?xml")
 
     routed = site.scalar("SELECT external_id FROM audit.decision WHERE basis = 'router' LIMIT 1")
-    why = json.loads(site.persyn("audit", "prompt", run, routed, "--json").stdout)
+    why = json.loads(site.ask("audit", "prompt", run, routed, "--json").stdout)
     decision, (first, *_) = why["decision"], why["neighbours"]
     assert decision["margin"] == pytest.approx(decision["coefficient"] - decision["runner_up_coefficient"])
     assert first["prompt_id"] == decision["neighbour_ids"][0]
@@ -57,7 +57,7 @@ def test_run_with_a_worker_goes_to_the_export_and_says_why_something_is_missing(
         "learnability",
         "reward",
     }
-    shown = site.persyn("audit", "prompt", run, routed).stdout
+    shown = site.ask("audit", "prompt", run, routed).stdout
     assert "the best other teacher" in " ".join(shown.split())
     assert "What taught the router nearby" in shown
 
