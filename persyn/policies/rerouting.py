@@ -14,6 +14,7 @@ A threshold turns quality into price: the least improvement that one unit of pri
 one that keeps the mean price of a prompt within a budget, so that the budget goes where it helps most.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ ANY = 10.0  # and of all calibration prompts
 STOP = -1  # no further teacher
 LEAST = 1e-6  # an improvement of less is none
 CHUNK = 256  # prompts at once, so that memory stays flat
-HALVINGS = 12
+ROUNDING = 1e-9
 MOST_LEVELS = 64  # of quality; a grade is known no better from some hundred prompts
 TRIALS = 1000  # prompts of the sample on which a budget is tried
 
@@ -127,12 +128,8 @@ def replay(
     """Ask as the rule says, beginning with first (P,), where quality (P, M) holds every answer's; NaN is a failure."""
     known = np.where(np.isnan(quality), -np.inf, quality)
     seen = np.full(quality.shape, np.nan)
-    rows, teacher = np.arange(len(quality)), first
-    while rows.size:
+    for rows, teacher, _ in _rounds(sample, rule, coefficients, known, first, own):
         seen[rows, teacher] = known[rows, teacher]
-        step = next_teachers(sample, rule, coefficients[rows], seen[rows], None if own is None else own[rows])
-        going = step.teacher != STOP
-        rows, teacher = rows[going], step.teacher[going]
     asked = ~np.isnan(seen)
     teacher = np.where(asked, seen, -np.inf).argmax(axis=1)
     best = seen[np.arange(len(seen)), teacher]
@@ -143,23 +140,44 @@ def threshold_for(sample: CalibrationSample, rule: Rule, first: Indices, budget:
     """The least threshold at which a prompt's mean price on the sample, with its standard error, is within the budget.
 
     first: (C,) the teacher that each prompt of the sample would be routed to. A budget that even the first answers
-    exceed gives a threshold at which nothing more is asked.
+    exceed gives a threshold at which nothing more is asked. Without the standard error, every second budget would be
+    exceeded.
     """
     own = np.arange(len(sample.quality))[:: -(-len(sample.quality) // TRIALS)]
+    known = np.where(np.isnan(sample.quality), -np.inf, sample.quality)[own]
+    # A threshold changes no choice; it ends a prompt at the first answer that is worth less. So one replay tells all.
+    worth, spent, answers = np.full(len(own), np.inf), np.zeros(len(own)), []
+    free = rule._replace(threshold=0.0)
+    for rows, teacher, gain in _rounds(sample, free, sample.coefficients[own], known, first[own], own):
+        price = rule.price[teacher]
+        worth[rows] = np.minimum(worth[rows], gain / price)
+        answers.append(np.column_stack([worth[rows], spent[rows], spent[rows] + price]))
+        spent[rows] += price
+    level, before, after = np.concatenate(answers).T
+    order = np.argsort(-level, kind="stable")
+    mean = np.cumsum((after - before)[order]) / len(own)  # of the price, with all answers down to each level
+    variance = np.maximum(np.cumsum((after**2 - before**2)[order]) / len(own) - mean**2, 0.0)
+    over = (mean + np.sqrt(variance / len(own)) > budget + ROUNDING)[len(own) - 1 :]  # from all first answers on
+    if over[0]:  # no improvement is worth more than the whole range
+        return float(np.nanmax(sample.quality) - sample.floor or 1.0) / float(rule.price.min())
+    return float(level[order][len(own) - 1 + over.argmax()]) if over.any() else 0.0
 
-    def spent(threshold: float) -> float:
-        trial, held = rule._replace(threshold=threshold), (sample.coefficients[own], sample.quality[own])
-        price = replay(sample, trial, *held, first[own], own).price
-        return float(price.mean() + price.std() / np.sqrt(len(price)))  # else half of all budgets would be exceeded
 
-    if spent(0.0) <= budget:
-        return 0.0
-    spread = float(np.nanmax(sample.quality) - np.nanmin(sample.quality)) or 1.0
-    low, high = 0.0, spread / float(rule.price.min())  # no improvement is worth more than the whole range
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if spent(middle) <= budget else (middle, high)
-    return high
+def _rounds(
+    sample: CalibrationSample, rule: Rule, coefficients: Floats, known: Floats, first: Indices, own: Indices | None
+) -> Iterator[tuple[Indices, Indices, Floats]]:
+    """The prompts of each round of asking with their teachers and expected gains, the first answers' being infinite.
+
+    known: (P, M) every answer's quality, -inf where none came.
+    """
+    seen = np.full(known.shape, np.nan)
+    rows, teacher, gain = np.arange(len(known)), first, np.full(len(known), np.inf)
+    while rows.size:
+        yield rows, teacher, gain
+        seen[rows, teacher] = known[rows, teacher]
+        step = next_teachers(sample, rule, coefficients[rows], seen[rows], None if own is None else own[rows])
+        going = step.teacher != STOP
+        rows, teacher, gain = rows[going], step.teacher[going], step.gain[going]
 
 
 def _best(sample: CalibrationSample, seen: Floats) -> Floats:

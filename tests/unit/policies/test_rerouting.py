@@ -102,14 +102,22 @@ def test_a_replay_asks_within_its_attempts_and_never_gives_the_best_away(seed: i
     assert np.array_equal(done.quality, np.where(done.asked, new.quality, -np.inf).max(axis=1))
 
 
-@given(st.integers(0, 10_000), st.floats(1.0, 2.5), st.booleans())
-def test_a_threshold_keeps_the_sample_within_its_budget(seed: int, budget: float, graded: bool) -> None:
+@given(st.integers(0, 10_000), st.floats(0.5, 2.5), st.booleans())
+def test_a_threshold_spends_the_budget_and_no_more(seed: int, budget: float, graded: bool) -> None:
+    """The price with its standard error is within the budget, and any lower threshold would take it beyond."""
     sample, asked = made(seed, graded=graded), rule(bar=0.9)
+    asked = asked._replace(price=np.random.default_rng(seed).uniform(0.5, 1.5, 4))
     first = sample.coefficients.argmax(axis=1)
-    threshold = rerouting.threshold_for(sample, asked, first, budget)
     own = np.arange(len(first))
-    kept = asked._replace(threshold=threshold)
-    assert rerouting.replay(sample, kept, sample.coefficients, sample.quality, first, own).price.mean() <= budget + 1e-9
+
+    def spent(threshold: float) -> float:
+        kept = asked._replace(threshold=threshold)
+        price = rerouting.replay(sample, kept, sample.coefficients, sample.quality, first, own).price
+        return float(price.mean() + price.std() / np.sqrt(len(price)))
+
+    threshold = rerouting.threshold_for(sample, asked, first, budget)
+    assert spent(threshold) <= max(budget, spent(np.inf)) + 1e-8
+    assert threshold == 0.0 or spent(np.inf) > budget or spent(threshold - 1e-9) > budget
 
 
 def test_a_prompt_is_no_evidence_about_itself() -> None:
