@@ -61,6 +61,7 @@ _DELETE_RUN = tuple(
         """,
         "UPDATE generation_import SET run_id = NULL WHERE run_id = :run_id",
         "DELETE FROM routing_decision WHERE run_id = :run_id",
+        "DELETE FROM rerouting WHERE run_id = :run_id",
         "DELETE FROM router WHERE run_id = :run_id",
         "DELETE FROM export WHERE run_id = :run_id",
         "DELETE FROM calibration_prompt WHERE run_id = :run_id",

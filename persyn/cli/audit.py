@@ -87,12 +87,12 @@ def _print_decision(decision: reporting.DecisionReport) -> None:
 
 def _sample_table(samples: list[reporting.Sample]) -> Table:
     table = Table(title="Its answers: the best is taken", pad_edge=False)
-    for column in ("answer", "generation", "quality", "learnability", "reward", "flaws"):
+    for column in ("teacher", "answer", "generation", "quality", "learnability", "reward", "flaws"):
         table.add_column(column)
     for sample in samples:
         numbers = map(terminal.number, (sample.quality, sample.learnability, sample.reward))
         name = f"{sample.sample_index}{' (best)' if sample.best else ''}"
-        cells = [name, str(sample.generation_id), *numbers, ", ".join(sample.flaws)]
+        cells = [terminal.safe(sample.teacher), name, str(sample.generation_id), *numbers, ", ".join(sample.flaws)]
         table.add_row(*cells, style="bold" if sample.best else None)
     return table
 

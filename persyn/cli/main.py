@@ -55,6 +55,7 @@ COMMANDS = {
     "resume": Entry("persyn.cli.fleet:resume", "Let a teacher's queue, any queue, or a run go on."),
     "api": Entry("persyn.cli.api:api", "Serve the read-only HTTP API."),
     "router": Entry("persyn.cli.router:app", "The router of a run."),
+    "reroute": Entry("persyn.cli.reroute:app", "Ask further teachers where an answer is not good enough."),
     "worker": Entry("persyn.workers.__main__:app", "Work on this host, or let a worker leave."),
     "prompts": Entry("persyn.cli.prompts:app", "Import prompts into a set, correct them, look at them, delete them."),
     "generations": Entry("persyn.cli.generations:app", "Import answers that exist already."),

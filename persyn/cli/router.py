@@ -12,6 +12,7 @@ from persyn.cli import context, terminal
 from persyn.cli.options import Json, RunName, WithWorker
 from persyn.cli.run import NoCheck, Retry, Yes, step
 from persyn.config import Settings
+from persyn.errors import ConfigError
 from persyn.reporting import plots
 from persyn.stages import train
 from persyn.states import Stage
@@ -51,6 +52,7 @@ def evaluate(
     if plot is not None:
         plots.kind_of(plot)  # refused now, and not after all the work
     evaluation = _evaluate(run, with_curve=curve or plot is not None)
+    evaluation["further_answers"] = _further_answers(run)
     if plot is not None:
         title = f"{evaluation['run']}: reward by calibration prompts"
         plots.learning_curve(plot, title=title, points=evaluation["curve"])
@@ -58,6 +60,8 @@ def evaluate(
         typer.echo(json.dumps(evaluation, indent=2))
         return
     terminal.console.print(_methods(evaluation), _intervals(evaluation), _shares(evaluation))
+    if evaluation["further_answers"]:
+        terminal.console.print(_further(evaluation["further_answers"]))
     if evaluation.get("curve"):
         terminal.console.print(_curve(evaluation["curve"]))
     if evaluation["advice"]:
@@ -74,6 +78,30 @@ def _evaluate(run: str, *, with_curve: bool) -> dict[str, Any]:
             context.engine(), run, Settings.from_environment().home, with_curve=with_curve,
             on_progress=lambda what, done, total: show(what, done, f"of {total:,} prompts", done / total),
         )  # fmt: skip
+
+
+def _further_answers(run: str) -> list[dict[str, Any]]:
+    """The quality where failed prompts are asked elsewhere, by answers to a prompt; nothing where none is measured."""
+    from persyn.reporting import rerouting  # noqa: PLC0415 - scipy takes its time
+
+    try:
+        with context.engine().connect() as conn:
+            plan = rerouting.plan(conn, run)
+    except ConfigError:
+        return []
+    rows = [plan.rows[0], *(row for row in plan.rows if row.budget is not None)]
+    return [{"answers": row.answers, "quality": row.quality, "of_gap": row.of_gap} for row in rows]
+
+
+def _further(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="Where failed prompts are asked again, on the calibration prompts", pad_edge=False)
+    for column in ("answers to a prompt", "quality", "of gap"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        gap = "–" if row["of_gap"] is None else f"{row['of_gap'][0]:.0%}"
+        table.add_row(f"{row['answers']:.2f}", terminal.number(row["quality"][0]), gap)
+    table.caption = "Of the quality's gap, not the reward's. `persyn reroute plan` tells more."
+    return table
 
 
 def _methods(evaluation: dict[str, Any]) -> Table:

@@ -51,7 +51,7 @@ class Choices(NamedTuple):
 
 
 def every_measured_answer() -> Choices:
-    """Those that pairs are made of: all teachers on calibration prompts; elsewhere answers of which there are several."""
+    """Those that pairs are made of: all teachers on calibration prompts, and several answers elsewhere."""
     return Choices(_ALL_MEASURED, {})
 
 

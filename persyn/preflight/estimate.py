@@ -12,6 +12,7 @@ from persyn.config import Imported, Judge, Price, RunConfig, Teacher
 from persyn.preflight.report import StageEstimate
 
 ASSUMED_TOKENS = 300  # of an answer, where nothing was measured
+ASSUMED_BELOW_BAR = 0.5  # of the routed answers, and of each further one
 _CHARACTERS_A_TOKEN = 4
 _TEMPLATE_TOKENS = 10
 _RUBRIC_TOKENS, _VERDICT_TOKENS = 450, 60
@@ -178,7 +179,7 @@ def _expected(teacher: Teacher, known: Sizes, probe: Probe | None) -> Expected:
     return Expected(teacher, means.prompt_tokens or prompt_tokens, completion, longest, seconds)
 
 
-def assumptions(known: Sizes, asked: Sequence[Expected], probes: Mapping[str, Probe]) -> list[str]:
+def assumptions(config: RunConfig, known: Sizes, asked: Sequence[Expected], probes: Mapping[str, Probe]) -> list[str]:
     """The guesses in the figures, each as a sentence."""
     names = [one.teacher.name for one in asked]
     measured = [name for name in names if name in known.means]
@@ -203,6 +204,12 @@ def assumptions(known: Sizes, asked: Sequence[Expected], probes: Mapping[str, Pr
     for one in asked:
         if one.teacher.samples > 1:
             told.append(f"{one.teacher.name} gives {one.teacher.samples} answers to each prompt that is routed to it.")
+    if config.rerouting is not None and asked:
+        most = min(config.rerouting.attempts, len(config.teachers))
+        told.append(
+            f"Up to {most} teachers are asked where an answer is not good enough; {ASSUMED_BELOW_BAR:.0%} of the"
+            " answers are taken not to be. `persyn reroute plan` replays it once the calibration is scored."
+        )
     if len(asked) > 1:
         told.append("Each teacher is taken to get the same share of the routed prompts. Scoring takes time as well.")
     return told
@@ -222,7 +229,22 @@ def stages(config: RunConfig, known: Sizes, asked: Sequence[Expected]) -> list[S
     if config.scorers.score == "all":
         answers = round(sum(wanted.values())) if asked else known.prompts - known.calibration
         found.append(_scores("score routed", config, asked, answers, 0, known))
+    if config.rerouting is not None and asked:
+        further = {name: answers * further_answers(config) for name, answers in wanted.items()}
+        found.append(_answers("reroute", asked, further, 0))
+        found.append(_scores("score rerouted", config, asked, round(sum(further.values())), 0, known))
     return found
+
+
+def further_answers(config: RunConfig) -> float:
+    """The further answers that a routed prompt is taken to need, by its budget or by the share below the bar."""
+    options = config.rerouting
+    if options is None:
+        return 0.0
+    if options.budget is not None and options.price == "answers" and options.per == "prompt":
+        return options.budget - 1.0
+    most = min(options.attempts, len(config.teachers))
+    return float(sum(ASSUMED_BELOW_BAR**further for further in range(1, most)))
 
 
 def _routed_answers(config: RunConfig, known: Sizes, teacher: Teacher) -> int:
@@ -278,7 +300,8 @@ def cost_at_most(config: RunConfig, asked: Sequence[Expected], known: Sizes) -> 
     calibration = [
         one.cost(known.calibration - known.calibrated.get(one.teacher.name, 0), longest=True) for one in priced
     ]
-    return sum(cost or 0.0 for cost in calibration) + max(
+    attempts = 1 if config.rerouting is None else min(config.rerouting.attempts, len(config.teachers))
+    return sum(cost or 0.0 for cost in calibration) + attempts * max(
         one.cost(_routed_answers(config, known, one.teacher), longest=True) or 0.0 for one in priced
     )
 

@@ -139,7 +139,7 @@ def _with_estimate(
         stages=stages,
         cost_at_most=estimate.cost_at_most(config, asked, known),
         disk_bytes=disk,
-        assumptions=estimate.assumptions(known, asked, probes),
+        assumptions=estimate.assumptions(config, known, asked, probes),
     )
 
 

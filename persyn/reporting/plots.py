@@ -77,6 +77,29 @@ def learning_curve(path: Path, *, title: str, points: Sequence[Mapping[str, Any]
     save(figure, path)
 
 
+def reroute_frontier(path: Path, *, title: str, rows: Sequence[Any], rivals: Sequence[Any]) -> None:
+    """The mean quality with its interval over the answers to a prompt, by rerouting and by a static order.
+
+    rows, rivals: `reporting.rerouting.PlanRow`. Raises InputError where the file cannot be written.
+    """
+    figure = Figure(figsize=(7.0, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for label, points, style in (("rerouting", rows, "o-"), ("static order", [rows[0], *rivals], "s--")):
+        ordered = sorted(points, key=lambda row: row.answers)
+        answers = [row.answers for row in ordered]
+        colour = "tab:blue" if label == "rerouting" else "tab:gray"
+        low, high = ([row.quality[end] for row in ordered] for end in (1, 2))
+        if label == "rerouting":
+            axes.fill_between(answers, low, high, color=colour, alpha=0.2, label="95% interval")
+        axes.plot(answers, [row.quality[0] for row in ordered], style, color=colour, label=label)
+    for row in rows:
+        if row.is_own:
+            axes.plot(row.answers, row.quality[0], "D", color="tab:red", label=f"the run's own: {row.name}")
+    axes.set(title=title, xlabel="answers to a prompt", ylabel="mean quality")
+    axes.legend(fontsize="small", loc="lower right")
+    save(figure, path)
+
+
 def kind_of(path: Path) -> str:
     """The format that the file's name ends in. Raises InputError for a name that ends in none of FORMATS."""
     kind = path.suffix.removeprefix(".").lower()

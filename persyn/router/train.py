@@ -81,8 +81,7 @@ def train(
     preferences = preferences or _PREFERENCES
     known = pairs(rewards[train_rows], **preferences.model_dump())
     static = head.static(known, rewards.shape[1])
-    model: RouterModel | None = None
-    epochs: list[Epoch] = []
+    model, epochs = None, list[Epoch]()
     if vectors is None:
         with while_loading():
             backbone = load_backbone(backbone_path, revision=config.revision, dtype=config.backbone_dtype)
@@ -95,18 +94,13 @@ def train(
             )  # fmt: skip
         vectors = prompt_vectors(model, rows, prompts, with_surface=config.sees_surface, batch_size=config.batch_size,
                                  on_progress=on_progress)  # fmt: skip
-    known_vectors = vectors[train_rows]
-    fitted, extra, of_training = _head(
-        model, epochs, known_vectors, rewards[train_rows], config, preferences, seed, on_progress
-    )
+    fitted = _head(model, epochs, vectors[train_rows], rewards[train_rows], config, preferences, seed, on_progress)
     held_out = np.full(rewards.shape, np.nan)
-    held_out[val_rows] = fitted.coefficients(vectors[val_rows])
-    if of_training is not None:
-        held_out[train_rows] = of_training
-    measured = evaluate(held_out[val_rows], rewards[val_rows], static=static)
-    metrics = {**measured, **known.counts(), **extra}
+    held_out[train_rows] = np.nan if fitted.held_out is None else fitted.held_out
+    held_out[val_rows] = fitted.head.coefficients(vectors[val_rows])
+    metrics = {**evaluate(held_out[val_rows], rewards[val_rows], static=static), **known.counts(), **fitted.metrics}
     ids = [int((prompt_ids or range(len(rewards)))[index]) for index in train_rows]
-    return Trained(model, fitted, known_vectors, ids, metrics, epochs, config, seed, held_out)
+    return Trained(model, fitted.head, vectors[train_rows], ids, metrics, epochs, config, seed, held_out)
 
 
 def _head(

@@ -11,7 +11,7 @@ from persyn.config import Sampling
 from persyn.jobs.wake_ups import TEACHER
 from persyn.states import Stage
 
-_ROUTED = """
+_OF_DECISIONS = """
 SELECT d.run_id, 'generate' AS kind, CAST(:queues AS text) || t.name AS queue, CAST(:stage AS int) AS stage,
        d.prompt_id, d.teacher_id, sample.index AS sample_index, CAST(NULL AS bigint) AS generation_id,
        CAST(NULL AS bigint) AS scorer_id
@@ -24,10 +24,12 @@ WHERE d.run_id = :run_id AND {of} AND NOT EXISTS (
     WHERE g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND g.sample_index = sample.index)
 ORDER BY d.teacher_id, d.prompt_id, sample.index
 """
-# The jobs of earlier ones exist: each reroute job's decisions are looked at before the next one is made.
-_OF_LAST_REROUTING = """
-d.attempt > 1 AND d.created_at >= (SELECT max(j.created_at) FROM job j WHERE j.run_id = d.run_id AND j.kind = 'reroute')
-"""
+_ROUTED = _OF_DECISIONS.format(of="true")
+# Those of the last reroute job: each job's decisions are looked at before the next job is made.
+_REROUTED = _OF_DECISIONS.format(
+    of="d.attempt > 1 AND d.created_at >= ("
+    "SELECT max(j.created_at) FROM job j WHERE j.run_id = d.run_id AND j.kind = 'reroute')"
+)
 
 # One statement takes all rows as JSON. A statement a row took half as long again, and arrays were slower to write.
 _COLUMNS = {
@@ -69,12 +71,12 @@ class NewGeneration(NamedTuple):
 
 def enqueue(conn: Connection, run_id: int) -> int:
     """A job for each answer to a routed prompt that its teacher has not given yet; returns how many are new."""
-    return jobs.enqueue(conn, _ROUTED.format(of="true"), _values(run_id), all_new=True)
+    return jobs.enqueue(conn, _ROUTED, _values(run_id), all_new=True)
 
 
 def enqueue_rerouted(conn: Connection, run_id: int) -> int:
     """The same for the prompts that were rerouted last."""
-    return jobs.enqueue(conn, _ROUTED.format(of=_OF_LAST_REROUTING), _values(run_id))
+    return jobs.enqueue(conn, _REROUTED, _values(run_id))
 
 
 def _values(run_id: int) -> dict[str, Any]:

@@ -33,6 +33,7 @@ Floats = NDArray[np.float64]
 BATCH = 2048  # prompts read at once
 EVERY_S = 60.0  # between two jobs while answers still come, and ten times as long as the last one took
 CHEAPEST = 1e-3  # of the mean price: a free answer is no reason to ask for all of them
+NOT_FOR_SALE = 1e9  # mean prices: of a teacher whose answers are all imported, so that nobody can ask it
 
 # Whether there is anything that the last reroute job has not seen. Index: ix_job_stage, ix_routing_decision_rerouted;
 # the jobs are read only once the other conditions hold.
@@ -111,20 +112,20 @@ _PROMPTS = text("SELECT count(*) FROM prompt p JOIN run r ON r.prompt_set_id = p
 
 
 class Numbers(NamedTuple):
-    """What a run reroutes by, in the words of its configuration; found once."""
+    """The numbers that a run reroutes by, in the words of its configuration; found once."""
 
     bar: float
     threshold: float  # the least gain that one unit of price must bring
     prices: list[float]  # of an answer, in coefficient order
 
-    def rule(self, attempts: int) -> Rule:
+    def rule(self, config: RunConfig, attempts: int) -> Rule:
         """The rule that keeps to these numbers; it reckons in mean prices."""
-        price, mean = relative(self.prices)
+        price, mean = relative(self.prices, config)
         return Rule(self.bar, price, attempts, self.threshold * mean)
 
 
 class Ground(NamedTuple):
-    """What a run's rerouting stands on."""
+    """The calibration prompts that a run's rerouting stands on."""
 
     sample: CalibrationSample
     first: NDArray[np.intp]  # (C,) the teacher that the policy would take for each calibration prompt
@@ -160,7 +161,7 @@ def perform(work: Work) -> None:
     with work.engine.connect() as conn:
         ground = read_ground(conn, run)
         numbers = stored_numbers(conn, run.id) or find_numbers(conn, run, ground)
-    rule = numbers.rule(options.attempts)
+    rule = numbers.rule(run.config, options.attempts)
     further: list[_Further] = []
     for page in _pages(work, options):
         further += _next(ground, rule, page)
@@ -210,7 +211,7 @@ def find_numbers(conn: Connection, run: runs.Run, ground: Ground) -> Numbers:
     options = run.config.rerouting or Reroute()
     prices = answer_prices(conn, run, options)
     bar = bar_of(run.config, ground.sample.quality)
-    price, mean = relative(prices)
+    price, mean = relative(prices, run.config)
     threshold = options.least_gain
     if options.budget is not None:
         budget = options.budget / mean / (1 if options.per == "prompt" else _prompts(conn, run.id))
@@ -252,11 +253,13 @@ def answer_prices(conn: Connection, run: runs.Run, options: Reroute) -> list[flo
     return [sum(known) / len(known) if price is None else price for price in prices]
 
 
-def relative(prices: list[float]) -> tuple[Floats, float]:
+def relative(prices: list[float], config: RunConfig) -> tuple[Floats, float]:
     """The prices in units of their mean, none of them 0, and that mean; all alike where all are free."""
     values = np.array(prices)
     mean = float(values.mean()) or 1.0
-    return (np.maximum(values / mean, CHEAPEST) if values.any() else np.ones(len(values))), mean
+    units = np.maximum(values / mean, CHEAPEST) if values.any() else np.ones(len(values))
+    can_be_asked = [teacher.model is not None for teacher in config.teachers]
+    return np.where(can_be_asked, units, NOT_FOR_SALE), mean
 
 
 def _pages(work: Work, options: Reroute) -> Iterator[list[list[Any]]]:

@@ -113,17 +113,22 @@ class Fleet:
     def load(
         self, prompts: int = 120, *, calibration: int = 2, in_flight: int = IN_FLIGHT, enqueue: bool = True,
         server_args: tuple[str, ...] | None = None, key: str | None = None, scorers: dict[str, Any] | None = None,
+        reroute: bool = False,
     ) -> int:  # fmt: skip
         """A run whose prompts are decided and, with `enqueue`, whose jobs are ready; returns how many jobs there are.
 
         `server_args`: the worker serves the teachers itself, with the stub under its supervisor and these arguments.
         `key`: the variable that a worker needs to ask them. `scorers`: the calibration answers are scored, too.
+        `reroute`: all answers are scored, and a prompt whose answer is wrong goes to the other teacher.
         """
         self.supervised, self._target = server_args is not None, Stage.SCORE if scorers else Stage.CALIBRATE
+        if reroute:
+            self._target = Stage.GENERATE
         endpoint = {"url": self.ground.stub_url, "concurrency": in_flight, "api_key_env": key}
         own = {"kind": "stub", "args": list(server_args or ())}
         served = {"server": own} if self.supervised else {"endpoint": endpoint}
-        self.run_id = self._create(prompts, calibration, served, {"scorers": scorers, "alpha": 0.0} if scorers else {})
+        more = {"scorers": scorers, "alpha": 0.0} if scorers else {}
+        self.run_id = self._create(prompts, calibration, served, more | {"reroute": {} if reroute else "off"})
         with self.engine.begin() as conn:
             self._decide(conn)
         if enqueue:

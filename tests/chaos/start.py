@@ -19,6 +19,7 @@ STALL_S = 5.0
 def shorten() -> None:
     from persyn.inference.servers.server import ProgressWatch
     from persyn.jobs import lease_keeper, protocol
+    from persyn.stages import reroute
     from persyn.workers import fitness, generate, maintenance
 
     protocol.LEASE_TTL_S = LEASE_TTL_S  # type: ignore[assignment]
@@ -34,6 +35,7 @@ def shorten() -> None:
     generate.STORE_AFTER_S = STORE_AFTER_S
     generate.IN_FLIGHT = IN_FLIGHT
     generate.WATCH_S = 1.0
+    reroute.EVERY_S = RECONCILE_S
     generate.DEATH_CONFIRMED_WITHIN_S = 3.0
     ProgressWatch.__init__.__defaults__ = (STALL_S,)
 

@@ -19,7 +19,7 @@ class SmallRun:
         self.import_prompts(0, prompts)
         teachers = [{"name": name, "family": "f", "params_b": 1, "model": "m"} for name in ("a", "b")]
         given = {"name": "small", "prompts": "set", "student": {"name": "s", "model": "m"}, "teachers": teachers,
-                 "calibration": {"size": 4}, "policy": "random"}  # fmt: skip
+                 "calibration": {"size": 4}, "policy": "random", "reroute": "off"}  # fmt: skip
         self.config = parse_run(given | changes, source="test")
         self.id = self.create(self.config)
 

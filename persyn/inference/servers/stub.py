@@ -62,23 +62,8 @@ MESSAGES = {
     "503": "The server is overloaded.",
 }
 WORDS = (
-    "so",
-    "we",
-    "add",
-    "them",
-    "and",
-    "more",
-    "then",
-    "the",
-    "sum",
-    "is",
-    "even",
-    "now",
-    "take",
-    "part",
-    "of",
-    "it",
-)
+    "so", "we", "add", "them", "and", "more", "then", "the", "sum", "is", "even", "now", "take", "part", "of", "it",
+)  # fmt: skip
 
 
 class StubConfig(BaseModel):
@@ -89,6 +74,9 @@ class StubConfig(BaseModel):
     latency_s: float = Field(default=0.0, ge=0.0, description="the median time to an answer")
     latency_sigma: float = Field(default=0.0, ge=0.0, description="spread of a lognormal latency; 0 makes it fixed")
     answer: str | None = Field(default=None, description="the text of every answer, in place of a made-up one")
+    sums_right: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="adds up a sum in a prompt, such a share of them rightly"
+    )
     answer_tokens: int = Field(default=16, ge=0, description="words of a made-up answer, the median")
     answer_sigma: float = Field(default=0.0, ge=0.0, description="spread of a lognormal length; 0 makes it fixed")
     token_s: float = Field(default=0.0, ge=0.0, description="time for each word of an answer, after the latency")
@@ -111,6 +99,7 @@ class ChatRequest(BaseModel):
     tools: list[dict[str, Any]] = []
 
 
+SUM = re.compile(r"(\d+) \+ (\d+)")
 REQUESTS_KEPT = 100_000
 
 
@@ -244,6 +233,9 @@ class Stub:
         if self.config.answer is not None:
             return self.config.answer.split(" ")
         chosen = random.Random(f"{self.model} {fingerprint(request.messages)} {request.seed}")
+        if self.config.sums_right is not None and (found := SUM.search(str(request.messages[-1].get("content")))):
+            total = int(found[1]) + int(found[2]) + (chosen.random() >= self.config.sums_right)
+            return ["The", "answer", "is", f"{total}."]
         count = self.config.answer_tokens
         if count and self.config.answer_sigma:
             count = max(1, round(chosen.lognormvariate(math.log(count), self.config.answer_sigma)))

@@ -36,6 +36,9 @@ def compare_by_json(site: Any, run: str) -> None:
         assert sum(method["shares"].values()) == pytest.approx(1.0)
     assert found["differences"].keys() == {f"router_minus_{name}" for name in found["methods"] if name != "router"}
     assert (found["advice"] is None) == found["beats_static"]
+    answers = [row["answers"] for row in found["further_answers"]]
+    assert answers[0] == 1.0
+    assert all(most <= budget for most, budget in zip(answers[1:], (1.25, 1.5, 2.0), strict=True))
 
     assert [point["prompts"] for point in found["curve"]] == [4, 9]
     for point in found["curve"]:

@@ -27,8 +27,8 @@ INSERT INTO generation (prompt_id, teacher_id, text, finish_reason, prompt_token
 VALUES (:prompt, :teacher, 'a', 'stop', 1, 1, 0, 0.1, :job, :lease) RETURNING id
 """
 INSERT_DECISION = """
-INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, samples, lease_id)
-VALUES (:run, :prompt, 'persyn', :basis, :teacher, :router, :samples, :lease)
+INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, samples, attempt, gain, lease_id)
+VALUES (:run, :prompt, 'persyn', :basis, :teacher, :router, :samples, :attempt, :gain, :lease)
 """
 NOW = "2026-01-01"
 INSERT_IMPORTED = """
@@ -83,7 +83,7 @@ class Rows:
         world = self.world
         values = {
             "run": world.run_id, "prompt": world.prompts[0], "basis": "static", "teacher": world.teachers[0],
-            "router": None, "samples": 1, "lease": self.lease,
+            "router": None, "samples": 1, "attempt": 1, "gain": None, "lease": self.lease,
         }  # fmt: skip
         return self.conn.execute(text(INSERT_DECISION), values | changes)
 
@@ -183,7 +183,10 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     "ck_routing_decision_router_named": lambda rows: rows.add_decision(basis="router"),
     "ck_routing_decision_samples": lambda rows: rows.add_decision(samples=0),
     "ck_routing_decision_samples of a measured one": lambda rows: rows.add_decision(basis="measured", samples=2),
-    "uq_routing_decision_run_id_policy_prompt_id": lambda rows: [rows.add_decision() for _ in range(2)],
+    "ck_routing_decision_rerouted_says_why": lambda rows: rows.add_decision(attempt=2, basis="rerouted"),
+    "ck_routing_decision_rerouted_says_why of a first one": lambda rows: rows.add_decision(gain=0.5),
+    "ck_routing_decision_rerouted_says_why of a second one": lambda rows: rows.add_decision(attempt=2),
+    "uq_routing_decision_run_id_policy_prompt_id_attempt": lambda rows: [rows.add_decision() for _ in range(2)],
 }
 
 

@@ -22,6 +22,15 @@ INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, a
                     code_version, job_id, lease_id)
 SELECT :run, 'b', :teachers, 0.4, 'minmax', 0, 'p', repeat('0', 64), '{}', '0', min(id), :lease FROM job RETURNING id
 """
+REROUTE = """
+INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, attempt, failed_teacher_ids, gain, price,
+                              lease_id)
+VALUES (:run, :prompt, 'persyn', 'rerouted', :teacher, 2, :failed, 0.5, 1, :lease)
+"""
+GOOD_ENOUGH = """
+INSERT INTO score (generation_id, scorer_id, value, job_id, lease_id)
+SELECT generation_id, scorer_id, 1, id, lease_id FROM job WHERE id = :job
+"""
 SCORE_JOB = """
 SELECT CAST(:run AS bigint) AS run_id, 'score' AS kind, 'score' AS queue, 20 AS stage, NULL::bigint AS prompt_id,
        NULL::bigint AS teacher_id, 0 AS sample_index, id AS generation_id, CAST(:scorer AS bigint) AS scorer_id
@@ -47,6 +56,24 @@ class Story:
             DECIDE, run=self.world.run_id, prompt=self.world.prompts[0], basis=basis, router=router, lease=self.lease,
             teacher=self.world.teachers[teacher], coefficients=coefficients, margin=0.5,
         )  # fmt: skip
+
+    def reroute(self, teacher: int, failed: int) -> None:
+        """The second decision about the first prompt, whose first teacher is 0."""
+        self.decide()
+        teachers = self.world.teachers
+        self.sql(
+            REROUTE, run=self.world.run_id, prompt=self.world.prompts[0], teacher=teachers[teacher],
+            failed=[teachers[failed]], lease=self.lease,
+        )  # fmt: skip
+
+    def reroute_from_a_good_answer(self) -> None:
+        self.sql(
+            "INSERT INTO rerouting (run_id, bar, threshold, prices, lease_id) VALUES (:run, 0.5, 0, '{1, 1}', 1)",
+            run=self.world.run_id,
+        )
+        self.sql(GOOD_ENOUGH, job=(job := self.score_job()))
+        jobs.complete(self.conn, self.lease, [job])
+        self.reroute(teacher=1, failed=0)
 
     def second_run(self) -> None:
         """It wants the answer that the first run has already."""
@@ -158,6 +185,9 @@ BREAKS: dict[str, Callable[[Story], object]] = {
         story.decide(),
         story.sql("UPDATE job SET sample_index = 1 WHERE id = :id", id=story.dead),
     ],
+    "a_further_attempt_names_all_that_failed_before": lambda story: story.reroute(teacher=0, failed=1),
+    "no_prompt_asks_a_teacher_again": lambda story: story.reroute(teacher=0, failed=0),
+    "no_prompt_was_rerouted_from_an_answer_that_is_good_enough": Story.reroute_from_a_good_answer,
     "jobs_name_rows_that_exist": lambda story: story.sql(
         "UPDATE job SET prompt_id = 987 WHERE id = :id", id=story.leased
     ),

@@ -98,7 +98,9 @@ def test_a_claim_reads_the_index_made_for_it_and_no_other_of_its_lanes(filled: "
     assert {index for index in used if "_job_" in index} - {"ix_job_lease_id"} == {own}
 
 
-@pytest.mark.parametrize("source", [calibrate._ANSWERS, generate._ROUTED, score._CALIBRATION, score._ROUTED])
+@pytest.mark.parametrize(
+    "source", [calibrate._ANSWERS, generate._ROUTED, generate._REROUTED, score._CALIBRATION, score._ROUTED]
+)
 def test_the_database_plans_a_stages_select_where_the_insert_reads_it(world: "World", source: str) -> None:
     """A CTE that is computed first would be written down and read again, a million rows of it."""
     statement = statements.from_source(statements.ENQUEUE_NEW, source).text

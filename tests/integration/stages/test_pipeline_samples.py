@@ -89,7 +89,7 @@ def test_a_killed_worker_loses_and_doubles_none_of_several_answers_and_the_best_
     aim(site, second)
     site.follow(second)
     assert site.rows("SELECT DISTINCT kind FROM job WHERE run_id = :id ORDER BY 1", id=second) == [
-        ("route",), ("train_router",),
+        ("reroute",), ("route",), ("train_router",),
     ]  # fmt: skip
     assert export_run(site.engine, second, site.home / "second").passed_over == ROUTED * (SAMPLES - 2)
     assert site.violations() == {}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from persyn import jobs, reporting
+from persyn import jobs, removal, reporting
 from persyn.config import Export
 from persyn.exports.write import export_run
 from persyn.jobs.operators import Filter, cancel
@@ -111,11 +111,16 @@ def test_a_failed_prompt_goes_to_the_teacher_that_is_right_where_the_first_fails
     }
     assert all(0.05 <= row.gain <= 1.0 for row in further)
 
+    with run.engine.begin() as conn:  # in a transaction that is taken back
+        assert removal.delete_run(conn, run.id) == []
+        assert conn.execute(text("SELECT count(*) FROM rerouting")).scalar_one() == 0
+        conn.rollback()
+
     # The export takes the answer that is right, and pairs it with the one that was not.
     manifest = export_run(run.engine, run.id, tmp_path / "out", Export(columns=["basis", "quality"]))
     exported = [json.loads(line) for line in (tmp_path / "out" / "train.jsonl").read_text().splitlines()]
     nobody = [n for n in range(PROMPTS) if n % 21 == 0]
-    assert {row["prompt_id"] for row in exported} == {f"p{n}" for n in range(PROMPTS) if n not in nobody}
+    assert {row["external_id"] for row in exported} == {f"p{n}" for n in range(PROMPTS) if n not in nobody}
     assert {row["quality"] for row in exported} == {1.0}
     assert {row["teacher"] for row in exported if row["basis"] == "rerouted"} == {"b"}
     assert manifest.left_out == {"wrong": len(nobody)}
@@ -203,8 +208,8 @@ def test_scores_that_come_twice_or_late_reroute_a_prompt_once(build: Callable[..
 
 
 def test_a_budget_goes_where_it_helps_most(build: Callable[..., ReroutedRun]) -> None:
-    """Half of the prompts that a fails on may be asked again: those of which b's chance is the best."""
-    run = build(reroute={"budget": 5.0, "per": "run"} | {"budget": PROMPTS + 4.0})
+    """Four prompts may be asked again, whatever the sample made of the budget."""
+    run = build(reroute={"budget": PROMPTS + 4.0, "per": "run"})
     run.work()
     rows = run.rows("SELECT count(*) FILTER (WHERE attempt > 1) AS more, count(*) AS every FROM routing_decision")
     assert rows == [(4, PROMPTS + 4)]

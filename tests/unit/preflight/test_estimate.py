@@ -15,7 +15,7 @@ PRICE = {"input": 2.0, "output": 10.0}
 def config(**changes: Any) -> RunConfig:
     endpoint = {"url": "http://h/v1", "price": PRICE, "concurrency": 10}
     raw = {
-        "name": "r", "prompts": "s", "student": {"name": "p", "model": "m"},
+        "name": "r", "prompts": "s", "student": {"name": "p", "model": "m"}, "reroute": "off",
         "teachers": [
             {"name": "dear", "family": "f", "model": "m", "endpoint": endpoint, "sampling": {"max_tokens": 1000}},
             {"name": "own", "family": "f", "model": "m", "sampling": {"max_tokens": 100}},
@@ -59,7 +59,20 @@ def test_several_answers_to_a_routed_prompt_are_counted_each() -> None:
     assert estimate.cost_at_most(several, asked, known) == pytest.approx((100 + 900 * 4) * (50 * 2 + 1000 * 10) / 1e6)
     again = config(teachers=teachers, calibration_answers="routed")
     assert estimate.stages(again, known, asked)[2].new == round((450 * 4 + 50 * 3) * 0.75 + 450)
-    assert "dear gives 4 answers to each prompt" in " ".join(estimate.assumptions(known, asked, {}))
+    assert "dear gives 4 answers to each prompt" in " ".join(estimate.assumptions(several, known, asked, {}))
+
+
+def test_further_answers_of_rerouted_prompts_are_counted_and_named() -> None:
+    rerouted = config(reroute={"attempts": 3})  # of two teachers only one can come after the first
+    asked = estimate.expected(rerouted, sizes(), {})
+    *_, further, scored = estimate.stages(rerouted, sizes(), asked)
+    assert (further.stage, further.new) == ("reroute", 450)  # half of 900 routed answers
+    assert (scored.stage, scored.new) == ("score rerouted", 2 * 450)
+    most = estimate.cost_at_most(rerouted, asked, sizes())
+    assert most == pytest.approx((100 + 2 * 900) * (50 * 2 + 1000 * 10) / 1e6)
+    assert "Up to 2 teachers are asked" in " ".join(estimate.assumptions(rerouted, sizes(), asked, {}))
+    budget = config(reroute={"budget": 1.25})
+    assert estimate.stages(budget, sizes(), asked)[-2].new == round(0.25 * 900)
 
 
 def test_without_earlier_answers_the_assumptions_are_named_and_hours_unknown() -> None:
@@ -68,7 +81,7 @@ def test_without_earlier_answers_the_assumptions_are_named_and_hours_unknown() -
     assert [(one.prompt_tokens, one.completion_tokens) for one in asked] == [(110, 300), (110, 100)]
     assert [one.seconds for one in asked] == [0.5 * 30, None]
     assert estimate.stages(config(), known, asked)[0].hours is None
-    told = " ".join(estimate.assumptions(known, asked, {"dear": Probe(0.5, 10)}))
+    told = " ".join(estimate.assumptions(config(), known, asked, {"dear": Probe(0.5, 10)}))
     assert "dear, own: no earlier answer" in told
     assert "The speed of dear is that of one tiny request" in told
     assert "nothing was measured of own yet" in told

@@ -1,0 +1,163 @@
+"""Replays a run's rerouting on its calibration answers, which are all paid for: what more answers would bring."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from persyn import runs
+from persyn.config import Reroute
+from persyn.errors import ConfigError, JobFailed
+from persyn.policies import rerouting
+from persyn.policies.rerouting import Replayed, Rule
+from persyn.router.metrics import Interval, bootstrap
+from persyn.stages import reroute
+from persyn.stages.reroute import Ground
+
+Floats = NDArray[np.float64]
+
+BUDGETS = (1.25, 1.5, 2.0)  # times the price of routing once
+
+
+class PlanRow(NamedTuple):
+    """The outcome of one setting on the calibration prompts. Intervals are 95%, over the prompts."""
+
+    name: str
+    attempts: int
+    budget: float | None  # a prompt's, in units of the price
+    answers: float  # a prompt, on average
+    price: float  # a prompt, on average
+    quality: Interval  # raw, of the best answer
+    lead: Interval  # of the quality over routing once, prompt by prompt
+    of_gap: Interval | None  # of the way from the best single teacher to the best of all; None where they are equal
+    good: float  # share of the prompts whose answer reaches the bar
+    is_own: bool = False  # the run's own setting
+
+
+class ReroutePlan(NamedTuple):
+    """A replay for every setting, the rivals that order teachers without the prompt among them."""
+
+    run: str
+    prompts: int
+    bar: float
+    unit: str
+    rows: list[PlanRow]
+    rivals: list[PlanRow]
+    advice: str
+
+    def as_json(self) -> dict[str, Any]:
+        rows = {"rows": [row._asdict() for row in self.rows], "rivals": [row._asdict() for row in self.rivals]}
+        return self._asdict() | rows
+
+
+def plan(conn: Connection, name: str) -> ReroutePlan:
+    """The plan of a run by its name or number. Raises NotFound; ConfigError where nothing can be replayed."""
+    run = runs.load(conn, runs.find(conn, name))
+    options = run.config.rerouting or Reroute()
+    try:
+        ground = reroute.read_ground(conn, run)
+        prices = reroute.answer_prices(conn, run, options)
+    except JobFailed as exc:
+        raise ConfigError(f"{run.name}: {exc}. `persyn calibrate` and `persyn score` measure answers first.") from exc
+    bar = reroute.bar_of(run.config, ground.sample.quality)
+    price, mean = reroute.relative(prices, run.config)
+    board = _Board(ground, Rule(bar, price, 1), mean)
+    most = min(max(options.attempts, 4), len(prices))
+    rows = [board.up_to(attempts, options.least_gain) for attempts in range(1, most + 1)]
+    once = rows[0].price
+    rows += [board.within(share * once, options) for share in BUDGETS]
+    if options.budget is not None and options.per == "prompt":
+        rows.append(board.within(options.budget, options)._replace(is_own=True))
+    elif run.config.rerouting is not None and options.per == "prompt" and options.attempts <= most:
+        rows[options.attempts - 1] = rows[options.attempts - 1]._replace(is_own=True)
+    rivals = [board.in_order(attempts) for attempts in range(2, most + 1)]
+    return ReroutePlan(
+        run.name, len(ground.own), bar, options.price, rows, rivals, _advice(len(ground.own), rows, rivals)
+    )
+
+
+class _Board:
+    """The calibration prompts, on which each setting is played."""
+
+    def __init__(self, ground: Ground, rule: Rule, mean_price: float) -> None:
+        self._ground, self._rule, self._mean = ground, rule, mean_price
+        self._quality = ground.sample.quality
+        self._own = np.arange(len(self._quality), dtype=np.intp)
+        known = np.where(np.isnan(self._quality), ground.sample.floor, self._quality)
+        self._static = known[:, known.mean(axis=0).argmax()]
+        self._gap = known.max(axis=1) - self._static
+        self._order = np.argsort(-known.mean(axis=0), kind="stable")
+        self._once = known[self._own, ground.first]
+
+    def up_to(self, attempts: int, least_gain: float) -> PlanRow:
+        name = "routed once" if attempts == 1 else f"up to {attempts}"
+        return self._row(name, attempts, None, self._play(attempts, least_gain))
+
+    def within(self, budget: float, options: Reroute) -> PlanRow:
+        attempts = min(options.attempts, self._quality.shape[1])
+        rule = self._rule._replace(attempts=attempts)
+        threshold = rerouting.threshold_for(self._ground.sample, rule, self._ground.first, budget / self._mean)
+        played = self._play(attempts, max(threshold, options.least_gain))
+        return self._row(f"up to {attempts}, budget {budget:g}", attempts, budget, played)
+
+    def in_order(self, attempts: int) -> PlanRow:
+        """The routed teacher first, then the others from the best on average down."""
+        asked = np.zeros(self._quality.shape, dtype=bool)
+        best = np.full(len(self._own), -np.inf)
+        known = np.where(np.isnan(self._quality), -np.inf, self._quality)
+        nth = np.zeros(len(self._own), dtype=np.intp)
+        for _ in range(attempts):
+            open_ = np.flatnonzero(best < self._rule.bar)
+            first = self._ground.first if not asked.any() else None
+            choice = first[open_] if first is not None else self._next_in_order(asked[open_])
+            asked[open_, choice] = True
+            best[open_] = np.maximum(best[open_], known[open_, choice])
+            nth[open_] += 1
+        best = np.where(np.isfinite(best), best, self._ground.sample.floor)
+        played = Replayed(self._ground.first, best, asked, asked @ self._rule.price)
+        return self._row(f"static order, up to {attempts}", attempts, None, played)
+
+    def _next_in_order(self, asked: NDArray[np.bool_]) -> NDArray[np.intp]:
+        return np.asarray(self._order[(~asked[:, self._order]).argmax(axis=1)])
+
+    def _play(self, attempts: int, threshold: float) -> Replayed:
+        rule = self._rule._replace(attempts=attempts, threshold=threshold)
+        sample = self._ground.sample
+        return rerouting.replay(sample, rule, sample.coefficients, self._quality, self._ground.first, self._own)
+
+    def _row(self, name: str, attempts: int, budget: float | None, played: Replayed) -> PlanRow:
+        quality, lead = bootstrap(played.quality), bootstrap(played.quality - self._once)
+        assert quality is not None  # read_ground refuses a run without a prompt
+        assert lead is not None
+        return PlanRow(
+            name,
+            attempts,
+            budget,
+            answers=float(played.asked.sum(axis=1).mean()),
+            price=float(played.price.mean()) * self._mean,
+            quality=quality,
+            lead=lead,
+            of_gap=bootstrap(played.quality - self._static, below=self._gap) if self._gap.any() else None,
+            good=float((played.quality >= self._rule.bar).mean()),
+        )
+
+
+def _advice(prompts: int, rows: list[PlanRow], rivals: list[PlanRow]) -> str:
+    """One sentence: what rerouting brings here, at which price."""
+    once, *more = [row for row in rows if row.budget is None]
+    if not more:
+        return "The run has one teacher to ask, so there is nobody to go on to."
+    best = max(more, key=lambda row: row.quality.mean)
+    if best.lead.mean <= 0:
+        return "A further answer brings nothing on these prompts: set reroute: off."
+    told = (
+        f"{best.name} answers bring the quality from {once.quality.mean:.3f} to {best.quality.mean:.3f} at"
+        f" {best.answers:.2f} answers a prompt"
+    )
+    rival = next((row for row in rivals if row.attempts == best.attempts), None)
+    if rival is not None and rival.quality.mean >= best.quality.mean and rival.answers <= best.answers:
+        told += "; the static order does as well here, which more calibration prompts may change"
+    if best.lead.low <= 0:
+        told += f"; on {prompts} prompts this is within the noise"
+    return f"{told[0].upper()}{told[1:]}."
