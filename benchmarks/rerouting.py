@@ -14,9 +14,9 @@ Routers, bars, prices and the thresholds that keep a budget come from the traini
 
 **Lead** is the reward minus that of the static order at the same number of answers: of the two nearest "static order
 ≤ n", each prompt counts for both in the proportion that comes to this number. For **tokens b** it is the same number of
-tokens; a token is four characters of an answer. Rewards are raw quality, averaged over the seeds; intervals are 95%,
-over prompts, paired. The files hold one answer of each teacher: whether the same teacher would do better the second
-time cannot be measured on them.
+tokens, and under a verifier that errs the static order under the same one. A token is four characters of an answer.
+Rewards are raw quality, averaged over the seeds; intervals are 95%, over prompts, paired. The files hold one answer of
+each teacher: whether the same teacher would do better the second time cannot be measured on them.
 """
 
 import argparse
@@ -276,8 +276,11 @@ def report(found: dict[str, Measured], best: Floats) -> dict[str, dict[str, Any]
     static = ladder[0].reward
     table = {}
     for name, one in found.items():
-        cost = "tokens" if name.startswith("tokens") else "answers"
-        rival = static_at(ladder, cost, float(getattr(one, cost).mean()))
+        cost, verifier = "tokens" if name.startswith("tokens") else "answers", name.partition(",")[2]
+        if verifier:
+            rival = found[f"static order ≤ 3,{verifier}"].reward
+        else:
+            rival = static_at(ladder, cost, float(getattr(one, cost).mean()))
         table[name] = {
             "reward": bootstrap(one.reward),
             "gap": bootstrap(one.reward - static, below=best - static),

@@ -80,9 +80,13 @@ def test_the_gap_and_the_lead_are_measured_from_the_static_best() -> None:
         "static order ≤ 1": measured(0, 0, 1, 0, answers=1.0),
         "static order ≤ 2": measured(1, 0, 1, 0, answers=2.0),
         "≤ 2": measured(1, 1, 1, 0, answers=2.0),
+        "≤ 3, accepts 5%": measured(1, 0, 1, 0, answers=2.0),
+        "static order ≤ 3, accepts 5%": measured(0, 0, 0, 0, answers=2.0),
     }
-    row = rerouting.report(found, np.array([1.0, 1, 1, 1]))["≤ 2"]
+    rows = rerouting.report(found, np.array([1.0, 1, 1, 1]))
+    row = rows["≤ 2"]
     assert (row["gap"].mean, row["lead"].mean, row["reward"].mean) == (pytest.approx(2 / 3), 0.25, 0.75)
+    assert rows["≤ 3, accepts 5%"]["lead"].mean == 0.5
 
 
 def test_a_whole_call_learns_on_one_file_and_measures_on_another(
