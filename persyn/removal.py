@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from persyn.errors import ConfigError, NotFound
+from persyn.runs import routed_by
 
 PRUNED_TABLES = ("job_event", "lease", "worker")
 
@@ -170,10 +171,12 @@ def size_of_run(conn: Connection, run_id: int) -> dict[str, int]:
 def delete_run(conn: Connection, run_id: int) -> list[str]:
     """Delete a run and all that only it needs; returns the files that it leaves behind.
 
-    Raises ConfigError while workers hold its jobs.
+    Raises ConfigError while workers hold its jobs, and where another run goes by its router.
     """
     values = {"run_id": run_id}
     conn.execute(text("SELECT id FROM run WHERE id = :run_id FOR UPDATE"), values)
+    if names := routed_by(conn, run_id):
+        raise ConfigError(f"Its router is that of other runs: {', '.join(names)}. `persyn runs delete` them first.")
     _refuse_leased(conn, "run", values)
     files = list(conn.execute(_FILES_OF_RUN, values).scalars())
     for statement in _DELETE_RUN:

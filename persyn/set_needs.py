@@ -39,19 +39,24 @@ def check(conn: Connection, config: RunConfig) -> int:
     prompt_set = find(conn, config.prompts)
     _check_prompts(config, prompt_set)
     _check_tools(config, prompt_set.with_tools)
-    _check_calibration(config, prompt_set.prompts)
+    if config.router.of is None:
+        _check_calibration(config, prompt_set.prompts)
     return prompt_set.id
 
 
 def _check_prompts(config: RunConfig, prompt_set: SetSize) -> None:
-    if prompt_set.prompts < FEWEST:
+    fewest = FEWEST if config.router.of is None else 1
+    if prompt_set.prompts < fewest:
         raise ConfigError(
-            f"prompts: the set {config.prompts!r} holds {prompt_set.prompts} prompts; a run needs at least {FEWEST}."
+            f"prompts: the set {config.prompts!r} holds {prompt_set.prompts} prompts; a run needs at least {fewest}."
         )
-    if not prompt_set.checkable and any(isinstance(scorer, MathVerify) for scorer in config.scorers.quality):
+    scores = config.router.of is None or config.scorers.score == "all"
+    if scores and not prompt_set.checkable and any(isinstance(scorer, MathVerify) for scorer in config.scorers.quality):
+        unscored = "" if config.router.of is None else " With scorers.score: calibration no routed answer is checked."
         raise ConfigError(
             f"prompts: no prompt of {config.prompts!r} has a reference_answer, which math_verify checks answers"
             f" against. `persyn prompts update FILE --set {config.prompts} --map reference_answer=COLUMN` adds them."
+            f"{unscored}"
         )
 
 
@@ -59,10 +64,12 @@ def _check_tools(config: RunConfig, prompts: int) -> None:
     """Every teacher answers every calibration prompt, and the router compares them all on each: so all take tools."""
     lacking = [teacher.name for teacher in config.teachers if teacher.model is not None and not teacher.tools]
     if prompts and lacking:
+        calibrates = config.router.of is None
+        why = "every teacher answers the calibration prompts" if calibrates else "the router may choose any teacher"
         raise ConfigError(
-            f"teachers: prompts of {config.prompts!r} have tools ({prompts:,}), every teacher answers the calibration"
-            f" prompts, and these have no `tools: true`: {', '.join(lacking)}. Give it to each whose model can call"
-            " tools and take the others out, or import the prompts with `--ignore tools` into another set."
+            f"teachers: prompts of {config.prompts!r} have tools ({prompts:,}), {why}, and these have no `tools: true`:"
+            f" {', '.join(lacking)}. Give it to each whose model can call tools and take the others out, or import the"
+            " prompts with `--ignore tools` into another set."
         )
 
 
@@ -95,7 +102,7 @@ def _check_calibration(config: RunConfig, prompts: int) -> None:
 
 def advice(config: RunConfig, prompts: int) -> tuple[str, str] | None:
     """A key and what to know of it, where the configuration has every teacher answer every prompt of so many."""
-    if config.policy == "oracle" or config.calibration.size < prompts:
+    if config.policy == "oracle" or config.router.of is not None or config.calibration.size < prompts:
         return None
     teachers = len(config.teachers)
     return (

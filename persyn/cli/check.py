@@ -11,8 +11,8 @@ from rich.table import Table
 
 from persyn import preflight
 from persyn.cli import context, terminal
-from persyn.cli.options import Json, WithWorker
-from persyn.config import RunConfig, Settings, load_run
+from persyn.cli.options import Json, RouterOf, WithWorker
+from persyn.config import RunConfig, Settings, load_run, parse_run
 from persyn.preflight.report import duration, money
 
 if TYPE_CHECKING:
@@ -23,16 +23,26 @@ if TYPE_CHECKING:
 def check(
     config: Annotated[Path, typer.Argument(help="The run's YAML.")],
     with_worker: WithWorker = False,
+    router_of: RouterOf = None,
     as_json: Json = False,
 ) -> None:
     """Check a run before anything is spent, and estimate what it would take: answers, tokens, hours, money."""
-    parsed = load_run(config)
+    parsed = load(config, router_of)
     report = _report(context.engine(), parsed, with_worker)
     if as_json:
         typer.echo(json.dumps(report.as_json(), ensure_ascii=False, indent=2))
     else:
         show(report, terminal.console, with_worker=with_worker)
     raise typer.Exit(2 if report.wrong else 0)
+
+
+def load(config: Path, router_of: str | None) -> RunConfig:
+    """The run of this YAML, with the router of another one where its name is given. Raises ConfigError."""
+    parsed = load_run(config)
+    if router_of is None:
+        return parsed
+    raw = parsed.model_dump(mode="json", exclude_unset=True)  # what is not given stays a default
+    return parse_run(raw | {"router": raw.get("router", {}) | {"of": router_of}}, source="--router-of")
 
 
 def before(engine: "Engine", config: RunConfig, *, with_worker: bool, no_check: bool, yes: bool, dry_run: bool) -> None:

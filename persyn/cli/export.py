@@ -11,9 +11,18 @@ from persyn.cli import context, terminal
 from persyn.cli.options import RunName
 from persyn.config import Column, Export, Flaw, Format, Layout, Policy
 from persyn.driving import exporting
+from persyn.errors import ConfigError
+from persyn.exports import hub
+from persyn.exports.manifest import Manifest
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+
+
+Push = Annotated[
+    str | None,
+    typer.Option("--push", metavar="OWNER/NAME", help="Then push it to this data set of the Hugging Face hub."),
+]
 
 
 def _one_of(kind: Any) -> str:
@@ -47,11 +56,14 @@ def export(
     policy: Annotated[
         str | None, typer.Option("--policy", help="Take another policy's choices, as far as answers exist.")
     ] = None,
+    push: Push = None,
+    private: Annotated[bool, typer.Option("--private", help="With --push: make a data set that is private.")] = False,
 ) -> None:
     """Write the set that the run has so far, and a manifest of it.
 
     Each option stands in for the same key of the run's own section `export`.
     """
+    repository = _repository(push, private=private)  # refused now, and not after all the work
     engine = context.engine()
     with engine.connect() as conn:
         run_id = runs.find(conn, run)
@@ -61,15 +73,31 @@ def export(
         "validation": validation, "margin": margin,
     }  # fmt: skip
     changes = {key: value for key, value in given.items() if value is not None}
-    write(
+    written, manifest = write(
         engine, run_id, folder, exporting.section(config, changes), exporting.known_policy(policy), decontaminate or ()
     )
+    if repository is not None:
+        _push(repository, written, manifest)
+
+
+def _repository(name: str | None, *, private: bool) -> hub.Repository | None:
+    if name is not None:
+        return hub.repository(name, private=private)
+    if private:
+        raise ConfigError("--private: it is about --push. Give both, or leave it out.")
+    return None
+
+
+def _push(repository: hub.Repository, folder: Path, manifest: Manifest) -> None:
+    with terminal.err.status(f"Pushing to {terminal.safe(repository.name)}."):
+        address = hub.push(repository, folder, manifest)
+    terminal.console.print(f"Pushed: {terminal.safe(address)}", soft_wrap=True, highlight=False)
 
 
 def write(
     engine: "Engine", run_id: int, folder: Path | None = None, export: Export | None = None,
     policy: Policy | None = None, benchmarks: Sequence[Path] = (),
-) -> Path:  # fmt: skip
+) -> tuple[Path, Manifest]:  # fmt: skip
     """Write the export and say what is in it. Raises PersynError where there is nothing to export."""
     folder, manifest = exporting.write(engine, run_id, folder, export, policy, benchmarks)
     advice = [flaw for flaw in get_args(Flaw) if flaw in manifest.left_out]
@@ -78,4 +106,4 @@ def write(
         terminal.console.print(words, soft_wrap=True, highlight=False, markup=False)
     terminal.console.print(f"{manifest.outcome()} are in {folder}", soft_wrap=True, highlight=False, markup=False)
     exporting.require_rows(manifest)
-    return folder
+    return folder, manifest

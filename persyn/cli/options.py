@@ -16,4 +16,7 @@ LogLevel = Annotated[logs.Level, typer.Option("--log-level", envvar=logs.LEVEL, 
 LogFormat = Annotated[
     logs.Format, typer.Option("--log-format", envvar=logs.FORMAT, help="Lines for people, or JSON for programs.")
 ]
+RouterOf = Annotated[
+    str | None, typer.Option("--router-of", metavar="RUN", help="Set router.of: route by the router of this run.")
+]
 WithWorker = Annotated[bool, typer.Option("--with-worker", help="Also run a worker for everything on this host.")]

@@ -9,7 +9,7 @@ import typer
 
 from persyn import logs, reporting, runs
 from persyn.cli import check, context, export, terminal
-from persyn.cli.options import RunName, WithWorker
+from persyn.cli.options import RouterOf, RunName, WithWorker
 from persyn.cli.screen import screen
 from persyn.config import load_run
 from persyn.driving import course
@@ -50,6 +50,7 @@ def run(
     more: Annotated[
         bool, typer.Option("--more", help="Take in the prompts that came after the run was routed.")
     ] = False,
+    router_of: RouterOf = None,
     allow_missing: AllowMissing = ALLOWED,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
@@ -57,7 +58,7 @@ def run(
     """Take a run from its YAML to its export; kill it whenever you like, the next call goes on."""
     _log(log_level, log_format)
     allowed = Allowance.parse(allow_missing)
-    parsed = load_run(config)
+    parsed = check.load(config, router_of)
     engine = context.engine(may_begin=True)
     check.before(engine, parsed, with_worker=with_worker, no_check=no_check, yes=yes, dry_run=dry_run)
     with engine.begin() as conn:

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from persyn.config.strict import Strict
+from persyn.config.strict import Name, Strict
 
 # The paper's router: every pair counts alike and nothing is shrunk or selected. arXiv 2510.10925, section 4.
 PAPER: dict[str, Any] = {
@@ -25,6 +25,9 @@ class Preferences(Strict):
 
 
 class Router(Strict):
+    of: Name | None = Field(
+        default=None, description="a run whose router routes this one's prompts; nothing is calibrated or trained"
+    )
     preset: Literal["default", "paper"] = Field(default="default", description="the values of keys that are not given")
     backbone: str = Field(default="bundled:all-minilm-l6-v2", min_length=1, description="as a teacher's model")
     revision: str | None = Field(default=None, description="a commit of the model's repository; none: the newest")

@@ -8,7 +8,7 @@ from persyn.config.export import Export
 from persyn.config.policies import READ_BY, Policy, PolicyOptions, check_budget
 from persyn.config.rerouting import Reroute, as_reroute, check_bar, is_checked, is_measured
 from persyn.config.router import Preferences, Router
-from persyn.config.scorers import Imported, LearnabilityScorer, Scorers
+from persyn.config.scorers import Imported, LearnabilityScorer, Scorers, scorer_identity
 from persyn.config.strict import Name, Share, Strict, fingerprint
 from persyn.config.teachers import Student, Teacher
 
@@ -95,6 +95,16 @@ class RunConfig(Strict):
                 f"student.family: the policy family_strong needs a teacher of the student's own family; {lacking}"
                 f" (the teachers' families: {families})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_router_of_another_run_is_asked(self) -> "RunConfig":
+        if self.router.of is not None and not self.needs_router:
+            raise ValueError(
+                f"router.of: the policy {self.policy} asks no router. Leave this key out, or set policy: persyn"
+            )
+        if self.router.of == self.name:
+            raise ValueError("router.of: a run has its own router anyway. Name another run, or leave this key out")
         return self
 
     @model_validator(mode="after")
@@ -201,6 +211,24 @@ class RunConfig(Strict):
             if asked.get("endpoint") is not None:
                 asked["endpoint"] = {}
         return config
+
+    def router_identity(self) -> dict[str, Any]:
+        """The values that a router comes from and its coefficients count for; a run that borrows it has the same."""
+        learnability = self.scorers.learnability if self.needs_learnability else []
+        return {
+            "student": self.student.identity(),
+            "teachers": [teacher.router_identity() for teacher in self.teachers],
+            "scorers": {
+                "quality": [scorer_identity(one) | {"weight": one.weight} for one in self.scorers.quality],
+                "learnability": [scorer_identity(one) | {"weight": one.weight} for one in learnability],
+            },
+            "alpha": self.alpha,
+            "normalisation": self.normalisation,
+            "calibration": self.calibration.model_dump(exclude={"missing_at_most"}),
+            "preferences": self.preferences.model_dump(),
+            "router": self.router.model_dump(exclude={"of"}),
+            "seed": self.seed,
+        }
 
     def sha256(self) -> str:
         return fingerprint(self.model_dump(mode="json"))

@@ -199,6 +199,11 @@ class Teacher(Strict):
         """
         return self.but_for_the_limit() | {"max_tokens": self.sampling.max_tokens}
 
+    def router_identity(self) -> dict[str, object]:
+        """The identity, each value in its own place in the YAML."""
+        sampling = self.sampling.identity() | {"max_tokens": self.sampling.max_tokens}
+        return self.but_for_the_limit() | {"sampling": sampling}
+
     def but_for_the_limit(self) -> dict[str, object]:
         """The identity without the limit of tokens: teachers that share it give the same whole answers."""
         asked = self.model_dump(mode="json", include={"name", "model", "revision", "system_prompt", "examples"})

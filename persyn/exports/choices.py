@@ -26,8 +26,11 @@ SELECT * FROM unnest(CAST(:prompt_ids AS bigint[]), CAST(:teacher_ids AS bigint[
 """
 _ALL_MEASURED = """
 SELECT c.prompt_id, rt.teacher_id, 'measured' AS basis, 1 AS samples, 1 AS attempt
-FROM calibration_prompt c JOIN run_teacher rt ON rt.run_id = c.run_id
-WHERE c.run_id = :run_id
+FROM run r
+JOIN calibration_prompt c ON c.run_id = coalesce(r.router_run_id, r.id)
+JOIN prompt p ON p.id = c.prompt_id AND p.prompt_set_id = r.prompt_set_id
+JOIN run_teacher rt ON rt.run_id = r.id
+WHERE r.id = :run_id
 UNION ALL
 SELECT d.prompt_id, d.teacher_id, d.basis, d.samples, d.attempt
 FROM routing_decision d JOIN run r ON r.id = d.run_id AND r.policy = d.policy
@@ -35,7 +38,7 @@ WHERE d.run_id = :run_id AND (d.samples > 1 OR EXISTS (
     SELECT FROM routing_decision other
     WHERE other.run_id = d.run_id AND other.policy = d.policy AND other.prompt_id = d.prompt_id AND other.attempt = 2
 )) AND NOT EXISTS (
-    SELECT FROM calibration_prompt c WHERE c.run_id = d.run_id AND c.prompt_id = d.prompt_id)
+    SELECT FROM calibration_prompt c WHERE c.run_id = coalesce(r.router_run_id, r.id) AND c.prompt_id = d.prompt_id)
 """
 _PROMPTS = text("SELECT id, sha256 FROM prompt WHERE prompt_set_id = :prompt_set_id ORDER BY position, id")
 
@@ -66,6 +69,7 @@ def of_policy(conn: Connection, run: runs.Run, policy: Policy) -> Choices:
             f" Start a run with policy: {policy} under another name; the answers that exist are reused."
         )
     raw = run.config.model_dump(mode="json") | {"policy": policy, "policy_options": {}}
+    raw["router"]["of"] = None  # the calibration that the run goes by is known
     return _computed(conn, run, parse_run(raw, source=f"--policy {policy}"))
 
 
@@ -74,7 +78,7 @@ def _computed(conn: Connection, run: runs.Run, config: RunConfig) -> Choices:
     measured = matrix.load(conn, run.id, config)
     calibration = set(measured.prompt_ids)
     chosen: dict[int, tuple[int, str]] = {}
-    if config.policy == "oracle" or config.calibration_answers == "best":
+    if run.calibration_in_set and (config.policy == "oracle" or config.calibration_answers == "best"):
         chosen = _best_measured(measured)
     if config.policy != "oracle":
         keys = {

@@ -23,7 +23,7 @@ SELECT r.id, r.name, r.config_sha256, r.policy, r.code_version, s.name AS studen
 FROM run r
 JOIN student s ON s.id = r.student_id
 JOIN prompt_set ps ON ps.id = r.prompt_set_id
-LEFT JOIN router ON router.run_id = r.id
+LEFT JOIN router ON router.run_id = coalesce(r.router_run_id, r.id)
 WHERE r.id = :run_id
 """)
 
@@ -64,7 +64,7 @@ SELECT CASE
        count(*) AS prompts
 FROM run r
 JOIN prompt p ON p.prompt_set_id = r.prompt_set_id
-LEFT JOIN calibration_prompt k ON k.run_id = r.id AND k.prompt_id = p.id
+LEFT JOIN calibration_prompt k ON k.run_id = coalesce(r.router_run_id, r.id) AND k.prompt_id = p.id
 LEFT JOIN last c ON c.prompt_id = p.id
 LEFT JOIN job j ON j.run_id = r.id AND j.kind = 'generate' AND j.prompt_id = c.prompt_id
                AND j.teacher_id = c.teacher_id AND j.sample_index = 0

@@ -30,7 +30,8 @@ SELECT (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id) A
        (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id AND p.reference_answer IS NOT NULL)
            AS with_reference,
        (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id AND p.tools IS NOT NULL) AS with_tools,
-       (SELECT count(*) FROM calibration_prompt c WHERE c.run_id = r.id) AS calibration,
+       (SELECT count(*) FROM calibration_prompt c JOIN prompt p ON p.id = c.prompt_id
+        WHERE c.run_id = coalesce(r.router_run_id, r.id) AND p.prompt_set_id = r.prompt_set_id) AS calibration,
        (SELECT avg(few.characters) FROM (
            SELECT (SELECT sum(length(m ->> 'content')) FROM jsonb_array_elements(p.messages) AS m)
                 + coalesce(length(CAST(p.tools AS text)), 0) AS characters
@@ -42,10 +43,12 @@ _THERE = text("""
 SELECT t.name,
        (SELECT count(*) FROM calibration_prompt c
         JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = t.id AND g.sample_index = 0
-        WHERE c.run_id = r.id) AS calibrated,
+        JOIN prompt p ON p.id = c.prompt_id AND p.prompt_set_id = r.prompt_set_id
+        WHERE c.run_id = coalesce(r.router_run_id, r.id)) AS calibrated,
        (SELECT count(g.id)::float8 / nullif(count(DISTINCT other.id) * asked.samples, 0) FROM (
            SELECT p.id FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id AND NOT EXISTS (
-               SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id)
+               SELECT FROM calibration_prompt c
+               WHERE c.run_id = coalesce(r.router_run_id, r.id) AND c.prompt_id = p.id)
            LIMIT :looked_at) AS other
         LEFT JOIN generation g ON g.prompt_id = other.id AND g.teacher_id = t.id
                              AND g.sample_index < asked.samples) AS others
@@ -145,6 +148,7 @@ def sizes(conn: Connection, run_id: int, config: RunConfig) -> Sizes:
     values = {"run_id": run_id, "looked_at": _LOOKED_AT}
     row = conn.execute(_SIZE, values).one()
     there = conn.execute(_THERE, values).all()
+    borrows = config.router.of is not None  # then no more calibration answers are asked for than there are
     names = [teacher.name for teacher in config.teachers]
     means = conn.execute(_MEANS, {"names": names, "newest": _NEWEST})
     return Sizes(
@@ -153,7 +157,7 @@ def sizes(conn: Connection, run_id: int, config: RunConfig) -> Sizes:
         with_tools=row.with_tools,
         calibration=row.calibration,
         characters=float(row.characters or 0),
-        calibrated={teacher.name: teacher.calibrated for teacher in there},
+        calibrated={teacher.name: row.calibration if borrows else teacher.calibrated for teacher in there},
         others={teacher.name: teacher.others or 0.0 for teacher in there},
         scored=conn.execute(_SCORED, {"run_id": run_id}).scalar_one(),
         means={mean.name: Means(mean.prompt_tokens, mean.completion_tokens, mean.seconds) for mean in means},
@@ -224,8 +228,10 @@ def stages(config: RunConfig, known: Sizes, asked: Sequence[Expected]) -> list[S
     found = [
         _answers("calibrate", asked, new, sum(known.calibrated.values())),
         _scores("score", config, asked, len(config.teachers) * known.calibration, known.scored, known),
-        _answers("generate", asked, later, round(sum(there.values()))),
     ]
+    if config.router.of is not None:
+        found = []
+    found.append(_answers("generate", asked, later, round(sum(there.values()))))
     if config.scorers.score == "all":
         answers = round(sum(wanted.values())) if asked else known.prompts - known.calibration
         found.append(_scores("score routed", config, asked, answers, 0, known))

@@ -79,26 +79,31 @@ def _rehearsed(engine: Engine, config: RunConfig) -> Iterator[tuple[Connection, 
     """The run with its calibration sample, made as it will be and then taken back: what refuses it there does here."""
     with engine.connect() as conn, conn.begin() as transaction:
         run_id = runs.create(conn, config)
-        calibrate.select(
-            conn, run_id, prompt_set_id=runs.load(conn, run_id).prompt_set_id, size=config.calibration.size,
-            validation=config.calibration.validation, seed=config.seed,
-        )  # fmt: skip
+        if config.router.of is None:
+            calibrate.select(
+                conn, run_id, prompt_set_id=runs.load(conn, run_id).prompt_set_id, size=config.calibration.size,
+                validation=config.calibration.validation, seed=config.seed,
+            )  # fmt: skip
         yield conn, run_id
         transaction.rollback()
 
 
 def _worth_knowing(config: RunConfig, known: estimate.Sizes) -> Iterator[Finding]:
+    if config.router.of is not None:
+        told = f"the router of {config.router.of} routes, so nothing is asked for calibration and nothing is trained."
+        yield Finding(False, "router.of", told)
     if advice := set_needs.advice(config, known.prompts):
         yield Finding(False, *advice)
     checked = any(isinstance(scorer, MathVerify) for scorer in config.scorers.quality)
     without = known.prompts - known.with_reference
-    if checked and without:
+    scored = config.router.of is None or config.scorers.score == "all"
+    if checked and without and scored:
         told = f"{without:,} of {known.prompts:,} prompts have no reference_answer, so math_verify cannot check them."
         told += " Of several answers to one of them the first is taken." if config.asks_several_times else ""
         yield Finding(False, "prompts", told)
     if known.with_tools and config.measures():
         yield from _student_without_tools(config, known)
-    for number, teacher in enumerate(config.teachers):
+    for number, teacher in enumerate(config.teachers if config.router.of is None else ()):
         missing = known.calibration - known.calibrated.get(teacher.name, 0)
         if teacher.model is None and missing:
             told = (

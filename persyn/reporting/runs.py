@@ -173,13 +173,13 @@ WITH chosen AS (
     WHERE d.run_id = :id GROUP BY teacher_id
 ), measured AS (
     SELECT g.teacher_id, avg(q.value) AS quality, avg(l.value) AS learnability
-    FROM calibration_prompt c
-    JOIN run r ON r.id = c.run_id
+    FROM run r
+    JOIN calibration_prompt c ON c.run_id = coalesce(r.router_run_id, r.id)
     JOIN run_teacher rt ON rt.run_id = r.id
     JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = rt.teacher_id AND g.sample_index = 0
     LEFT JOIN LATERAL ({quality}) AS q ON true
     LEFT JOIN LATERAL ({learnability}) AS l ON true
-    WHERE c.run_id = :id GROUP BY g.teacher_id
+    WHERE r.id = :id GROUP BY g.teacher_id
 )
 SELECT t.name AS teacher, coalesce(ch.prompts, 0) AS prompts, coalesce(ch.rerouted, 0) AS rerouted,
        coalesce(a.generated, 0) AS generated,
@@ -200,7 +200,7 @@ SELECT c.prompt_id IS NOT NULL AS calibration, count(*) AS prompts,
        avg(q.value) AS quality, avg(l.value) AS learnability
 FROM routing_decision d
 JOIN run r ON r.id = d.run_id AND r.policy = d.policy
-LEFT JOIN calibration_prompt c ON c.run_id = d.run_id AND c.prompt_id = d.prompt_id
+LEFT JOIN calibration_prompt c ON c.run_id = coalesce(r.router_run_id, r.id) AND c.prompt_id = d.prompt_id
 JOIN generation g ON g.prompt_id = d.prompt_id AND g.teacher_id = d.teacher_id AND CASE
     WHEN CAST(:best AS bigint[]) IS NULL THEN d.attempt = 1 AND g.sample_index = 0
     WHEN d.samples > 1 OR d.attempt > 1 OR EXISTS (
@@ -225,7 +225,8 @@ JOIN prompt p ON p.prompt_set_id = r.prompt_set_id
 JOIN generation g ON g.prompt_id = p.id AND g.teacher_id = rt.teacher_id
 JOIN score x ON x.generation_id = g.id AND x.scorer_id = s.id
 WHERE r.id = :id AND (
-    EXISTS (SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id)
+    EXISTS (SELECT FROM calibration_prompt c
+            WHERE c.run_id = coalesce(r.router_run_id, r.id) AND c.prompt_id = p.id)
     OR EXISTS (SELECT FROM routing_decision d
                WHERE d.run_id = r.id AND d.policy = r.policy AND d.prompt_id = p.id AND d.teacher_id = g.teacher_id))
 GROUP BY 1
@@ -247,13 +248,18 @@ def _chosen(conn: Connection, run_id: int, best_ids: list[int] | None) -> dict[b
     return {row.calibration: Mean(*row[1:]) for row in conn.execute(_CHOSEN, {"id": run_id, "best": best_ids})}
 
 
+_METRICS = text("""
+SELECT metrics FROM run r JOIN router ON router.run_id = coalesce(r.router_run_id, r.id) WHERE r.id = :id
+""")
+
+
 def summary(conn: Connection, run_id: int) -> Summary:
     teachers = [TeacherResult(*row) for row in conn.execute(_TEACHERS, {"id": run_id})]
     run = load(conn, run_id)
     several = run.config.asks_several_times
     first = _chosen(conn, run_id, None)
     chosen = _chosen(conn, run_id, _best(conn, run)) if several else first
-    metrics = conn.execute(text("SELECT metrics FROM router WHERE run_id = :id"), {"id": run_id}).scalar()
+    metrics = conn.execute(_METRICS, {"id": run_id}).scalar()
     state = status(conn, run_id)
     nothing = Mean(0, None, None)
     return Summary(

@@ -17,18 +17,21 @@ Floats = NDArray[np.float64]
 
 _SCORES = text("""
 SELECT c.prompt_id, rt.position, rs.scorer_id, x.value
-FROM calibration_prompt c
+FROM run r
+JOIN calibration_prompt c ON c.run_id = coalesce(r.router_run_id, r.id)
 JOIN run_teacher rt ON rt.run_id = c.run_id
 JOIN run_scorer rs ON rs.run_id = c.run_id
 JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = rt.teacher_id AND g.sample_index = 0
 JOIN score x ON x.generation_id = g.id AND x.scorer_id = rs.scorer_id
-WHERE c.run_id = :run_id
+WHERE r.id = :run_id
 """)
 
 _PROMPTS = text("""
 SELECT c.prompt_id, c.split, p.messages
-FROM calibration_prompt c JOIN prompt p ON p.id = c.prompt_id
-WHERE c.run_id = :run_id ORDER BY c.prompt_id
+FROM run r
+JOIN calibration_prompt c ON c.run_id = coalesce(r.router_run_id, r.id)
+JOIN prompt p ON p.id = c.prompt_id
+WHERE r.id = :run_id ORDER BY c.prompt_id
 """)
 
 
@@ -87,7 +90,7 @@ class CalibrationScores(NamedTuple):
 
 
 def load(conn: Connection, run_id: int, config: RunConfig) -> CalibrationScores:
-    """Read a run's calibration scores and combine them as its configuration says."""
+    """Read the calibration scores that a run goes by, its own or its router's, and combine them as it says."""
     prompts = conn.execute(_PROMPTS, {"run_id": run_id}).all()
     row_of = {prompt.prompt_id: row for row, prompt in enumerate(prompts)}
     empty = np.full((len(prompts), len(config.teachers)), np.nan)

@@ -77,7 +77,7 @@ JOIN run r ON r.prompt_set_id = p.prompt_set_id
 WHERE r.id = :id
   AND NOT EXISTS (SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.policy = r.policy AND d.prompt_id = p.id)
   AND NOT (r.config ->> 'calibration_answers' = 'exclude' AND EXISTS (
-      SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id))
+      SELECT FROM calibration_prompt c WHERE c.run_id = coalesce(r.router_run_id, r.id) AND c.prompt_id = p.id))
 """)
 _REOPEN = text("UPDATE run SET finished_at = NULL, decided_count = NULL WHERE id = :id")
 
@@ -111,6 +111,24 @@ def _take_back(conn: Connection, run: runs.Run) -> _Step:
 
 def _advance(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> _Step:
     """Each stage in its order; the first that must wait for jobs ends the walk."""
+    step = _up_to_router(conn, run, counts) if run.router_run_id == run.id else None
+    if step is not None or run.target < Stage.ROUTE:
+        return step or _Step(0)
+    step = _whole_stage(conn, run.id, "route", route.enqueue)
+    if step is not None or run.target < Stage.GENERATE:
+        return step or _Step(0)
+    new = 0
+    # The decisions are complete and never change, so once is enough: looking again would read every prompt each time.
+    if conn.execute(_COUNT_DECIDED, {"id": run.id}).rowcount:
+        runs.take_over(conn, run.id)  # another run may have made them since this one was created
+        new += generate.enqueue(conn, run.id)
+    if run.config.scorers.score == "all":
+        new += score.enqueue_routed(conn, run.id)
+    return _Step(new) if run.config.rerouting is None else _reroute(conn, run.id, counts, new)
+
+
+def _up_to_router(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> _Step | None:
+    """The stages that a run with another one's router leaves out; None once all that routing needs is there."""
     new = 0
     settings = run.config.calibration
     calibrate.select(
@@ -129,24 +147,12 @@ def _advance(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> _
     lacking = _lacking(conn, run, counts)
     if lacking or run.target < Stage.TRAIN:
         return _Step(0, lacking)
-    if run.config.needs_router:
-        step = _whole_stage(conn, run.id, "train_router", train.enqueue)
-        if step is None and _learned_too_early(conn, run.id):
-            step = _Step(train.enqueue(conn, run.id))
-        if step is not None or run.target < Stage.ROUTE:
-            return step or _Step(0)
-    elif run.target < Stage.ROUTE:
-        return _Step(0)
-    step = _whole_stage(conn, run.id, "route", route.enqueue)
-    if step is not None or run.target < Stage.GENERATE:
-        return step or _Step(0)
-    # The decisions are complete and never change, so once is enough: looking again would read every prompt each time.
-    if conn.execute(_COUNT_DECIDED, {"id": run.id}).rowcount:
-        runs.take_over(conn, run.id)  # another run may have made them since this one was created
-        new += generate.enqueue(conn, run.id)
-    if run.config.scorers.score == "all":
-        new += score.enqueue_routed(conn, run.id)
-    return _Step(new) if run.config.rerouting is None else _reroute(conn, run.id, counts, new)
+    if not run.config.needs_router:
+        return None
+    step = _whole_stage(conn, run.id, "train_router", train.enqueue)
+    if step is None and _learned_too_early(conn, run.id):
+        step = _Step(train.enqueue(conn, run.id))
+    return step
 
 
 def _reroute(conn: Connection, run_id: int, counts: Sequence[jobs.Count], new: int) -> _Step:

@@ -96,7 +96,10 @@ CROSS JOIN LATERAL (
 ORDER BY d.prompt_id, d.attempt
 """)
 
-_HELD_OUT = text("SELECT prompt_id, held_out_coefficients FROM calibration_prompt WHERE run_id = :run_id")
+_HELD_OUT = text("""
+SELECT c.prompt_id, c.held_out_coefficients
+FROM run r JOIN calibration_prompt c ON c.run_id = coalesce(r.router_run_id, r.id) WHERE r.id = :run_id
+""")
 _NUMBERS = text("SELECT bar, threshold, prices FROM rerouting WHERE run_id = :run_id")
 _KEEP_NUMBERS = text("""
 INSERT INTO rerouting (run_id, bar, threshold, prices, lease_id)

@@ -37,7 +37,8 @@ JOIN run r ON r.prompt_set_id = p.prompt_set_id
 WHERE r.id = :run_id AND p.id > :after
   AND NOT EXISTS (SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.policy = r.policy AND d.prompt_id = p.id)
   AND (CAST(:with_calibration AS boolean)
-       OR NOT EXISTS (SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id))
+       OR NOT EXISTS (
+           SELECT FROM calibration_prompt c WHERE c.run_id = coalesce(r.router_run_id, r.id) AND c.prompt_id = p.id))
 ORDER BY p.id LIMIT :limit
 """)
 
@@ -51,10 +52,11 @@ ON CONFLICT (run_id, policy, prompt_id, attempt) DO NOTHING
 
 _USAGE = text("""
 SELECT rt.position, avg(g.prompt_tokens)::float8 AS prompt_tokens, avg(g.completion_tokens)::float8 AS completion_tokens
-FROM calibration_prompt c
+FROM run r
+JOIN calibration_prompt c ON c.run_id = coalesce(r.router_run_id, r.id)
 JOIN run_teacher rt ON rt.run_id = c.run_id
 JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = rt.teacher_id AND g.sample_index = 0
-WHERE c.run_id = :run_id GROUP BY rt.position
+WHERE r.id = :run_id GROUP BY rt.position
 """)
 
 
@@ -135,7 +137,7 @@ def perform(work: Work) -> None:
     if config.policy == "oracle":
         _decide_by_measure(work, measured)
         return
-    if config.calibration_answers == "best":
+    if config.calibration_answers == "best" and work.run.calibration_in_set:
         _store(work, list(_best_measured(work, measured)))
     router = RunRouter(work) if config.needs_router else None
     if router is not None and config.policy == "budgeted":

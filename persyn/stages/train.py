@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 import persyn
-from persyn import jobs
+from persyn import jobs, runs
 from persyn.config import RunConfig
 from persyn.errors import ConfigError, JobFailed
 from persyn.inference import models
@@ -37,7 +37,14 @@ _KEEP_HELD_OUT = text("""
 UPDATE calibration_prompt SET held_out_coefficients = :held_out WHERE run_id = :run_id AND prompt_id = :prompt_id
 """)
 
-_IS_USED = text("SELECT EXISTS (SELECT FROM routing_decision WHERE run_id = :run_id AND router_id IS NOT NULL)")
+_IS_USED = text("""
+SELECT EXISTS (SELECT FROM run r JOIN routing_decision d ON d.run_id = r.id AND d.router_id IS NOT NULL
+               WHERE coalesce(r.router_run_id, r.id) = :run_id)
+""")
+_ROUTES_NOW = text("""
+SELECT r.name FROM run r JOIN job j ON j.run_id = r.id AND j.kind = 'route' AND j.state = 'leased'
+WHERE r.router_run_id = :run_id ORDER BY r.id LIMIT 1
+""")
 
 
 class StoredRouter(NamedTuple):
@@ -56,27 +63,34 @@ def enqueue(conn: Connection, run_id: int) -> int:
 
 
 def find(conn: Connection, run_id: int) -> StoredRouter | None:
-    """None where the run has no router yet."""
+    """The router that the run goes by, its own or another run's; None where it has none yet."""
     row = conn.execute(
-        text("SELECT id, backbone, artifact_path, artifact_sha256, metrics FROM router WHERE run_id = :id"),
+        text("""
+        SELECT router.id, backbone, artifact_path, artifact_sha256, metrics
+        FROM run r JOIN router ON router.run_id = coalesce(r.router_run_id, r.id) WHERE r.id = :id
+        """),
         {"id": run_id},
     ).first()
     return None if row is None else StoredRouter(*row)
 
 
 def is_used(conn: Connection, run_id: int) -> bool:
-    """Whether the run's router has decided on a prompt."""
+    """Whether the run's router has decided on a prompt, of this run or another."""
     return bool(conn.execute(_IS_USED, {"run_id": run_id}).scalar_one())
 
 
 def again(conn: Connection, run_id: int) -> None:
     """Let the run's router be trained anew; decisions that it made stay, and none is made meanwhile.
 
-    Raises ConfigError where the run has no router, or a worker routes with it now.
+    Raises ConfigError where the run has no router of its own, or a worker routes with it now.
     """
+    if (owner := runs.load(conn, run_id).router_run_id) != run_id:
+        raise ConfigError(
+            f"--again: the run goes by the router of {runs.load(conn, owner).name!r}. Train that one anew."
+        )
     if find(conn, run_id) is None:
         raise ConfigError("--again: the run has no router yet. Leave --again out.")
-    if not jobs.close_stage(conn, run_id, "route"):
+    if conn.execute(_ROUTES_NOW, {"run_id": run_id}).first() or not jobs.close_stage(conn, run_id, "route"):
         raise ConfigError("--again: a worker routes with this router now. Wait for it, or pause the run first.")
     enqueue(conn, run_id)
     conn.execute(text("UPDATE run SET finished_at = NULL, blocked_reason = NULL WHERE id = :id"), {"id": run_id})

@@ -24,7 +24,7 @@ JOIN run_teacher rt ON rt.run_id = r.id AND rt.teacher_id = g.teacher_id
 JOIN teacher t ON t.id = g.teacher_id
 LEFT JOIN job j ON j.id = g.job_id
 WHERE j.run_id = r.id
-   OR EXISTS (SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = g.prompt_id)
+   OR EXISTS (SELECT FROM calibration_prompt c WHERE c.run_id = coalesce(r.router_run_id, r.id) AND c.prompt_id = g.prompt_id)
    OR EXISTS (
        SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.prompt_id = g.prompt_id AND d.teacher_id = t.id)
 GROUP BY r.id, r.name, t.name, rt.position

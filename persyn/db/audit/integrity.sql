@@ -145,7 +145,20 @@ WHERE 'done' = ALL (SELECT j.state FROM job j WHERE j.run_id = r.id AND j.kind I
       AND NOT EXISTS (
           SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.policy = r.policy AND d.prompt_id = p.id)
       AND NOT (r.config ->> 'calibration_answers' = 'exclude' AND EXISTS (
-          SELECT FROM calibration_prompt c WHERE c.run_id = r.id AND c.prompt_id = p.id)))
+          SELECT FROM calibration_prompt c WHERE c.run_id = coalesce(r.router_run_id, r.id) AND c.prompt_id = p.id)))
+UNION ALL
+SELECT 'a_decision_names_the_router_that_its_run_goes_by', count(*)
+FROM routing_decision d
+JOIN run r ON r.id = d.run_id
+JOIN router ON router.id = d.router_id
+WHERE router.run_id <> coalesce(r.router_run_id, r.id)
+UNION ALL
+SELECT 'a_run_with_the_router_of_another_calibrates_nothing', count(*)
+FROM run r
+JOIN run owner ON owner.id = r.router_run_id
+WHERE owner.router_run_id IS NOT NULL
+   OR EXISTS (SELECT FROM calibration_prompt c WHERE c.run_id = r.id)
+   OR EXISTS (SELECT FROM router WHERE router.run_id = r.id)
 UNION ALL
 SELECT 'a_decision_asks_for_each_further_answer', count(*)
 FROM job j

@@ -18,9 +18,10 @@ SELECT rp.run_id, rp.prompt_id, rp.created_at AS at, 1 AS step, 'imported' AS wh
        jsonb_build_object('set', rp.prompt_set, 'external_id', rp.external_id) AS detail
 FROM run_prompt rp
 UNION ALL
-SELECT c.run_id, c.prompt_id, r.created_at, 2, 'calibration', NULL, jsonb_build_object('split', c.split)
-FROM calibration_prompt c
-JOIN run r ON r.id = c.run_id
+SELECT r.id, c.prompt_id, r.created_at, 2, 'calibration', NULL, jsonb_build_object('split', c.split)
+FROM run r
+JOIN calibration_prompt c ON c.run_id = coalesce(r.router_run_id, r.id)
+JOIN prompt p ON p.id = c.prompt_id AND p.prompt_set_id = r.prompt_set_id
 UNION ALL
 SELECT d.run_id, d.prompt_id, d.created_at, 5, CASE d.basis WHEN 'rerouted' THEN 'rerouted' ELSE 'routed' END, d.teacher,
        CASE d.basis WHEN 'rerouted' THEN jsonb_build_object(

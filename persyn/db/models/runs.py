@@ -98,11 +98,14 @@ class Run(Base):
         CheckConstraint(one_of("policy", get_args(Policy)), name="policy"),
         CheckConstraint("alpha BETWEEN 0 AND 1", name="alpha"),
         CheckConstraint("(cancelled_at IS NULL) = (cancelled_by IS NULL)", name="cancelled_says_who"),
+        CheckConstraint("router_run_id <> id", name="another_runs_router"),
+        Index("ix_run_router_run_id", "router_run_id", postgresql_where=text("router_run_id IS NOT NULL")),
     )
     id: Mapped[PrimaryKey]
     name: Mapped[str] = mapped_column(Text, unique=True)
     prompt_set_id: Mapped[int] = references("prompt_set.id")
     student_id: Mapped[int] = references("student.id")
+    router_run_id: Mapped[int | None] = references("run.id")  # whose calibration and router it goes by; none: its own
     policy: Mapped[str] = mapped_column(Text)
     alpha: Mapped[float] = mapped_column(DOUBLE_PRECISION)
     config: Mapped[Json]  # as given, defaults filled in

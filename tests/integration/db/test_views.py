@@ -188,6 +188,14 @@ BREAKS: dict[str, Callable[[Story], object]] = {
     "a_further_attempt_names_all_that_failed_before": lambda story: story.reroute(teacher=0, failed=1),
     "no_prompt_asks_a_teacher_again": lambda story: story.reroute(teacher=0, failed=0),
     "no_prompt_was_rerouted_from_an_answer_that_is_good_enough": Story.reroute_from_a_good_answer,
+    "a_decision_names_the_router_that_its_run_goes_by": lambda story: [
+        story.decide(basis="router", router=story.router()),
+        story.sql("UPDATE router SET run_id = :id", id=story.world.add_run(story.conn, "second")),
+    ],
+    "a_run_with_the_router_of_another_calibrates_nothing": lambda story: [
+        story.second_run(),
+        story.sql("UPDATE run SET router_run_id = :id WHERE id <> :id", id=story.world.run_id),
+    ],
     "jobs_name_rows_that_exist": lambda story: story.sql(
         "UPDATE job SET prompt_id = 987 WHERE id = :id", id=story.leased
     ),
