@@ -2,15 +2,19 @@
 
 The calibration prompts, which every teacher answered, are the sample that decides. Each counts for a prompt by how
 alike the router finds the two, and much less where one of the teachers that failed here was good there: so a teacher's
-chance is the one that it had where the same others failed. Asking a teacher is then opening one of Weitzman's boxes
-("Optimal Search for the Best Alternative", Econometrica 47, 1979): its reservation value is the quality at which its
-expected improvement is worth no more than its price, the highest one is asked next, and none is asked once the best
-answer so far exceeds them all. For an answer that is right or wrong this is the teacher with the best chance per price.
+chance is the one that it had where the same others failed. The teacher with the highest expected improvement over the
+best answer so far per price is asked next, and none is asked once no improvement is worth its price. Of an answer that
+is right or wrong the improvement is the chance that it is right.
+
+The stop is Weitzman's ("Optimal Search for the Best Alternative", Econometrica 47, 1979). His order is another one for
+grades: it prefers the teacher with the highest possible quality, because all others can still be asked later. With a
+few answers to a prompt there is no later.
 
 A threshold turns quality into price: the least improvement that one unit of price must bring. `threshold_for` finds the
 one that keeps the mean price of a prompt within a budget, so that the budget goes where it helps most.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -25,11 +29,11 @@ UNLIKE = 0.02  # the weight of a calibration prompt for each teacher that was go
 FAR = 40.0  # calibration prompts' worth of those that failed alike, wherever they lie
 ANY = 10.0  # and of all calibration prompts
 STOP = -1  # no further teacher
-LEAST = 1e-6  # a threshold of 0 would find every teacher with any chance equally good
+LEAST = 1e-6  # an improvement of less is none
 CHUNK = 256  # prompts at once, so that memory stays flat
-HALVINGS = 12
+ROUNDING = 1e-9
 MOST_LEVELS = 64  # of quality; a grade is known no better from some hundred prompts
-TRIALS = 300  # prompts of the sample on which a budget is tried
+TRIALS = 1000  # prompts of the sample on which a budget is tried
 
 
 class CalibrationSample:
@@ -103,16 +107,13 @@ def next_teachers(
     best = _best(sample, seen)
     open_ = (asked.sum(axis=1) < rule.attempts) & ~asked.all(axis=1) & ~(best >= rule.bar)
     for rows in np.array_split(np.flatnonzero(open_), max(1, -(-int(open_.sum()) // CHUNK))):
-        if not rows.size:
-            continue
         weight = sample.weights(rule.bar, coefficients[rows], seen[rows], None if own is None else own[rows])
-        prices = max(rule.threshold, LEAST) * rule.price
-        value = np.column_stack([_reservation(weight, *each) for each in zip(sample.levels, prices, strict=True)])
-        value[asked[rows]] = -np.inf
-        choice = value.argmax(axis=1)
-        worth = value[np.arange(len(rows)), choice] > best[rows]
-        teacher[rows[worth]] = choice[worth]
-        gain[rows] = _improvement(weight, sample.levels, choice, best[rows]) * worth
+        gains = np.column_stack([_improvement(weight, levels, best[rows]) for levels in sample.levels])
+        worth = np.where(asked[rows], -np.inf, gains / rule.price)
+        choice, row = worth.argmax(axis=1), np.arange(len(rows))
+        wanted = worth[row, choice] > max(rule.threshold, LEAST)
+        teacher[rows] = np.where(wanted, choice, STOP)
+        gain[rows] = np.where(wanted, gains[row, choice], 0.0)
     return Step(teacher, gain)
 
 
@@ -127,12 +128,8 @@ def replay(
     """Ask as the rule says, beginning with first (P,), where quality (P, M) holds every answer's; NaN is a failure."""
     known = np.where(np.isnan(quality), -np.inf, quality)
     seen = np.full(quality.shape, np.nan)
-    rows, teacher = np.arange(len(quality)), first
-    while rows.size:
+    for rows, teacher, _ in _rounds(sample, rule, coefficients, known, first, own):
         seen[rows, teacher] = known[rows, teacher]
-        step = next_teachers(sample, rule, coefficients[rows], seen[rows], None if own is None else own[rows])
-        going = step.teacher != STOP
-        rows, teacher = rows[going], step.teacher[going]
     asked = ~np.isnan(seen)
     teacher = np.where(asked, seen, -np.inf).argmax(axis=1)
     best = seen[np.arange(len(seen)), teacher]
@@ -140,25 +137,47 @@ def replay(
 
 
 def threshold_for(sample: CalibrationSample, rule: Rule, first: Indices, budget: float) -> float:
-    """The least threshold at which a prompt's mean price on the sample stays within the budget.
+    """The least threshold at which a prompt's mean price on the sample, with its standard error, is within the budget.
 
     first: (C,) the teacher that each prompt of the sample would be routed to. A budget that even the first answers
-    exceed gives a threshold at which nothing more is asked.
+    exceed gives a threshold at which nothing more is asked. Without the standard error, every second budget would be
+    exceeded.
     """
     own = np.arange(len(sample.quality))[:: -(-len(sample.quality) // TRIALS)]
+    known = np.where(np.isnan(sample.quality), -np.inf, sample.quality)[own]
+    # A threshold changes no choice; it ends a prompt at the first answer that is worth less. So one replay tells all.
+    worth, spent, answers = np.full(len(own), np.inf), np.zeros(len(own)), []
+    free = rule._replace(threshold=0.0)
+    for rows, teacher, gain in _rounds(sample, free, sample.coefficients[own], known, first[own], own):
+        price = rule.price[teacher]
+        worth[rows] = np.minimum(worth[rows], gain / price)
+        answers.append(np.column_stack([worth[rows], spent[rows], spent[rows] + price]))
+        spent[rows] += price
+    level, before, after = np.concatenate(answers).T
+    order = np.argsort(-level, kind="stable")
+    mean = np.cumsum((after - before)[order]) / len(own)  # of the price, with all answers down to each level
+    variance = np.maximum(np.cumsum((after**2 - before**2)[order]) / len(own) - mean**2, 0.0)
+    over = (mean + np.sqrt(variance / len(own)) > budget + ROUNDING)[len(own) - 1 :]  # from all first answers on
+    if over[0]:  # no improvement is worth more than the whole range
+        return float(np.nanmax(sample.quality) - sample.floor or 1.0) / float(rule.price.min())
+    return float(level[order][len(own) - 1 + over.argmax()]) if over.any() else 0.0
 
-    def spent(threshold: float) -> float:
-        trial, held = rule._replace(threshold=threshold), (sample.coefficients[own], sample.quality[own])
-        return float(replay(sample, trial, *held, first[own], own).price.mean())
 
-    if spent(0.0) <= budget:
-        return 0.0
-    spread = float(np.nanmax(sample.quality) - np.nanmin(sample.quality)) or 1.0
-    low, high = 0.0, spread / float(rule.price.min())  # no improvement is worth more than the whole range
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if spent(middle) <= budget else (middle, high)
-    return high
+def _rounds(
+    sample: CalibrationSample, rule: Rule, coefficients: Floats, known: Floats, first: Indices, own: Indices | None
+) -> Iterator[tuple[Indices, Indices, Floats]]:
+    """The prompts of each round of asking with their teachers and expected gains, the first answers' being infinite.
+
+    known: (P, M) every answer's quality, -inf where none came.
+    """
+    seen = np.full(known.shape, np.nan)
+    rows, teacher, gain = np.arange(len(known)), first, np.full(len(known), np.inf)
+    while rows.size:
+        yield rows, teacher, gain
+        seen[rows, teacher] = known[rows, teacher]
+        step = next_teachers(sample, rule, coefficients[rows], seen[rows], None if own is None else own[rows])
+        going = step.teacher != STOP
+        rows, teacher, gain = rows[going], step.teacher[going], step.gain[going]
 
 
 def _best(sample: CalibrationSample, seen: Floats) -> Floats:
@@ -183,30 +202,10 @@ def _squared_distances(left: Floats, right: Floats) -> Floats:
     return np.asarray(np.maximum(squares, 0.0))
 
 
-def _reservation(weight: Floats, levels: Levels, price: float) -> Floats:
-    """(P,) the value σ with E(quality − σ)⁺ = price under weights (P, C); -inf for a teacher without a score.
-
-    E(quality − σ)⁺ falls piecewise linearly, with its corners at the values of quality.
-    """
+def _improvement(weight: Floats, levels: Levels, best: Floats) -> Floats:
+    """(P,) a teacher's expected improvement over the best answers under weights (P, C); 0 for one without a score."""
     if not levels.value.size:
-        return np.full(len(weight), -np.inf)
+        return np.zeros(len(weight))
     heavy = weight @ levels.member
-    total = heavy.sum(axis=1, keepdims=True)
-    above = np.cumsum(heavy, axis=1) / total  # the share of the weight at this value or higher
-    worth = np.cumsum(heavy * levels.value, axis=1) / total
-    # With σ between the k-th and the next value, E(quality − σ)⁺ is worth_k − σ·above_k.
-    at_next = worth - above * np.append(levels.value[1:], -np.inf)
-    piece = (at_next >= price).argmax(axis=1)
-    row = np.arange(len(weight))
-    return np.asarray((worth[row, piece] - price) / above[row, piece])
-
-
-def _improvement(weight: Floats, levels: list[Levels], choice: Indices, best: Floats) -> Floats:
-    """(P,) the expected improvement of each prompt's chosen teacher over its best answer."""
-    gain = np.zeros(len(choice))
-    for teacher in np.unique(choice):
-        rows = np.flatnonzero(choice == teacher)
-        heavy = weight[rows] @ levels[teacher].member
-        gains = np.maximum(levels[teacher].value - best[rows, None], 0.0)
-        gain[rows] = (heavy * gains).sum(axis=1) / heavy.sum(axis=1)
-    return gain
+    gains = np.maximum(levels.value - best[:, None], 0.0)
+    return np.asarray((heavy * gains).sum(axis=1) / heavy.sum(axis=1))

@@ -7,6 +7,7 @@ from tests.architecture.repository import CODE, ROOT
 # The tests of a whole, which is no module.
 OF_NO_MODULE = {
     "tests/unit/test_compose.py": "the two compose files",
+    "tests/unit/benchmarks/test_rerouting.py": "a benchmark, which is no part of the package",
     "tests/unit/test_deploy.py": "the files under deploy/",
     "tests/integration/db/test_upgrade.py": "a database of the version before, carried over by `persyn db upgrade`",
     "tests/integration/exports/test_consumers.py": "the libraries that read an export",
