@@ -89,8 +89,8 @@ def _repository(name: str | None, *, private: bool) -> hub.Repository | None:
 
 
 def _push(repository: hub.Repository, folder: Path, manifest: Manifest) -> None:
-    with terminal.err.status(f"Pushing to {terminal.safe(repository.name)}."):
-        address = hub.push(repository, folder, manifest)
+    terminal.err.print(f"Pushing to {terminal.safe(repository.name)}.", highlight=False)
+    address = hub.push(repository, folder, manifest)
     terminal.console.print(f"Pushed: {terminal.safe(address)}", soft_wrap=True, highlight=False)
 
 

@@ -104,5 +104,8 @@ def _pushed_before(to: Repository, present: set[str]) -> set[str]:
 
 def _why(exc: Exception) -> str:
     status = getattr(getattr(exc, "response", None), "status_code", None)
-    told = one_line(str(exc)).rstrip(".")[:300]
-    return f"{_ADVICE[status]} ({status})" if status in _ADVICE else told or type(exc).__name__
+    if status in _ADVICE:
+        return f"{_ADVICE[status]} ({status})"
+    told = one_line(str(exc), 300) or type(exc).__name__
+    inside = exc.__cause__ if isinstance(exc, RuntimeError) else None  # it says which file, its cause why
+    return told if inside is None else f"{told}: {one_line(str(inside), 300)}"

@@ -165,6 +165,7 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
         IMPORTED_SCORE.format(source=f"{rows.add_import()}, {rows.job}, {rows.lease}")
     ),
     "ck_score_origin of none": lambda rows: rows.sql(IMPORTED_SCORE.format(source="NULL, NULL, NULL")),
+    "ck_run_another_runs_router": lambda rows: rows.sql("UPDATE run SET router_run_id = id"),
     "ck_run_scorer_weight": lambda rows: rows.sql("UPDATE run_scorer SET weight = -1"),
     "ck_scorer_kind": lambda rows: rows.add_scorer("style", None),
     "ck_scorer_learnability_names_student": lambda rows: rows.add_scorer("learnability", None),

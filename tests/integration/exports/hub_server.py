@@ -26,7 +26,7 @@ class HubServer:
         for part, status in self.refuse.items():
             if part in path:
                 return status, b'{"error": "the hub says no"}'
-        if method == "PUT" and path.startswith("/lfs/"):
+        if method == "PUT" and path.startswith("/store/"):
             self.objects[hashlib.sha256(body).hexdigest()] = body
             return 200, b"{}"
         if path == "/api/repos/create":
@@ -66,7 +66,7 @@ class HubServer:
         return 200, made
 
     def _place(self, asked: dict[str, Any]) -> dict[str, Any]:
-        upload = {"upload": {"href": f"{self.url}/lfs/{asked['oid']}"}}
+        upload = {"upload": {"href": f"{self.url}/store/{asked['oid']}"}}
         return {"oid": asked["oid"], "size": asked["size"], "actions": upload}
 
     def _commit(self, name: str, lines: list[dict[str, Any]]) -> tuple[int, bytes]:
@@ -95,7 +95,7 @@ def hub_server(token: str) -> Iterator[HubServer]:
         def _reply(self) -> None:
             body = self._body()
             path = urlsplit(self.path).path
-            known = self.headers.get("Authorization") == f"Bearer {token}" or path.startswith("/lfs/")
+            known = self.headers.get("Authorization") == f"Bearer {token}" or path.startswith("/store/")
             status, said = hub.answer(self.command, path, body) if known else (401, b'{"error": "Invalid credentials"}')
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

@@ -112,7 +112,8 @@ def test_a_host_without_the_library_is_told_before_anything_is_written(publisher
         ({}, "hf_another-token", "the hub does not know the token in HF_TOKEN; make one that may write (401)"),
         ({"create": 403, "/api/datasets": 403}, TOKEN, "the token in HF_TOKEN may not write there (403)"),
         ({"/commit/": 404}, TOKEN, "there is no such owner or data set, or the token may not see it (404)"),
-        ({"/lfs/": 400}, TOKEN, "Error while uploading 'train.parquet' to the Hub"),
+        ({"/lfs/objects": 400}, TOKEN, "Bad request: the hub says no"),
+        ({"/store/": 400}, TOKEN, "Error while uploading 'train.parquet' to the Hub: Bad request: the hub says no"),
     ],
 )
 def test_an_upload_that_fails_is_one_sentence_and_leaves_the_export_whole(
