@@ -30,11 +30,6 @@ INSERT_DECISION = """
 INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, samples, attempt, gain, lease_id)
 VALUES (:run, :prompt, 'persyn', :basis, :teacher, :router, :samples, :attempt, :gain, :lease)
 """
-ROUTER = """
-INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, artifact_place, artifact_path,
-                    artifact_sha256, metrics, code_version, job_id, lease_id)
-SELECT run_id, 'b', '{}', 0.4, 'minmax', 0, 'attic', 'p', repeat('0', 64), '{}', '0', id, 1 FROM job LIMIT 1
-"""
 NOW = "2026-01-01"
 INSERT_IMPORTED = """
 INSERT INTO generation (prompt_id, teacher_id, text, finish_reason, origin, job_id, lease_id, import_id)
@@ -170,11 +165,6 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
         IMPORTED_SCORE.format(source=f"{rows.add_import()}, {rows.job}, {rows.lease}")
     ),
     "ck_score_origin of none": lambda rows: rows.sql(IMPORTED_SCORE.format(source="NULL, NULL, NULL")),
-    "ck_router_artifact_place": lambda rows: rows.sql(ROUTER),
-    "ck_artifact_chunk_size": lambda rows: rows.sql("INSERT INTO artifact_chunk VALUES (repeat('0', 64), 'f', 0, '')"),
-    "ck_artifact_chunk_part": lambda rows: rows.sql(
-        "INSERT INTO artifact_chunk VALUES (repeat('0', 64), 'f', -1, 'x')"
-    ),
     "ck_run_another_runs_router": lambda rows: rows.sql("UPDATE run SET router_run_id = id"),
     "ck_run_scorer_weight": lambda rows: rows.sql("UPDATE run_scorer SET weight = -1"),
     "ck_scorer_kind": lambda rows: rows.add_scorer("style", None),
