@@ -170,7 +170,7 @@ def _from_store(path: str) -> Callable[[str], Iterator[bytes]]:
 
 
 def _on_this_host(engine: Engine, path: Path, sha256: str) -> Path:
-    """As in versions without a store, and as without one: only hosts that see this very folder can route."""
+    """The folder of a router of an earlier version, or of a large one without a store, if this host sees it."""
     try:
         (path / artifact.DESCRIPTION).read_bytes()
     except OSError as exc:

@@ -86,10 +86,8 @@ def test_a_worker_without_a_package_leaves_the_scores_to_one_that_has_it(fleet: 
     fleet.verdict("a worker without a package beside one that has it")
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(TIMES, marks=LONG)])
-def test_a_worker_that_cannot_read_the_router_leaves_the_routing_to_one_that_can(
-    fleet: Fleet, tmp_path: Path, times: int
-) -> None:
+@LONG
+def test_a_worker_that_cannot_read_the_router_leaves_the_routing_to_one_that_can(fleet: Fleet, tmp_path: Path) -> None:
     """The router is in a store that every worker that comes reads in vain; the last of them answers all the same."""
     store = tmp_path / "store"
     store.mkdir()
@@ -99,11 +97,11 @@ def test_a_worker_that_cannot_read_the_router_leaves_the_routing_to_one_that_can
     fleet.eventually(lambda: fleet.scalar(TRAINED) == 1, 600.0)
     fleet.kill(trainer)
     fleet.aim(Stage.GENERATE)
-    for number in range(times):
+    for number in range(TIMES):
         fleet.fault()
         bad = fleet.start("--router", PERSYN_HOME=str(tmp_path / f"home-{number}"), **{VARIABLE: bad_url})
         fleet.unfit(bad, VARIABLE)
-        if number < times - 1:
+        if number < TIMES - 1:
             fleet.kill(bad)
     assert fleet.scalar(ROUTED) == 0
     fleet.start("--scorers", "--router", PERSYN_HOME=str(tmp_path / "home-good"), **good)
@@ -111,4 +109,4 @@ def test_a_worker_that_cannot_read_the_router_leaves_the_routing_to_one_that_can
     nobody_paid(fleet)
     assert fleet.scalar(ROUTED) == 1
     assert fleet.scalar(ANSWERED_BY, pid=str(bad.pid)) > 0
-    fleet.verdict("a worker that cannot read the router beside one that can")
+    fleet.verdict("a worker that cannot read the router beside one that can", note="the good one came last")

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from persyn.db import session
 from persyn.db.models import Base
+from persyn.db.models.results import CHUNK_BYTES
 
 if TYPE_CHECKING:
     from tests.integration.conftest import World
@@ -30,6 +31,12 @@ INSERT_DECISION = """
 INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, samples, attempt, gain, lease_id)
 VALUES (:run, :prompt, 'persyn', :basis, :teacher, :router, :samples, :attempt, :gain, :lease)
 """
+INSERT_ROUTER = """
+INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, artifact_place, artifact_path,
+                    artifact_sha256, metrics, code_version, job_id, lease_id)
+SELECT run_id, 'b', '{}', 0.4, 'minmax', 0, 'cellar', 'p', repeat('0', 64), '{}', '0', id, :lease FROM job
+"""
+INSERT_CHUNK = "INSERT INTO artifact_chunk VALUES (repeat('0', 64), 'router.json', :part, CAST(:content AS bytea))"
 NOW = "2026-01-01"
 INSERT_IMPORTED = """
 INSERT INTO generation (prompt_id, teacher_id, text, finish_reason, origin, job_id, lease_id, import_id)
@@ -50,6 +57,9 @@ class Rows:
         world.enqueue(conn, world.prompts[:1])
         self.job: int = conn.execute(text("SELECT id FROM job")).scalar_one()
         self.generation = self.add_generation()
+
+    def add_chunk(self, part: int = 0, content: bytes = bytes(CHUNK_BYTES)) -> object:
+        return self.conn.execute(text(INSERT_CHUNK), {"part": part, "content": content})
 
     def add_job(self, **changes: Any) -> object:
         world = self.world
@@ -180,6 +190,11 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     ),
     "uq_prompt_prompt_set_id_sha256": lambda rows: rows.sql("UPDATE prompt SET sha256 = repeat('a', 64)"),
     "uq_teacher_name_config_sha256": lambda rows: rows.sql("UPDATE teacher SET name = 'same'"),
+    "ck_router_artifact_place": lambda rows: rows.conn.execute(text(INSERT_ROUTER), {"lease": rows.lease}),
+    "ck_artifact_chunk_size of nothing": lambda rows: rows.add_chunk(content=b""),
+    "ck_artifact_chunk_size of too much": lambda rows: rows.add_chunk(content=bytes(CHUNK_BYTES + 1)),
+    "ck_artifact_chunk_part": lambda rows: rows.add_chunk(part=-1),
+    "pk_artifact_chunk": lambda rows: [rows.add_chunk() for _ in range(2)],
     "ck_routing_decision_basis": lambda rows: rows.add_decision(basis="guess"),
     "ck_routing_decision_router_named": lambda rows: rows.add_decision(basis="router"),
     "ck_routing_decision_samples": lambda rows: rows.add_decision(samples=0),

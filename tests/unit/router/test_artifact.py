@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from persyn.errors import ModelError
-from persyn.router.artifact import DESCRIPTION, WEIGHTS, read, write
+from persyn.router.artifact import DESCRIPTION, WEIGHTS, is_whole, read, write
 
 TENSORS = {"head.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "head.bias": np.ones(2, dtype=np.float32)}
 
@@ -44,6 +44,19 @@ def test_a_file_that_is_missing_is_an_error_that_says_what_to_do(name: str, tmp_
     (tmp_path / name).unlink()
     with pytest.raises(ModelError, match="router train RUN --again"):
         read(tmp_path, sha256)
+
+
+@pytest.mark.parametrize("name", [DESCRIPTION, WEIGHTS])
+def test_it_is_whole_as_long_as_each_byte_is_the_one_that_was_written(name: str, tmp_path: Path) -> None:
+    sha256 = write(tmp_path, TENSORS, {"alpha": 0.4})
+    right = (tmp_path / name).read_bytes()
+    assert is_whole(tmp_path, sha256)
+    assert not is_whole(tmp_path, "0" * 64)
+    for wrong in (b"", right[:-1], right[:-1] + b" "):
+        (tmp_path / name).write_bytes(wrong)
+        assert not is_whole(tmp_path, sha256)
+    (tmp_path / name).unlink()
+    assert not is_whole(tmp_path, sha256)
 
 
 def test_the_description_is_for_people_too(tmp_path: Path) -> None:
