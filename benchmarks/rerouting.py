@@ -34,13 +34,13 @@ from numpy.typing import NDArray
 
 from benchmarks import router_quality
 from persyn.config import Preferences, Reroute
-from persyn.errors import PersynError
+from persyn.errors import InputError, PersynError
 from persyn.inference import models
 from persyn.policies.rerouting import STOP, CalibrationSample, Replayed, Rule, next_teachers, replay, threshold_for
 from persyn.reporting import plots
 from persyn.rewards.combine import normalise
 from persyn.router import head
-from persyn.router.metrics import bootstrap
+from persyn.router.metrics import Interval
 from persyn.router.surface_features import surface
 
 Floats = NDArray[np.float64]
@@ -48,6 +48,7 @@ Indices = NDArray[np.intp]
 
 BUDGETS = (1.1, 1.25, 1.4, 1.5, 1.75, 1.9, 2.25)
 ACCEPTED = (0.05, 0.11, 0.2)
+DRAWS, TINY = 2000, 1e-9  # of an interval, and in place of a gap that a draw does not have
 DEAR = 10.0  # times the price of the others, for the strongest teacher
 
 
@@ -161,10 +162,6 @@ def deceived(policy: Policy, share: float) -> Policy:
     return believing
 
 
-def _as_routed(part: Part, seed: int) -> Floats:
-    return part.coefficients
-
-
 def _as_static(part: Part, seed: int) -> Floats:
     return np.broadcast_to(part.static, part.quality.shape)
 
@@ -183,7 +180,7 @@ def policies(teachers: int, *, texts: bool) -> dict[str, Policy]:
         **{f"≤ {n}": product(n) for n in range(2, most + 1)},
         "default": product(min(usual.attempts, teachers), usual.least_gain),
         **{f"budget {budget:g}": within(budget) for budget in BUDGETS},
-        **{f"next coefficient ≤ {n}": in_order(_as_routed, n) for n in range(2, most + 1)},
+        **{f"next coefficient ≤ {n}": in_order(lambda part, seed: part.coefficients, n) for n in range(2, most + 1)},
         **{f"static order ≤ {n}": in_order(_as_static, n) for n in range(1, teachers + 1)},
         "random second": in_order(_at_random, 2),
         "cheap first": cheap_first,
@@ -270,10 +267,25 @@ def static_at(ladder: list[Measured], cost: str, mean: float) -> Floats:
     return np.asarray((1 - share) * ladder[place - 1].reward + share * ladder[place].reward)
 
 
+def counts(prompts: int) -> Floats:
+    """(D, P) how often each draw with replacement takes each prompt; the same draws for all policies."""
+    rng = np.random.default_rng(0)
+    drawn = [np.bincount(rng.integers(prompts, size=prompts), minlength=prompts) for _ in range(DRAWS)]
+    return np.array(drawn, dtype=np.float64)
+
+
+def interval(drawn: Floats, values: Floats, below: Floats) -> Interval:
+    """The ratio of the means of both (P,) with its 95% interval over the prompts."""
+    low, high = np.quantile((drawn @ values) / np.maximum(drawn @ below, TINY), (0.025, 0.975))
+    return Interval(float(values.mean() / below.mean()), float(low), float(high))
+
+
 def report(found: dict[str, Measured], best: Floats) -> dict[str, dict[str, Any]]:
-    """Every policy's figures. best: (P,) the best quality of all teachers."""
+    """Every policy's figures. best: (P,) the best quality of all teachers. Raises InputError without a gap."""
     ladder = [found[name] for name in found if name.startswith("static order") and "," not in name]
-    static = ladder[0].reward
+    static, drawn, one_each = ladder[0].reward, counts(len(best)), np.ones(len(best))
+    if not (best > static).any():
+        raise InputError("The static best is the best on every prompt, so there is no gap. Add teachers that differ.")
     table = {}
     for name, one in found.items():
         cost, verifier = "tokens" if name.startswith("tokens") else "answers", name.partition(",")[2]
@@ -282,9 +294,9 @@ def report(found: dict[str, Measured], best: Floats) -> dict[str, dict[str, Any]
         else:
             rival = static_at(ladder, cost, float(getattr(one, cost).mean()))
         table[name] = {
-            "reward": bootstrap(one.reward),
-            "gap": bootstrap(one.reward - static, below=best - static),
-            "lead": bootstrap(one.reward - rival),
+            "reward": interval(drawn, one.reward, one_each),
+            "gap": interval(drawn, one.reward - static, best - static),
+            "lead": interval(drawn, one.reward - rival, one_each),
             **{field: float(getattr(one, field).mean()) for field in ("answers", "tokens", "strongest")},
         }
     return table
@@ -293,10 +305,10 @@ def report(found: dict[str, Measured], best: Floats) -> dict[str, dict[str, Any]
 def show(table: dict[str, dict[str, Any]], best: float) -> None:
     print(f"{'':30}{'reward':>8}{'of gap':>8}{'95%':>18}{'answers':>9}{'tokens':>8}{'strongest':>11}   lead, 95%")
     for name, row in table.items():
-        share, low, high = row["gap"] or (np.nan,) * 3
-        interval = f"[{low:.3f}, {high:.3f}]"
+        share, low, high = row["gap"]
+        about = f"[{low:.3f}, {high:.3f}]"
         print(
-            f"{name:30}{row['reward'].mean:8.3f}{share:8.3f}{interval:>18}{row['answers']:9.3f}{row['tokens']:8.0f}"
+            f"{name:30}{row['reward'].mean:8.3f}{share:8.3f}{about:>18}{row['answers']:9.3f}{row['tokens']:8.0f}"
             f"{row['strongest']:11.2f}   {'{:+.4f} [{:+.4f}, {:+.4f}]'.format(*row['lead'])}"
         )
     print(f"{'best of all':30}{best:8.3f}{1:8.3f}")
@@ -371,7 +383,7 @@ def main() -> None:
                 of_seed.append((held, {name: policy(part, drawn) for name, policy in chosen.items()}))
                 print(f"seed {seed}, part {number}: bar {part.bar:g}", file=sys.stderr, flush=True)
             parts += of_seed
-            shares.append({name: (row["gap"] or [None])[0] for name, row in report(gathered(of_seed), best).items()})
+            shares.append({name: row["gap"].mean for name, row in report(gathered(of_seed), best).items()})
     except PersynError as exc:
         sys.exit(str(exc))
     table = report(gathered(parts), best)

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import rerouting, router_quality
 from benchmarks.rerouting import Measured, Part
+from persyn.errors import InputError
 from persyn.inference import models
 from persyn.policies.rerouting import CalibrationSample
 
@@ -37,7 +38,7 @@ def test_the_static_order_goes_down_the_means_until_an_answer_is_right() -> None
 
 
 def test_the_next_coefficient_goes_down_the_routers_order() -> None:
-    done = rerouting.in_order(rerouting._as_routed, 2)(part(), 0)
+    done = rerouting.in_order(lambda part, seed: part.coefficients, 2)(part(), 0)
     assert done.reward.tolist() == [1.0, 1.0, 0.0, 0.0]
     assert done.answers.tolist() == [1, 2, 2, 2]
 
@@ -87,6 +88,9 @@ def test_the_gap_and_the_lead_are_measured_from_the_static_best() -> None:
     row = rows["≤ 2"]
     assert (row["gap"].mean, row["lead"].mean, row["reward"].mean) == (pytest.approx(2 / 3), 0.25, 0.75)
     assert rows["≤ 3, accepts 5%"]["lead"].mean == 0.5
+    assert row["lead"].low < 0.25 < row["lead"].high
+    with pytest.raises(InputError, match="there is no gap"):
+        rerouting.report(found, np.array([0.0, 0, 1, 0]))
 
 
 def test_a_whole_call_learns_on_one_file_and_measures_on_another(
