@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from persyn.config.secrecy import holds_key
 from persyn.config.strict import Strict
 
 VARIABLE = r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}"
@@ -66,13 +67,14 @@ class Endpoint(Strict):
 
     @field_validator("headers")
     @classmethod
-    def _sendable(cls, headers: dict[str, str]) -> dict[str, str]:
+    def _sendable(cls, headers: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         for name, value in headers.items():
             if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name) or name.lower() in _OWN_HEADERS:
                 raise ValueError("a header has a name that cannot be sent, or that the client sets itself")
             if not (value.isascii() and value.isprintable()):
                 raise ValueError(f"the header {name} holds characters that no header can have")
-            if _SECRET.search(name) and not re.search(VARIABLE, value):
+            is_secret = _SECRET.search(name) or (info.context == FROM_FILE and holds_key(value))
+            if is_secret and not re.search(VARIABLE, value):
                 raise ValueError(
                     f"the header {name} holds a secret, which does not belong in this file. Put it into an environment"
                     f" variable and write {name}: ${{EXAMPLE_KEY}}"

@@ -45,6 +45,13 @@ def sentences(errors: Sequence[ErrorDetails], raw: Any, root: yaml.Node | None) 
     found = [_located(error, raw, root) for error in errors]
     misspelt = {(*one.path[:-1], _meant(one)) for one in found if one.kind == "extra_forbidden"}
     found = [one for one in found if one.kind != "missing" or one.path not in misspelt]
+    # Where a section or a word such as `off` may stand, what is neither has an error of both.
+    sections = [one.path for one in found if not _is_word_of_a_union(one.error)]
+    found = [
+        one
+        for one in found
+        if not (_is_word_of_a_union(one.error) and any(path[: len(one.path)] == one.path for path in sections))
+    ]
     if root is not None:
         found.sort(key=lambda one: (one.mark.line, one.mark.column) if one.mark else (-1, -1))
     return [_sentence(one) for one in found]
@@ -55,6 +62,10 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     words = {re.sub("[^a-z0-9]", "", other.lower()): other for other in known}
     near = difflib.get_close_matches(re.sub("[^a-z0-9]", "", word.lower()), list(words), 1, 0.6)
     return words[near[0]] if near else None
+
+
+def _is_word_of_a_union(error: ErrorDetails) -> bool:
+    return bool(error["loc"]) and str(error["loc"][-1]).startswith("literal[")
 
 
 def _located(error: ErrorDetails, raw: Any, root: yaml.Node | None) -> _Mistake:
@@ -74,14 +85,19 @@ def _in_file(loc: Path, raw: Any) -> Path:
     here = raw
     for part in loc:
         if isinstance(here, dict) and (isinstance(part, int) or part not in here):
-            if isinstance(part, int) or part == here.get("kind") or part == "[key]":
+            if isinstance(part, int) or part == here.get("kind") or _is_tag(part):
                 continue
-        elif part == "[key]":
+        elif isinstance(part, str) and _is_tag(part):
             continue
         path.append(part)
         known = isinstance(here, dict) or (isinstance(here, list) and isinstance(part, int) and part < len(here))
         here = (here.get(part) if isinstance(here, dict) else here[part]) if known else None
     return tuple(path)
+
+
+def _is_tag(part: str) -> bool:
+    """Whether a part of a location names a type of a union: keys begin with a small letter."""
+    return part == "[key]" or part.startswith("literal[") or part[:1].isupper()
 
 
 def _find(root: yaml.Node | None, path: Path) -> tuple[yaml.Node | None, yaml.Node | None]:
@@ -134,6 +150,10 @@ def _told(one: _Mistake) -> str:
         case "model_type" | "model_attributes_type" | "dict_type":
             keys = [name for model in _sections((*one.path, "")) for name in model.model_fields]
             return f"got {_shown(one)}; expected a section of keys{_such_as(keys)}."
+        case "invalid_key":
+            return (
+                f"got {_shown(one)} in place of a key. Inside braces a comma ends an entry: write a number without one."
+            )
         case "too_short":
             return f"got {_shown(one)}; at least {error['ctx']['min_length']} must be given."
         case "list_type":

@@ -6,6 +6,7 @@ from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_va
 
 from persyn.config.endpoints import FROM_FILE, Endpoint
 from persyn.config.formats import check_format
+from persyn.config.secrecy import holds_key
 from persyn.config.strict import Dtype, Name, Strict
 from persyn.errors import ConfigError
 
@@ -67,6 +68,11 @@ class Sampling(Strict):
     def _a_body(cls, given: dict[str, JsonValue] | None, info: ValidationInfo) -> dict[str, JsonValue] | None:
         if given and "response_format" in given and info.context == FROM_FILE:
             check_format(given["response_format"])
+        if info.context == FROM_FILE and holds_key(given):
+            raise ValueError(
+                "it holds a key, which does not belong in this file. Put it into an environment variable, and name this"
+                " in endpoint.api_key_env or endpoint.headers"
+            )
         return given
 
     @model_validator(mode="after")

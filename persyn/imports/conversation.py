@@ -10,7 +10,8 @@ from persyn.imports.fields import Refused
 ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
     **dict.fromkeys(("user", "human", "prompter"), "user"),
-    **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bing", "bard", "claude"), "assistant"),
+    **dict.fromkeys(("assistant", "ai", "bot", "chatbot", "model"), "assistant"),
+    **dict.fromkeys(("gpt", "chatgpt", "bing", "bard", "claude"), "assistant"),
 }
 CALL_ROLES = ("function_call", "tool_call")  # turns of the assistant whose text is the call, as JSON
 RESULT_ROLES = ("tool", "function", "observation", "tool_response", "ipython")

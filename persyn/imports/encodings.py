@@ -1,5 +1,7 @@
 """Files that are no UTF-8 text, or no data at all, told by their first bytes."""
 
+import codecs
+
 from persyn.errors import InputError
 
 HEAD_BYTES = 1 << 16
@@ -9,13 +11,15 @@ MARKS = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
-LATIN_1 = "ISO-8859-1"
+LATIN_1, WINDOWS = "ISO-8859-1", "CP1252"  # Windows has quotation marks and dashes where Latin-1 has control characters
+UNKNOWN = "?"
+ZIP = b"PK\x03\x04"
 PACKED = {
     b"\x1f\x8b": "gzip (.gz)",
     b"\x28\xb5\x2f\xfd": "Zstandard (.zst)",
     b"\xfd7zXZ\x00": "xz (.xz)",
     b"BZh": "bzip2 (.bz2)",
-    b"PK\x03\x04": "a ZIP archive: unpack it first",
+    ZIP: "a ZIP archive or a spreadsheet",
     b"PAR1": "Parquet (.parquet)",
     b"ARROW1": "Arrow (.arrow)",
 }
@@ -37,10 +41,14 @@ def check_text(name: str, head: bytes) -> None:
     """Raises InputError where the head of a text file is none, or is in another encoding than UTF-8."""
     for magic, kind in PACKED.items():
         if head.startswith(magic):
-            raise InputError(
-                f"{name}: its content is {kind}, which its name does not say. Rename it, or name its --format."
-            )
+            remedy = "Unpack it, or save it as CSV." if magic == ZIP else "Rename it, or name its --format."
+            raise InputError(f"{name}: its content is {kind}, which its name does not say. {remedy}")
     encoding = _other_encoding(head)
+    if encoding == UNKNOWN:
+        raise InputError(
+            f"{name}: its text is not UTF-8, and its bytes do not tell what it is. Convert it from the encoding in"
+            f" which it was written, such as GB18030, SHIFT_JIS or CP1251: `iconv -f ENCODING -t UTF-8 {name} > NEW`."
+        )
     if encoding:
         known_as = "Latin-1 (ISO-8859-1)" if encoding == LATIN_1 else encoding
         raise InputError(
@@ -63,28 +71,37 @@ def _other_encoding(head: bytes) -> str | None:
         return "UTF-16LE"
     if len(pairs) >= 8 and pairs[0::2].count(0) > len(pairs) // 4:
         return "UTF-16BE"
-    return LATIN_1 if _looks_like_latin_1(head) else None
+    return _other_eight_bits(head)
 
 
-def _looks_like_latin_1(head: bytes) -> bool:
-    """Whether no line with letters beyond ASCII is UTF-8, while one such letter has an ASCII letter beside it.
+def _other_eight_bits(head: bytes) -> str | None:
+    """An encoding other than UTF-8 where no line of the head with bytes beyond ASCII is UTF-8.
 
     A file with one bad line is not meant: its other lines are read, and that line is refused.
     """
-    lines = [line for line in head.splitlines() if not line.isascii()]
-    if not lines or any(_is_utf8(line) for line in lines):
-        return False
-    text = b"\n".join(lines).decode("cp1252", "replace")
-    beside = any(
-        char > "\x7f" and char.isalpha() and (_is_letter(text[max(place - 1, 0)]) or _is_letter(text[place + 1 :][:1]))
+    lines = [line for line in head.splitlines() if line.strip()]
+    odd = [line for line in lines if not line.isascii()]
+    if not odd or any(_is_utf8(line, cut=line is lines[-1]) for line in odd):
+        return None
+    if _looks_latin(b"\n".join(odd).decode(WINDOWS, "replace")):
+        return WINDOWS if any(0x80 <= byte < 0xA0 for line in odd for byte in line) else LATIN_1
+    return UNKNOWN if len(odd) > len(lines) // 2 else None
+
+
+def _looks_latin(text: str) -> bool:
+    """Whether a letter or a quotation mark beyond ASCII has an ASCII letter beside it."""
+    return "\ufffd" not in text and any(
+        char > "\x7f"
+        and (char.isalpha() or char in "‘’“”")
+        and (_is_letter(text[max(place - 1, 0)]) or _is_letter(text[place + 1 :][:1]))
         for place, char in enumerate(text)
     )
-    return beside and "\ufffd" not in text
 
 
-def _is_utf8(line: bytes) -> bool:
+def _is_utf8(line: bytes, *, cut: bool) -> bool:
+    """`cut`: the line may end inside a character, as the head of a file does."""
     try:
-        line.decode("utf-8")
+        codecs.getincrementaldecoder("utf-8")().decode(line, final=not cut)
     except UnicodeDecodeError:
         return False
     return True

@@ -1,5 +1,6 @@
 r"""Where a field of a record is read: a column, a template over several, or the final answer inside a solution."""
 
+import re
 from collections.abc import Callable, Mapping
 from string import Formatter
 from typing import Any, NamedTuple
@@ -9,6 +10,7 @@ from persyn.errors import ConfigError
 Values = Mapping[str, Any]
 HASHES = "####"  # GSM8K's solutions end with it and the final answer
 BOX = "\\boxed"
+_BOX_COMMAND = re.compile(r"\\f?box(?:ed)?(?![a-z])")  # some solutions of MATH are in \fbox
 
 
 class Refused(Exception):
@@ -73,6 +75,16 @@ def boxed(name: str) -> Field:
     return Field(f"the last {BOX} of {name}", (name,), read)
 
 
+def inside(name: str, key: str) -> Field:
+    """A value within the object of a column; none where the column holds no object."""
+
+    def read(values: Values) -> Any:
+        whole = values.get(name)
+        return whole.get(key) if isinstance(whole, dict) else None
+
+    return Field(f"{name}.{key}", (name,), read)
+
+
 def first_of(*fields: Field) -> Field:
     """The first of several places that is not blank."""
 
@@ -85,9 +97,11 @@ def first_of(*fields: Field) -> Field:
 
 def last_box(solution: str) -> str | None:
     """The text inside the last box, whose braces may nest; TeX also takes one bare word for a box's content."""
-    before, found, rest = solution.rpartition(BOX)
-    rest = rest.lstrip()
-    if not found or not rest:
+    boxes = list(_BOX_COMMAND.finditer(solution))
+    if not boxes:
+        return None
+    before, rest = solution[: boxes[-1].start()], solution[boxes[-1].end() :].lstrip()
+    if not rest:
         return None
     if rest[0] != "{":
         return rest.split("$")[0].strip().rstrip(".") or None

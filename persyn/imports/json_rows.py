@@ -1,6 +1,7 @@
 """JSONL, JSON and plain text as records."""
 
 import json
+import re
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -22,6 +23,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
+_NO_SPACE = re.compile(r"[^ \t\r\n]")
 # NaN and infinity are a table's holes: they become null.
 _DECODER = json.JSONDecoder(parse_constant=lambda name: None, object_pairs_hook=_object)
 
@@ -57,12 +59,30 @@ def read_json(name: str, stream: BinaryIO, max_bytes: int) -> Iterator[Record | 
     except json.JSONDecodeError as exc:
         if not exc.msg.startswith("Extra data"):
             raise _no_json(name, exc) from exc
-        yield from read_jsonl(BytesIO(data), max_bytes)  # one object a line
+        values = _one_after_the_other(data.decode("utf-8-sig"))
+        if values is None:
+            yield from read_jsonl(BytesIO(data), max_bytes)  # one object a line, and some are broken
+        else:
+            yield from (Record(number, value, None) for number, value in enumerate(values, start=1))
         return
     except (ValueError, RecursionError) as exc:
         raise _no_json(name, exc) from exc
     for number, values in enumerate(_rows(name, whole), start=1):
         yield Record(number, values, None)
+
+
+def _one_after_the_other(text: str) -> list[Any] | None:
+    """Values that follow each other, over as many lines as each takes; None where one of them is broken."""
+    values = []
+    start = _NO_SPACE.search(text)
+    while start:
+        try:
+            value, end = _DECODER.raw_decode(text, start.start())
+        except (ValueError, RecursionError):
+            return None
+        values.append(value)
+        start = _NO_SPACE.search(text, end)
+    return values
 
 
 def too_long(line: Line, max_bytes: int) -> Rejected:
@@ -97,7 +117,7 @@ def _parse_line(line: Line) -> Record | Rejected:
     except UnicodeDecodeError:
         reason = "not UTF-8"
     except json.JSONDecodeError as exc:
-        reason = f"broken JSON: {exc.msg} at column {exc.colno}"
+        reason = f"broken JSON: {exc.msg.removesuffix(' at')} at column {exc.colno}"
     except (ValueError, RecursionError) as exc:  # a repeated key, an integer of thousands of digits, endless nesting
         reason = f"broken JSON: {exc}"
     return Rejected(line.number, reason, excerpt(line.raw))

@@ -223,7 +223,7 @@ def _check_parts(plan: Plan, values: Mapping[str, Any], messages: list[dict[str,
         if isinstance(value, str) and any(value.strip() in message["content"] for message in messages):
             continue
         prompt = plan.fields.get("prompt")
-        if part in NOT_TEXT:
+        if part.casefold() in NOT_TEXT:
             told = NOT_TAKEN
         elif isinstance(value, str) and prompt is not None:
             told = f"which would be lost; --map 'prompt={{{prompt.columns[0]}}}\\n\\n{{{part}}}' takes it in"

@@ -41,6 +41,11 @@ SUFFIXES: dict[str, Format] = {
     ".arrow": "arrow",
     ".feather": "arrow",
 }
+OTHERS = {
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "an archive. Unpack it, and import the files in it."),
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet. Save it as CSV, and import that."),
+    **dict.fromkeys((".pkl", ".pickle"), "a pickle, which may run any program. Save it as Parquet, and import that."),
+}
 PACKED = (".gz", ".zst", ".xz", ".bz2")
 DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException)
 
@@ -70,7 +75,7 @@ class Source:
         try:
             yield from self._read(max_bytes)
         except DAMAGE as exc:
-            problem = " ".join(str(exc).split())
+            problem = " ".join(str(exc).split()).rstrip(".")
             raise InputError(f"{self.name}: cannot be read to its end as {self.format}: {problem}.") from exc
 
     def _read(self, max_bytes: int) -> Iterator[Record | Rejected]:
@@ -83,13 +88,14 @@ class Source:
 
     def _read_text(self, head: bytes, max_bytes: int) -> Iterator[Record | Rejected]:
         stream = cast(BinaryIO, self.stream)
-        is_array = head.removeprefix(BOM).lstrip()[:1] == b"["
+        first = head.removeprefix(BOM).lstrip()
+        over_lines = first[:1] == b"[" or first.split(b"\n")[0].strip() == b"{"
         match self.format:
             case "csv":
                 return read_csv(self.name, stream, max_bytes, delimiter_of(head))
             case "text":
                 return read_text(stream, max_bytes)
-            case "jsonl" if self.told or not is_array:
+            case "jsonl" if self.told or not over_lines:
                 return read_jsonl(stream, max_bytes)
             case _:
                 return read_json(self.name, stream, max_bytes)
@@ -126,6 +132,8 @@ def format_of(location: str) -> Format:
     if location == STDIN:
         return "jsonl"
     suffix = suffix_of(location)
+    if suffix in OTHERS:
+        raise ConfigError(f"{location}: is {OTHERS[suffix]}")
     if suffix not in SUFFIXES:
         raise ConfigError(
             f"{location}: its format cannot be told from its name."

@@ -14,7 +14,7 @@ from persyn.imports.records import Unreadable
 from persyn.imports.shapes import BATCH_REQUEST, EVERYWHERE, FIELDS, NAMES, PARTS, named, recognised, request_in
 
 MAX_PLANS = 1000  # of a file that is no table, in which every record may have keys of its own
-LIKELY = ("question", "query", "instruction", "problem", "task", "input", "text", "content")
+LIKELY = ("question", "query", "instruction", "problem", "task", "input", "inputs", "text", "content")
 
 
 @dataclass(eq=False)
@@ -127,7 +127,7 @@ class Reading:
         fields = self._with_mapped(fields)
         used = frozenset(name for field in fields.values() for name in field.columns)
         null = {name for options in places.values() for field in options for name in field.columns if name not in keys}
-        parts = tuple(key for key in visible if key in PARTS and key not in used)
+        parts = tuple(key for key in visible if key.casefold() in PARTS and key not in used)
         lacking = None if "prompt" in fields or "messages" in fields else _no_prompt(shape and shape.name, visible)
         name = shape.name if shape else "columns as mapped" if self._mapped else ""
         return Plan(f"{BATCH_REQUEST} ({name})" if request else name, fields, used | null, parts, lacking)
@@ -176,7 +176,7 @@ def _there(options: Iterable[Field], keys: list[str]) -> Field | None:
 
 
 def _no_prompt(shape: str | None, keys: list[str]) -> str:
-    likely = next((name for name in LIKELY if name in keys), "COLUMN")
+    likely = next((key for name in LIKELY for key in keys if key.casefold() == name), "COLUMN")
     what = f"is no {shape} record: it " if shape else ""
     return f"{what}has neither prompt nor messages, but {listed(keys) or 'nothing'}; try --map prompt={likely}"
 

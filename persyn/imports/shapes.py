@@ -6,7 +6,7 @@ To add a shape, add one entry to `SHAPES`. `conversation.py` knows the spellings
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from persyn.imports.fields import Field, after_hashes, boxed, column, first_of, template
+from persyn.imports.fields import Field, after_hashes, boxed, column, first_of, inside, template
 
 
 class Shape(NamedTuple):
@@ -45,6 +45,9 @@ SHAPES = (  # the first whose keys a record has
     Shape("preference", ("chosen", "rejected"), {"messages": _columns("chosen")}),
     Shape("prompt_completion", ("prompt", "completion"),
           {"prompt": _columns("prompt"), "messages": TURNS, "answer": _columns("completion")}),
+    Shape("verl", ("prompt", "reward_model"),
+          {"prompt": _columns("prompt"),
+           "reference_answer": (column("reference_answer"), inside("reward_model", "ground_truth"))}),
     Shape("prompt", ("prompt",),
           {"prompt": _columns("prompt"), "messages": TURNS, "answer": _columns("response", "output"),
            "answers": _columns("responses")}),
@@ -74,7 +77,8 @@ NAMES = tuple(dict.fromkeys(shape.name for shape in SHAPES))
 NOT_TEXT = ("image", "images", "audio", "video", "videos")
 # A column of such a name belongs to what the teacher must read. One that nothing reads is refused, unless ignored.
 PARTS = (
-    "system", "system_prompt", "system_message", "instructions", "input", "context", "options", "choices", *NOT_TEXT,
+    "system", "system_prompt", "system_message", "instructions", "input", "inputs", "context", "passage", "document",
+    "article", "history", "options", "choices", *NOT_TEXT,
 )  # fmt: skip
 
 

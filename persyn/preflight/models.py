@@ -116,6 +116,8 @@ def _packages(config: RunConfig) -> list[Finding]:
                 kinds.resolve(teacher.server.kind)
             except MissingExtra as exc:
                 found.append(Finding(True, f"teachers[{number}].server", str(exc)))
+    if not any(model.worker in ("--scorers", "--router") for model in _models(config)):
+        return found
     # In a process of its own: torch takes seconds and memory that this command does not need.
     program = "import torch, transformers; transformers.AutoModelForCausalLM, transformers.AutoTokenizer"
     try:

@@ -130,6 +130,13 @@ def test_broken_yaml_is_told_in_plain_words(tmp_path: Path, old: str, new: str, 
             "alpha: 0.4", "scorers: {quality: {kind: math_verify, weight: 0}}",
             "line 15, column 20: scorers.quality: at least one scorer needs a weight above 0.",
         ),
+        ("alpha: 0.4", "reroute: {atempts: 2}", "line 15, column 11: reroute.atempts: unknown key; did you mean"),
+        ("alpha: 0.4", "reroute: {attempts: two}", "line 15, column 21: reroute.attempts: got 'two'; input should be"),
+        ("alpha: 0.4", "reroute: {below_bar: remove}", "reroute.below_bar: got 'remove'; choose one of keep, drop."),
+        ("alpha: 0.4", "reroute: sometimes", "reroute: got 'sometimes'; expected a section of keys, such as attempts"),
+        ("alpha: 0.4", "reroute: [2]", "reroute: got a list of 1; expected a section of keys, such as attempts"),
+        ("alpha: 0.4", "re-route: off", "re-route: unknown key; did you mean reroute?"),
+        ("size: 60", "size: 2,500", "calibration: got 500 in place of a key. Inside braces a comma ends an entry"),
         ("alpha: 0.4", "export: jsonl", "export: got 'jsonl'; expected a section of keys, such as formats"),
     ],
 )  # fmt: skip
@@ -151,6 +158,8 @@ def test_several_mistakes_are_several_lines_in_the_order_of_the_file(tmp_path: P
         ("api_key_env: QUICK_KEY", f"api_key: {SECRET}"),
         ("api_key_env: QUICK_KEY", f"api_key:{SECRET}"),
         ("api_key_env: QUICK_KEY", f"token: {SECRET}"),
+        ("max_tokens: 200", f"extra_body: {{api_key: {SECRET}}}"),
+        ("max_tokens: 200", f"extra_body: {{user: [{{id: {SECRET}}}]}}"),
     ],
 )
 def test_a_key_in_the_file_is_not_shown_and_its_place_is_named(tmp_path: Path, old: str, new: str) -> None:
@@ -158,6 +167,15 @@ def test_a_key_in_the_file_is_not_shown_and_its_place_is_named(tmp_path: Path, o
     assert SECRET not in line
     assert "api_key_env" in line
     assert "environment variable" in line
+
+
+def test_a_key_in_a_header_of_any_name_is_not_shown_and_a_schema_that_speaks_of_one_passes(tmp_path: Path) -> None:
+    (line,) = told(tmp_path, swapped("api_key_env: QUICK_KEY", f"headers: {{X-Team: {SECRET}}}"))
+    assert SECRET not in line
+    assert "write X-Team: ${EXAMPLE_KEY}" in line
+    schema = "max_tokens: 200, extra_body: {guided_json: {properties: {password: {type: string}}}}"
+    (tmp_path / "run.yaml").write_text(swapped("max_tokens: 200", schema))
+    assert mistake(tmp_path / "run.yaml") is None
 
 
 @pytest.mark.parametrize("form", [SECRET, f"'{SECRET}'", f"a: {SECRET}: b", f"[{SECRET}]", f"{{api_key: {SECRET}}}"])

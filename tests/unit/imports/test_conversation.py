@@ -20,6 +20,7 @@ RESULT = {"role": "tool", "content": "18C", "tool_call_id": "c1"}
     ("turns", "expected"),
     [
         ([{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}], [USER]),
+        ([{"from": "human", "value": "hi"}, {"from": "bot", "value": "hello"}], [USER]),
         ([{"from": "system", "value": "be brief"}, {"from": "human", "value": "hi", "weight": 0}], [SYSTEM, USER]),
         ([{"role": "developer", "content": "be brief"}, USER], [SYSTEM, USER]),
         ([{"role": "system", "content": ""}, USER], [USER]),

@@ -45,7 +45,7 @@ def test_an_unclosed_quote_in_csv_swallows_no_more_than_the_limit(tmp_path: Path
     assert len(values(records)) > 900
 
 
-@pytest.mark.parametrize("data", ["", "\n1,2\n", "id,id\n", "id,\n1,2\n", b"id,\xff\n"])
+@pytest.mark.parametrize("data", ["", "\n1,2\n", "id,id\n", "id,\n1,2\n", b"id,\xff\n1,2\n"])
 def test_csv_without_a_usable_header_is_an_error(tmp_path: Path, data: bytes | str) -> None:
     with pytest.raises(InputError, match="header"):
         read(write(tmp_path / "a.csv", data))

@@ -19,6 +19,12 @@ ROW = '{"prompt": "Où est la gare ?"}\n'
         (ROW.encode("utf-32"), "UTF-32, not UTF-8"),
         (ROW.encode("latin-1"), r"Latin-1 \(ISO-8859-1\), not UTF-8"),
         ((ROW + '{"prompt": "naïve"}\n').encode("cp1252"), r"Latin-1 \(ISO-8859-1\), not UTF-8"),
+        ('{"prompt": "It’s “fine” – really"}\n'.encode("cp1252"), "CP1252, not UTF-8"),
+        ('{"prompt": "Größe: 5 €"}\n'.encode("cp1252"), "iconv -f CP1252"),  # Latin-1 has no euro
+        ('{"prompt": "こんにちは、元気ですか"}\n'.encode("shift_jis"), "bytes do not tell what it is"),
+        ('{"prompt": "小明有三个苹果"}\n{"prompt": "又买了五个"}\n'.encode("gb18030"), "such as GB18030"),
+        ('{"prompt": "Задача"}\n'.encode("cp1251"), "iconv -f ENCODING"),
+        (b"PK\x03\x04\x14\x00", "ZIP archive or a spreadsheet.* Unpack it"),
         (b"\x1f\x8b\x08\x00", "gzip"),
         (b"\x28\xb5\x2f\xfd\x00", "Zstandard"),
         (b"PAR1....", "Parquet"),
@@ -38,6 +44,7 @@ def test_another_encoding_or_kind_is_named_with_the_way_out(head: bytes, words: 
         (ROW + '{"prompt": "b'.replace("b", "")).encode() + b'\xe9t\xe9"}\n',  # UTF-8 with a bad line
         b"\xef\xbb\xbf" + ROW.encode(),
         ROW.encode()[:-9],  # cut inside the file, as the head is
+        *('{"prompt": "a\\n数学 and more'.encode()[:cut] for cut in (-17, -16, -15, -14)),  # cut inside a character
         b'{"a": 1}\r\n{"a": 2}\r\n',
         b"one line\r",
     ],

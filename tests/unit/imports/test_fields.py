@@ -56,6 +56,7 @@ def test_a_solution_without_hashes_says_how_to_take_it_whole(solution: object) -
         (r"a set \boxed{\{1, 2\}}", r"\{1, 2\}"),
         (r"an open brace \boxed{\left\{ x \right.}", r"\left\{ x \right."),
         (r"a word $\boxed 7$.", "7"),
+        (r"an old one: \boxed{1}, or rather \fbox{12}.", "12"),
         (r"whole \boxed{3} and cut \boxed{\frac{1}", "3"),
         ("no box", None),
         (r"\boxed{}", None),

@@ -45,7 +45,7 @@ def test_a_json_array_gives_its_elements(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("data", ["[", b"\xff", "", '[{"a": 1, "a": 2}]'])
+@pytest.mark.parametrize("data", ["[", b'[{"a": 1},\n{"a": 2},\n"\xff"]', "", '[{"a": 1, "a": 2}]'])
 def test_json_that_is_none_is_an_error_that_names_jsonl(tmp_path: Path, data: bytes | str) -> None:
     with pytest.raises(InputError, match="--format jsonl"):
         read(write(tmp_path / "a.json", data))
@@ -56,6 +56,7 @@ def test_json_that_is_none_is_an_error_that_names_jsonl(tmp_path: Path, data: by
     [
         ('{"prompt": "a"}', [{"prompt": "a"}]),
         ('{"prompt": "a"}\n{"prompt": "b"}\n', [{"prompt": "a"}, {"prompt": "b"}]),
+        ('{\n  "prompt": "a"\n}\n{\n  "prompt": "b"\n}\n', [{"prompt": "a"}, {"prompt": "b"}]),  # as jq writes them
         ('{"train": [{"prompt": "a"}, {"prompt": "b"}]}', [{"prompt": "a"}, {"prompt": "b"}]),
         ('{"version": 1, "tags": ["x"], "rows": [{"q": "a"}]}', [{"q": "a"}]),
         ('{"prompts": ["a", "b"]}', ["a", "b"]),

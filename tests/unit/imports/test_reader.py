@@ -57,7 +57,7 @@ def test_packed_files_are_read_whole(tmp_path: Path, name: str, pack: Callable[[
     ],
 )
 def test_a_damaged_file_is_one_clear_error(tmp_path: Path, name: str, data: bytes) -> None:
-    with pytest.raises(InputError, match=rf"{name}: cannot be read to its end"):
+    with pytest.raises(InputError, match=rf"{name}: cannot be read to its end .*[^.]\.$"):
         read(write(tmp_path / name, data))
 
 
@@ -81,6 +81,7 @@ def test_a_pointer_is_told_whatever_its_name(tmp_path: Path, name: str) -> None:
 
 def test_a_jsonl_file_that_holds_one_array_is_read_as_json(tmp_path: Path) -> None:
     assert values(read(write(tmp_path / "a.jsonl", '[{"a": 1},\n {"a": 2}]'))) == [{"a": 1}, {"a": 2}]
+    assert values(read(write(tmp_path / "c.jsonl", '{\n  "a": 1\n}\n{\n  "a": 2\n}\n'))) == [{"a": 1}, {"a": 2}], "jq"
     assert values(read(write(tmp_path / "b.jsonl", "[1]\n[2]\n"), "jsonl")) == [[1], [2]], "told, it is JSONL"
 
 
@@ -90,6 +91,12 @@ def test_an_unknown_suffix_asks_for_the_format(tmp_path: Path) -> None:
         read(path)
     assert values(read(path, "jsonl")) == [{"a": 1}]
     assert values(read(path, "text")) == ['{"a": 1}']
+
+
+@pytest.mark.parametrize(("name", "way_out"), [("a.zip", "Unpack it"), ("a.tgz", "Unpack it"), ("a.XLSX", "as CSV")])
+def test_an_archive_and_a_spreadsheet_are_told_with_the_way_out(tmp_path: Path, name: str, way_out: str) -> None:
+    with pytest.raises(ConfigError, match=way_out):
+        read(write(tmp_path / name, b"PK"))
 
 
 def test_a_format_is_one_that_the_reader_knows() -> None:

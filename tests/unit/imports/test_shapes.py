@@ -27,6 +27,8 @@ RECORDS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
      {"external_id": "p"}),
     ("preference", {"chosen": CHAT, "rejected": CHAT}, "Hi", {}),
     ("preference", {"system": "Be brief", "question": "Hi", "chosen": "a", "rejected": "b"}, "Hi", {}),
+    ("verl", {"data_source": "d", "prompt": CHAT[:1], "reward_model": {"style": "rule", "ground_truth": "2"}}, "Hi",
+     {"reference_answer": "2", "meta": {"data_source": "d"}}),
     ("gsm8k", {"question": "1+1?", "answer": "It is\n#### 2"}, "1+1?", {"reference_answer": "2"}),
     ("math", {"problem": "1+1?", "solution": r"\boxed{2}"}, "1+1?", {"reference_answer": "2"}),
     ("math", {"problem": "Hi", "solution": r"\boxed{2}", "messages": CHAT}, "Hi", {"reference_answer": "2"}),
