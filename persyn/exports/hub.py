@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,6 +52,8 @@ def repository(name: str, *, private: bool = False) -> Repository:
         raise MissingExtra(
             "--push: the library `huggingface_hub` writes to the hub, which is not installed. Install persyn[hub]."
         ) from None
+    if not sys.stderr.isatty():
+        importlib.import_module("huggingface_hub.utils").disable_progress_bars()
     return Repository(name, private, library, library.HfApi(token=token))
 
 

@@ -25,11 +25,16 @@ def count(run: "SmallRun", table: str) -> int:
 
 def test_a_deleted_run_leaves_prompts_and_versions_and_nothing_else(done: "SmallRun") -> None:
     with done.engine.begin() as conn:
+        conn.execute(
+            text("INSERT INTO rerouting (run_id, bar, threshold, prices, lease_id) VALUES (:id, 1, 0, '{1, 1}', 1)"),
+            {"id": done.id},
+        )
         numbers = removal.size_of_run(conn, done.id)
         assert removal.delete_run(conn, done.id) == []
     assert numbers["answers"] == 12
     assert numbers["decisions"] == 8
-    gone = ("run", "job", "job_event", "job_count", "generation", "score", "routing_decision", "calibration_prompt")
+    gone = ("run", "job", "job_event", "job_count", "generation", "score", "routing_decision", "rerouting",
+            "calibration_prompt")  # fmt: skip
     assert {table: count(done, table) for table in gone} == dict.fromkeys(gone, 0)
     assert (count(done, "prompt"), count(done, "teacher")) == (8, 2)
     assert done.violations() == {}

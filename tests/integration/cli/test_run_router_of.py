@@ -69,11 +69,12 @@ def kill_amid_answers(site: Any, arguments: list[str]) -> None:
     site.configure_stub(latency_s=2.0)
     command = [sys.executable, "-m", "persyn", "run", *arguments]
     process = subprocess.Popen(command, env=site.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    site.eventually(
-        lambda: site.scalar("SELECT count(*) FROM job WHERE kind = 'generate' AND stage = 50 AND state = 'leased'") > 0
-    )
-    process.kill()
-    process.wait()
+    leased = "SELECT count(*) FROM job WHERE kind = 'generate' AND stage = 50 AND state = 'leased'"
+    try:
+        site.eventually(lambda: site.scalar(leased) > 0, deadline_s=240)
+    finally:
+        process.kill()
+        process.wait()
     site.configure_stub(latency_s=0.0)
 
 
