@@ -228,7 +228,7 @@ class Bench:
         )  # fmt: skip
 
     def _coefficients(self, own: Indices, held: Indices) -> tuple[Floats, Floats]:
-        """The coefficients of the training prompts, by routers that never saw them, and of the held-out ones."""
+        """Those of the training prompts, each by a router that never saw it, and of the held-out ones."""
         given = (self._seen[own], self._taught[own], self._seen[held])
         key = hashlib.sha256(b"".join(np.ascontiguousarray(one).tobytes() for one in given)).hexdigest()
         kept = None if self._args.cache is None else self._args.cache / f"{key[:32]}.npz"

@@ -21,7 +21,9 @@ class Reroute(Strict):
     )
     quantile: Share = Field(default=0.5, description="of the calibration answers' raw quality: the bar, if none is set")
     least_gain: float = Field(
-        default=0.05, ge=0.0, description="ask nobody whose expected improvement of the quality is less"
+        default=0.05,
+        ge=0.0,
+        description="ask nobody whose expected improvement is less, as a share of the range from bad to good answers",
     )
     price: PriceUnit = Field(default="answers", description="what an answer costs: 1, its tokens, or its money")
     budget: float | None = Field(

@@ -64,11 +64,12 @@ def plan(conn: Connection, name: str) -> ReroutePlan:
     price, mean = reroute.relative(prices, run.config)
     board = _Board(ground, Rule(bar, price, 1), mean)
     most = min(max(options.attempts, 4), len(prices))
-    rows = [board.up_to(attempts, options.least_gain) for attempts in range(1, most + 1)]
+    least = options.least_gain * reroute.spread_of(run.config, ground.sample.quality)
+    rows = [board.up_to(attempts, least) for attempts in range(1, most + 1)]
     once = rows[0].price
-    rows += [board.within(share * once, options) for share in BUDGETS]
+    rows += [board.within(share * once, options.attempts, least) for share in BUDGETS]
     if options.budget is not None and options.per == "prompt":
-        rows.append(board.within(options.budget, options)._replace(is_own=True))
+        rows.append(board.within(options.budget, options.attempts, least)._replace(is_own=True))
     elif run.config.rerouting is not None and options.per == "prompt" and options.attempts <= most:
         rows[options.attempts - 1] = rows[options.attempts - 1]._replace(is_own=True)
     rivals = [board.in_order(attempts) for attempts in range(2, most + 1)]
@@ -94,11 +95,11 @@ class _Board:
         name = "routed once" if attempts == 1 else f"up to {attempts}"
         return self._row(name, attempts, None, self._play(attempts, least_gain))
 
-    def within(self, budget: float, options: Reroute) -> PlanRow:
-        attempts = min(options.attempts, self._quality.shape[1])
+    def within(self, budget: float, attempts: int, least_gain: float) -> PlanRow:
+        attempts = min(attempts, self._quality.shape[1])
         rule = self._rule._replace(attempts=attempts)
         threshold = rerouting.threshold_for(self._ground.sample, rule, self._ground.first, budget / self._mean)
-        played = self._play(attempts, max(threshold, options.least_gain))
+        played = self._play(attempts, max(threshold, least_gain))
         return self._row(f"up to {attempts}, budget {budget:g}", attempts, budget, played)
 
     def in_order(self, attempts: int) -> PlanRow:

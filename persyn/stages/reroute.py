@@ -215,7 +215,7 @@ def find_numbers(conn: Connection, run: runs.Run, ground: Ground) -> Numbers:
     prices = answer_prices(conn, run, options)
     bar = bar_of(run.config, ground.sample.quality)
     price, mean = relative(prices, run.config)
-    threshold = options.least_gain
+    threshold = options.least_gain * spread_of(run.config, ground.sample.quality)
     if options.budget is not None:
         budget = options.budget / mean / (1 if options.per == "prompt" else _prompts(conn, run.id))
         rule = Rule(bar, price, options.attempts)
@@ -229,6 +229,14 @@ def bar_of(config: RunConfig, quality: Floats) -> float:
     if options.bar is not None:
         return options.bar
     return 1.0 if config.is_checked else float(np.nanquantile(quality, options.quantile))
+
+
+def spread_of(config: RunConfig, quality: Floats) -> float:
+    """The difference of raw quality between a good and a bad answer of (C, M): what a gain is a share of."""
+    if config.is_checked:
+        return 1.0
+    low, high = np.nanquantile(quality, (0.05, 0.95))
+    return float(high - low) or 1.0
 
 
 def answer_prices(conn: Connection, run: runs.Run, options: Reroute) -> list[float]:
