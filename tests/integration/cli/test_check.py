@@ -38,7 +38,7 @@ def changed(site: Any, **changes: Any) -> Path:
 def test_a_run_that_can_start_ends_with_0_and_one_that_cannot_with_2(new: Any) -> None:
     right = new.persyn("check", str(new.config_file))
     assert right.returncode == 0, right.stderr
-    assert f"run-{new.tag} can start: 16 answers to ask for" in right.stdout
+    assert f"run-{new.tag} can start: 19 answers to ask for" in right.stdout
     wrong = new.persyn("check", str(changed(new, student={"name": "pupil", "model": "bundled:no-such"})))
     assert wrong.returncode == 2
     assert "wrong student.model: bundled:no-such: no bundled model of this name." in wrong.stdout
@@ -49,14 +49,16 @@ def test_a_run_that_can_start_ends_with_0_and_one_that_cannot_with_2(new: Any) -
 def test_the_same_for_programs_is_json_alone(new: Any) -> None:
     found = json.loads(new.persyn("check", str(new.config_file), "--json").stdout)
     assert found["ok"] is True
-    assert found["totals"]["answers"] == 16
-    assert {stage["stage"] for stage in found["stages"]} == {"calibrate", "score", "generate", "score routed"}
+    assert found["totals"]["answers"] == 19
+    assert {stage["stage"] for stage in found["stages"]} == {
+        "calibrate", "score", "generate", "score routed", "reroute", "score rerouted",
+    }  # fmt: skip
 
 
 def test_a_dry_run_stops_after_the_check_and_makes_nothing(new: Any) -> None:
     done = new.persyn("run", str(new.config_file), "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "can start: 16 answers" in done.stderr
+    assert "can start: 19 answers" in done.stderr
     assert new.scalar("SELECT count(*) FROM run") == 0
 
 
