@@ -32,6 +32,7 @@ _OF_THE_TEXT = re.compile(  # a number that counts parts of the text
 )
 _WORDS_FIRST = re.compile(r"^[^\d\\]*?[A-Za-z]{3,}")
 COMMAND = re.compile(r"\\(?:begin|end)\{[a-zA-Z*]+\}|\\[a-zA-Z]+|\b(?:sin|cos|tan|cot|sec|csc|log|ln|exp|sqrt|pi)\b")
+_WORDS = re.compile(r"[A-Za-z]{2}|[\u0400-\u1fff\u2e80-\ud7af]|[?!]$")  # from Cyrillic on one letter is a word's
 _REMARK = re.compile(r"\s+\((?=[^()]*[A-Za-z]{3}).*$|\s*(?:\*\*|__)?\s*$")
 
 
@@ -47,7 +48,7 @@ def final_formula(text: str) -> FinalAnswer:
 
 def is_formula(text: str) -> bool:
     """Whether the text is LaTeX or plain mathematics throughout, without a word of a language."""
-    return bool(re.search(r"[^\W_]|[∞∅]", text)) and not re.search(r"[A-Za-z]{2}|[?!]$", COMMAND.sub(" ", text))
+    return bool(re.search(r"[^\W_]|[∞∅]", text)) and not _WORDS.search(COMMAND.sub(" ", text))
 
 
 def _in_passage(passage: Passage, whole: Masked) -> FinalAnswer:
@@ -88,7 +89,7 @@ def _in_statement(text: str, whole: Masked) -> FinalAnswer:
 def _in_sentence(sentence: str, whole: Masked) -> FinalAnswer:
     """The value that the sentence asserts; which one is a guess where the grammar leaves several."""
     plain = whole.unmasked(sentence).strip(" *_`.")
-    if is_formula(plain) and not re.search(r"[=;:#]", plain):
+    if is_formula(plain) and not re.search(r"[=;:#∈]", plain):
         return FinalAnswer((plain,), "sentence")
     sentence = _OF_THE_TEXT.sub(lambda match: " " * len(match[0]), sentence)
     values = values_in(sentence, whole)

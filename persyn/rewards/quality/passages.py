@@ -22,7 +22,7 @@ _THOUGHTS = re.compile(r"<(think|thinking)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _THOUGHTS_END = re.compile(r"\A.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _THOUGHTS_OPEN = re.compile(r"<think(?:ing)?>.*\Z", re.DOTALL | re.IGNORECASE)
 _SMALL_TALK = re.compile(
-    r"""\?["')*_]*\s*$
+    r"""\?["')*_]*\s*$ | ^\W*(?:confidence|difficulty|word\ count|sources?|references)\b[^:\n]{0,20}:
     | \b(?:let\ me\ know | (?:i\ )?hope\b | feel\ free | ask\ me | happy\ to | glad\ to | don.t\ hesitate
     | would\ you\ like | shall\ i | (?:do|if)\ you\ (?:want|need|have|would|wish|like) | you\ would\ like
     | (?:any|more|further)\ (?:other\ )?questions? | good\ luck | you.re\ welcome | thank\ you | happy\ learning)""",
@@ -45,6 +45,10 @@ _BOX_COMMAND = re.compile(r"\\f?box(?:ed)?\s*(?:\{|(?P<bare>(?<=\s)-?\d[\d.,]*\d
 # Of a dollar amount in prose: two of them would read as a formula between dollar signs.
 _CURRENCY = re.compile(r"(?<![\\$\w])\$(?=\d[\d,]*(?:\.\d+)?(?:[\s.,;:!?)*]|$))(?![^$\n]{0,40}[=+*/^\\{}][^$\n]*\$)")
 _MINUS = str.maketrans("−﹣－", "---")
+_PICTURES = re.compile("[\u2600-\u2775\u2794-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\ufe0f\u200d\u20e3]+")
+# Beside letters of a script without spaces, a number would seem to be a part of a word.
+_SPACELESS = r"[\u2e80-\u9fff\uac00-\ud7af]"
+_BESIDE_SPACELESS = re.compile(rf"(?<={_SPACELESS})(?=[-$\\(\d])|(?<=[\d$)])(?={_SPACELESS})")
 _UNDERSCORES = re.compile(r"(?<!\w)__(?=\w)(.+?)(?<=\w)__(?!\w)")
 _GROUP = r"\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\}"
 _MATHS = re.compile(
@@ -83,6 +87,7 @@ class Masked(NamedTuple):
 def masked(text: str) -> Masked:
     """The text with its formulas hidden, so that sentences can be told apart and words be looked for."""
     text = "".join(" " if _FORMULA <= ord(character) <= _LAST else character for character in text)
+    text = _BESIDE_SPACELESS.sub(" ", _PICTURES.sub(" ", text))
     text = _UNDERSCORES.sub(r"**\1**", text).translate(_MINUS)
     boxes: list[str] = []
     formulas: list[str] = []
@@ -127,7 +132,7 @@ def _last_line(formula: str) -> str:
 # -- passages
 
 _STATED = re.compile(
-    r"""\#\#\#\#[ \t]* | ^[\s*_>#]*(?:A|Ans)[.:][ \t*_]*(?=\S)
+    r"""\#\#\#\#[ \t]* | <answer>\s* | ^[\s*_>#]*(?:A|Ans)[.:][ \t*_]*(?=\S)
     | (?:^[\s*_>#]*|[.;:(*_][ \t]*|\b(?:the|our|my|a|an|so|thus|hence|final)[ \t]+)(?:(?:final|correct|right)[ \t]+)*
       answers?\b (?:[ \t*_]+(?:to|for|of)\b[^.:\n]{0,80}?)? [ \t*_]*
       (?: (?:\bis\b|\bare\b|\bwould\ be\b|\bwill\ be\b|\bmust\ be\b|\bshould\ be\b)
@@ -140,7 +145,7 @@ _STATED = re.compile(
 _SENTENCE_END = re.compile(
     r"(?<=[.!?])(?<!\b[ap]\.m\.)(?<!\b(?:Mr|Dr|St|vs|ft|eq|cm|lb|oz|in)\.)(?<!\bMrs\.)(?<!\bapprox\.)[\"')*_]*\s+(?=\S)"
 )
-_LIST_MARK = re.compile(r"^[\s>#]*(?:[-*+•]\s+|\(?\d{1,2}[.)]\s+)+(?=\S)")
+_LIST_MARK = re.compile(r"^\s*(?:>\s*)+(?=\*|[A-Za-z])|^[\s>#]*(?:[-*+•]\s+|\(?\d{1,2}[.)]\s+)+(?=\S)")
 _TEXT_COMMAND = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox|rm)\s*\{([^{}]*)\}")
 
 
@@ -148,7 +153,7 @@ def passages(whole: Masked) -> Iterator[Passage]:
     """Where the answer may stand, the surest place first: boxes, then statements, then sentences, each from the end."""
     yield from (Passage(content, "boxed") for content in reversed(_box_groups(whole)))
     for match in reversed(list(_STATED.finditer(whole.text))):
-        rest = whole.text[match.end() :].lstrip().split("\n", 1)[0]
+        rest = re.split("\n|</answer>", whole.text[match.end() :].lstrip(), maxsplit=1)[0]
         yield Passage(_SENTENCE_END.split(rest, maxsplit=1)[0], "stated")
     yield from (Passage(sentence, "sentence") for sentence in reversed(sentences(whole.text)))
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from persyn.rewards.quality.passages import FORMULAS, Masked
 
 _THOUSANDS = r"\d{1,3}(?:(?:,\d{3})+|(?:[\u00a0\u2007\u2009\u202f]\d{3})+)(?!\d)"
-_NUM = rf"(?:(?:{_THOUSANDS}|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|\.\d+)"
+_PART = "[½¼¾⅓⅔]"
+_NUM = rf"(?:\d+\s\d+/\d+(?![\d/])|(?:{_THOUSANDS}|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?{_PART}?|\.\d+|{_PART})"
 _POWER = r"(?:\^\(?-?\w+\)?|[²³])?"
 _TERM = (
     rf"(?:(?:[€£¥₹]\s?|\\?\$)?{_NUM}(?:\s?(?:\\?%|percent\b))?(?:\s?π|\s?√\(?\d+\)?|[a-zA-Z](?![\w'’]))?{_POWER}"
@@ -23,10 +24,10 @@ _ELEMENT = r"[^\s()\[\]{},;:][^()\[\]{},;:]{0,20}"
 _VALUE = re.compile(
     rf"""(?<!\w)[(\[]\s*{_ELEMENT}(?:\s*[,;]\s*{_ELEMENT})+\s*[)\]]
     | \\?\{{\s*{_ELEMENT}(?:\s*[,;]\s*{_ELEMENT})+\s*\\?\}} | \\\{{\s*{_ELEMENT}\s*\\\}}
-    | (?<![\w./:])\d+(?:\s?:\s?\d+){{1,3}}(?![\w:]) | (?<![\w./])(?:{_EXPRESSION})(?<![\s(])""",
+    | (?<![\w./:])\d+(?:\s?:\s?\d+){{1,3}}(?:\s?[AaPp]\.?[Mm]\b)?(?![\w:]) | (?<![\w./])(?:{_EXPRESSION})(?<![\s(])""",
     re.VERBOSE,
 )
-_QUANTITY = re.compile(r"[\dπ∞√]")
+_QUANTITY = re.compile(r"[\dπ∞√½¼¾⅓⅔]")
 _REMARK = re.compile(r"(?<![\\A-Za-z])(?!sqrt|pi\b|inf)[A-Za-z]{2}")  # words in brackets
 _OPERATOR = re.compile(r"[^\W_]\){0,6}\s*[-+*/^×÷·]\s*\({0,6}[^\W_]")
 _NAME = re.compile(  # of a variable, a function, a point: a thing that has a value and is none
@@ -115,6 +116,8 @@ def both_sides(sentence: str, values: list[Value]) -> list[Value]:
 
 def _balanced(sentence: str, start: int, end: int) -> tuple[int, int]:
     """The span without a bracket that opens before the value, or closes behind it."""
+    if sentence[start] in "([" and sentence[end - 1] in ")]" and "," in sentence[start:end]:
+        return start, end  # an interval may open and close differently
     while sentence[start] == "(" and sentence.count("(", start, end) > sentence.count(")", start, end):
         start += 1
     while sentence[end - 1] == ")" and sentence.count(")", start, end) > sentence.count("(", start, end):
