@@ -120,8 +120,9 @@ def test_a_run_that_is_right_is_estimated_and_leaves_no_row(desk: Desk) -> None:
     assert report.answered == ["teacher steady", "teacher other"]
     assert [(stage.stage, stage.new) for stage in report.stages] == [
         ("calibrate", 2 * 4), ("score", 2 * 4 * 2), ("generate", 10 - 4), ("score routed", (10 - 4) * 2),
+        ("reroute", (10 - 4) // 2), ("score rerouted", (10 - 4) // 2 * 2),
     ]  # fmt: skip
-    assert report.verdict().startswith("night can start: 14 answers to ask for, where all teachers on all prompts")
+    assert report.verdict().startswith("night can start: 17 answers to ask for, where all teachers on all prompts")
     assert desk.rows() == before
     assert json.loads(json.dumps(report.as_json()))["ok"] is True
 
