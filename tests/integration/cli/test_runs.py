@@ -55,7 +55,9 @@ def test_a_run_is_cancelled_told_and_resumed(terminal: Terminal) -> None:
     assert "8 jobs are cancelled. Go on?" in asked.output
     assert terminal.run.state()[0] == "waiting"
     assert "Run small is cancelled, 8 jobs with it." in terminal.says("runs", "cancel", "small", "--yes")
-    assert "(cancelled)" in terminal.says("status", "small")
+    said = terminal.says("status", "small")
+    assert "(cancelled)" in said
+    assert "is paused" not in said
     assert "`persyn runs resume small` lets it go on" in terminal.refuses("generate", "small")
     assert "is cancelled already" in terminal.refuses("runs", "cancel", "small", "--yes")
     assert "8 cancelled jobs are ready again" in terminal.says("runs", "resume", "small")
