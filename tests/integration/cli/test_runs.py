@@ -87,8 +87,11 @@ def test_a_persons_prompts_are_deleted(terminal: Terminal) -> None:
     assert "no such prompt" in terminal.refuses("prompts", "delete", "p99", "--set", "set", "--yes")
     assert "2 prompts are deleted." in terminal.says("prompts", "delete", "p0", "p1", "--set", "set", "--yes")
     assert terminal.run.rows("SELECT count(*) FROM prompt") == [(6,)]
+    said = terminal.says("prompts", "delete", "p2", "--set", "set", "--yes")
+    assert "Of the set set: 1 prompt, " in said
+    assert "1 prompt is deleted." in said
     assert "Runs stand on the set" in terminal.refuses("prompts", "delete", "--all", "--set", "set", "--yes")
-    assert terminal.run.rows("SELECT count(*) FROM prompt") == [(6,)]
+    assert terminal.run.rows("SELECT count(*) FROM prompt") == [(5,)]
 
 
 def test_old_events_are_pruned(terminal: Terminal) -> None:
