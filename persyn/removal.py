@@ -267,8 +267,9 @@ def sizes(conn: Connection) -> dict[str, int]:
 
 
 def sentence(numbers: Mapping[str, int]) -> str:
-    """`12 jobs, 30 answers`; what there is none of is left out."""
-    return ", ".join(f"{number:,} {what}" for what, number in numbers.items() if number) or "nothing hangs on it"
+    """`1 job, 30 answers`; what there is none of is left out."""
+    named = ((number, what.removesuffix("s") if number == 1 else what) for what, number in numbers.items() if number)
+    return ", ".join(f"{number:,} {what}" for number, what in named) or "nothing hangs on it"
 
 
 def _refuse_leased(conn: Connection, kind: str, values: dict[str, Any]) -> None:

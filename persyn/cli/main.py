@@ -12,7 +12,7 @@ import typer
 import persyn
 from persyn import logs
 from persyn.cli.lazy import Entry, LazyGroup
-from persyn.errors import MissingExtra, PersynError
+from persyn.errors import MissingExtra, PersynError, ServiceError
 
 # What the extra `train` brings.
 TRAIN = ("torch", "transformers", "safetensors", "accelerate", "sklearn")
@@ -127,10 +127,27 @@ def main() -> None:
         print(f"persyn: this needs {exc.name}, which is not installed here. Run pip install 'persyn[train]'.",
               file=sys.stderr)  # fmt: skip
         sys.exit(MissingExtra.exit_code)
+    except Exception as exc:
+        if not (told := _of_postgres(exc)):
+            raise
+        print(f"persyn: {told}", file=sys.stderr)
+        sys.exit(ServiceError.exit_code)
     except SystemExit as exc:
         if exc.code == INTERRUPTED:  # typer makes it of a KeyboardInterrupt
             print("persyn: stopped by you; nothing is lost, the same command goes on from here.", file=sys.stderr)
         raise
+
+
+def _of_postgres(exc: Exception) -> str | None:
+    """The sentence for a command that Postgres left in its middle; None for an error of another kind."""
+    from persyn.db import session  # noqa: PLC0415 - `persyn --help` needs no database
+
+    if session.takes_no_writes(exc):
+        return f"Postgres takes no writes: {session.in_one_line(exc)}. Give PERSYN_DATABASE_URL the primary's address."
+    if isinstance(exc, session.DatabaseError) and session.is_away(exc):
+        why = session.in_one_line(exc).rstrip(".")
+        return f"Postgres went away: {why}. What was not committed is undone; call the command again."
+    return None
 
 
 def _terminate(signum: int, frame: object) -> None:

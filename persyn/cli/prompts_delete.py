@@ -33,7 +33,7 @@ def delete(
         files = removal.delete_prompts(conn, ids)
         if everything:
             removal.delete_set(conn, set_name)
-    typer.echo(f"{numbers['prompts']:,} prompts are deleted.")
+    typer.echo("1 prompt is deleted." if len(ids) == 1 else f"{len(ids):,} prompts are deleted.")
     for path in files:
         terminal.console.print(
             f"{terminal.safe(path)} holds rows of them: write it anew or delete it.", soft_wrap=True, highlight=False

@@ -120,6 +120,7 @@ def _settle_again(connection: "Connection") -> None:
 _TOO_MUCH = "54"
 # A server that takes no writes: a replica that is not promoted yet, or one that was the server before.
 _READ_ONLY = "25006"
+_UNSUPPORTED = "0A000"  # what a replica says to SET TRANSACTION READ WRITE, among much else
 
 DatabaseError = SQLAlchemyError  # what any statement may raise, for callers that hold no SQL
 
@@ -128,10 +129,18 @@ def is_away(error: SQLAlchemyError) -> bool:
     """Whether the server or the way to it is at fault, so that the same statement may work a moment later."""
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    state = getattr(getattr(error, "orig", None), "sqlstate", None) or ""
-    if state == _READ_ONLY:
+    if takes_no_writes(error):
         return True
-    return isinstance(error, OperationalError | InterfaceError) and not state.startswith(_TOO_MUCH)
+    return isinstance(error, OperationalError | InterfaceError) and not _state(error).startswith(_TOO_MUCH)
+
+
+def takes_no_writes(error: Exception) -> bool:
+    """Whether the server, asked by SQLAlchemy or by the driver, refused because it only reads, as a replica does."""
+    return _state(error) == _READ_ONLY or (_state(error) == _UNSUPPORTED and "during recovery" in str(error))
+
+
+def _state(error: Exception) -> str:
+    return getattr(getattr(error, "orig", None) or error, "sqlstate", None) or ""
 
 
 def is_forbidden(error: SQLAlchemyError) -> bool:

@@ -64,7 +64,7 @@ FROM queue_pause p LEFT JOIN scorer s ON s.id = p.scorer_id
 WHERE p.until_at IS NULL OR p.until_at > clock_timestamp()
 UNION ALL
 SELECT NULL, id, name, coalesce(pause_reason, ''), coalesce(paused_by, ''), paused_at, NULL, 'operator', NULL, true
-FROM run WHERE paused_at IS NOT NULL
+FROM run WHERE paused_at IS NOT NULL AND cancelled_at IS NULL
 ORDER BY queue, run_id, kind
 """)
 
@@ -115,7 +115,7 @@ def any_paused(conn: Connection, run_ids: Sequence[int]) -> bool:
 
 
 def paused(conn: Connection) -> list[Pause]:
-    """All that is held back now, queues first."""
+    """All that is held back now, queues first. A cancelled run has ended, so it is not among them."""
     return [
         Pause(**{**row._mapping, "kind": PauseKind(row.kind), "scorer": row.scorer or None})
         for row in conn.execute(_PAUSED)

@@ -71,7 +71,7 @@ class TeacherClient(EndpointClient):
             try:
                 answer = await self.post("/chat/completions", request, at_most=at_most)
             except RequestFailed as exc:
-                if exc.code != "bad_request" or not self._learns(str(exc), request, wished=response_format is not None):
+                if exc.code != "bad_request" or not self._learns(str(exc), request, response_format):
                     raise _advised(exc, request) from exc.__cause__
             else:
                 return self._completion(answer, time.monotonic() - began, tools)
@@ -99,14 +99,17 @@ class TeacherClient(EndpointClient):
                 request = {key: value for key, value in request.items() if key not in ("temperature", "top_p")}
         return request
 
-    def _learns(self, refusal: str, request: Mapping[str, Any], *, wished: bool) -> bool:
-        """Whether the refusal says what the server wants instead, so that it may be asked again."""
+    def _learns(self, refusal: str, request: Mapping[str, Any], wish: Any | None) -> bool:
+        """Whether the refusal says what the server wants instead, so that it may be asked again.
+
+        Requests that were in flight together are refused together: what another one has learnt counts for each.
+        """
         limits = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
         name = next(name for name in limits if name in request)
-        if self._limit_name is None and name in refusal and limits[name] in refusal:
+        if self._limit_name != name and name in refusal and limits[name] in refusal:
             self._limit_name = limits[name]
             return True
-        if wished and self._takes_formats and _FORMATS.search(refusal):
+        if wish is not None and request.get("response_format") is wish and _FORMATS.search(refusal):
             self._takes_formats = False
             return True
         return False

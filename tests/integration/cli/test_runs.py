@@ -55,7 +55,9 @@ def test_a_run_is_cancelled_told_and_resumed(terminal: Terminal) -> None:
     assert "8 jobs are cancelled. Go on?" in asked.output
     assert terminal.run.state()[0] == "waiting"
     assert "Run small is cancelled, 8 jobs with it." in terminal.says("runs", "cancel", "small", "--yes")
-    assert "(cancelled)" in terminal.says("status", "small")
+    said = terminal.says("status", "small")
+    assert "(cancelled)" in said
+    assert "is paused" not in said
     assert "`persyn runs resume small` lets it go on" in terminal.refuses("generate", "small")
     assert "is cancelled already" in terminal.refuses("runs", "cancel", "small", "--yes")
     assert "8 cancelled jobs are ready again" in terminal.says("runs", "resume", "small")
@@ -85,8 +87,11 @@ def test_a_persons_prompts_are_deleted(terminal: Terminal) -> None:
     assert "no such prompt" in terminal.refuses("prompts", "delete", "p99", "--set", "set", "--yes")
     assert "2 prompts are deleted." in terminal.says("prompts", "delete", "p0", "p1", "--set", "set", "--yes")
     assert terminal.run.rows("SELECT count(*) FROM prompt") == [(6,)]
+    said = terminal.says("prompts", "delete", "p2", "--set", "set", "--yes")
+    assert "Of the set set: 1 prompt, " in said
+    assert "1 prompt is deleted." in said
     assert "Runs stand on the set" in terminal.refuses("prompts", "delete", "--all", "--set", "set", "--yes")
-    assert terminal.run.rows("SELECT count(*) FROM prompt") == [(6,)]
+    assert terminal.run.rows("SELECT count(*) FROM prompt") == [(5,)]
 
 
 def test_old_events_are_pruned(terminal: Terminal) -> None:

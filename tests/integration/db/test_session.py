@@ -184,3 +184,5 @@ def test_a_server_that_takes_no_writes_is_away_and_nothing_else_is_to_blame(engi
         with pytest.raises(session.DatabaseError) as caught:
             conn.execute(text("INSERT INTO prompt_set (name) VALUES ('new')"))
     assert session.is_away(caught.value)
+    assert session.takes_no_writes(caught.value)
+    assert session.takes_no_writes(caught.value.orig)

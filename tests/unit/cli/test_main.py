@@ -61,3 +61,24 @@ def test_a_missing_library_is_named_with_its_extra(tmp_path: Path) -> None:
     _, errors = (process := start(tmp_path, "raise ModuleNotFoundError(name='torch')")).communicate(timeout=60)
     assert process.returncode == 1
     assert errors == "persyn: this needs torch, which is not installed here. Run pip install 'persyn[train]'.\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        ("ReadOnlySqlTransaction('no INSERT here')", "takes no writes: no INSERT here. Give"),
+        (
+            "FeatureNotSupported('no read-write during recovery')",
+            "takes no writes: no read-write during recovery. Give",
+        ),
+        ("AdminShutdown('terminating connection.')", "went away: terminating connection. What"),
+    ],
+)
+def test_what_postgres_does_to_a_command_in_its_middle_is_a_sentence(tmp_path: Path, error: str, told: str) -> None:
+    imports = "import sqlalchemy.exc as a, psycopg.errors as e"
+    process = start(tmp_path, f"{imports}; raise a.OperationalError('SELECT', None, e.{error})")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.startswith(f"persyn: Postgres {told}")
+    assert len(errors.splitlines()) == 1

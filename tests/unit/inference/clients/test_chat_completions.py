@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -142,6 +143,37 @@ def test_a_wish_for_a_format_is_dropped_where_the_server_takes_none(scripted: An
     refuses(scripted, "response_format", "response_format is not supported")
     assert ask(scripted, times=2, response_format=WISH).text == "4"
     assert ["response_format" in asked.body for asked in scripted.asked] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("max_tokens", "Use 'max_completion_tokens' in place of 'max_tokens'."),
+        ("response_format", "no response_format"),
+    ],
+)
+def test_what_one_request_learns_counts_for_those_that_were_sent_beside_it(
+    scripted: Any, name: str, message: str
+) -> None:
+    refuses(scripted, name, message)
+    refused, all_sent = scripted.reply, threading.Barrier(3)
+
+    def reply(asked: Any) -> tuple[int, Any, dict[str, str]]:
+        if name in asked.body:
+            all_sent.wait(timeout=60)
+        answer: tuple[int, Any, dict[str, str]] = refused(asked)
+        return answer
+
+    async def three_at_once() -> list[str]:
+        client = TeacherClient(scripted.url + "/v1", "m")
+        asked = (client.generate(MESSAGES, Sampling(), 7, response_format=WISH) for _ in range(3))
+        answers = await asyncio.gather(*asked)
+        await client.aclose()
+        return [answer.text for answer in answers]
+
+    scripted.reply = reply
+    assert asyncio.run(three_at_once()) == ["4", "4", "4"]
+    assert [name in asked.body for asked in scripted.asked] == [True] * 3 + [False] * 3
 
 
 def test_a_format_that_the_sampling_asks_for_is_no_wish(scripted: Any) -> None:
