@@ -276,7 +276,7 @@ def test_answers_that_are_there_are_not_counted_again_and_give_the_means(desk: D
         requests = [generate.GenerationRequest(claim, [], 0) for claim in claims]
         answers = [generate.NewGeneration(request, "x", None, "stop", 100, 50, 36.0, None) for request in requests]
         assert generate.store(conn, lease_id, answers) == 4
-    first, _, later, _ = desk.check().stages
+    first, _, later, *_ = desk.check().stages
     assert (first.new, first.there, first.cost) == (4, 4, 0)
     assert (later.new, later.there) == (6, 0)
     assert later.cost == pytest.approx(3 * (100 * 1.0 + 50 * 10.0) / 1e6)

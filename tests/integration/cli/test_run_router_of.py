@@ -50,7 +50,8 @@ def test_new_prompts_are_routed_by_the_router_of_another_run_also_after_a_kill(s
     checked = site.persyn("check", str(file), "--router-of", owner, "--json")
     assert checked.returncode == 0, checked.stderr
     found = json.loads(checked.stdout)
-    assert [(stage["stage"], stage["new"]) for stage in found["stages"]] == [("generate", 12), ("score routed", 24)]
+    stages = [(stage["stage"], stage["new"]) for stage in found["stages"]]
+    assert stages == [("generate", 12), ("score routed", 24), ("reroute", 9), ("score rerouted", 18)]
     assert f"the router of {owner} routes" in checked.stdout
     refused = site.persyn("router", "eval", name)
     assert "There is no run" in refused.stderr, "a check makes nothing"
