@@ -89,20 +89,12 @@ def summary_tables(summary: Summary) -> list[Table]:
     teachers = Table(title="Teachers", pad_edge=False)
     teachers.add_column("teacher")
     rerouted = any(teacher.rerouted for teacher in summary.teachers)
-    for column in (
-        "prompts",
-        *(["rerouted"] if rerouted else []),
-        "made",
-        "reused",
-        "tokens",
-        "quality",
-        "learnability",
-    ):
+    for column in ("prompts", "made", "reused", "tokens", "quality", "learnability"):
         teachers.add_column(column, justify="right", no_wrap=True)
     for teacher in summary.teachers:
-        again = [teacher.rerouted] if rerouted else []
-        counts = (teacher.prompts, *again, teacher.generated, teacher.reused, teacher.completion_tokens)
-        cells = [*(str(count) for count in counts), number(teacher.quality), number(teacher.learnability)]
+        prompts = f"{teacher.prompts} +{teacher.rerouted}" if rerouted else str(teacher.prompts)
+        counts = (teacher.generated, teacher.reused, teacher.completion_tokens)
+        cells = [prompts, *map(str, counts), number(teacher.quality), number(teacher.learnability)]
         teachers.add_row(safe(teacher.teacher), *cells)
     teachers.add_section()
     for label, mean in (
@@ -110,9 +102,10 @@ def summary_tables(summary: Summary) -> list[Table]:
         ("chosen, routed", summary.routed),
         *([("first, routed", summary.first)] if summary.first else []),
     ):
-        blank = [""] * (4 if rerouted else 3)
-        teachers.add_row(label, str(mean.prompts), *blank, number(mean.quality), number(mean.learnability))
-    teachers.caption = "A teacher's quality and learnability are its means on the calibration set."
+        teachers.add_row(label, str(mean.prompts), "", "", "", number(mean.quality), number(mean.learnability))
+    teachers.caption = "A teacher's quality and learnability are its means on the calibration set." + (
+        " After +: prompts that came to it because another had failed." if rerouted else ""
+    )
     return [teachers, _run_table(summary)]
 
 
