@@ -56,6 +56,7 @@ def test_so_is_the_sentence_that_a_command_ends_with(json_log: io.StringIO, monk
 
     monkeypatch.setattr(main, "app", fails)
     monkeypatch.setattr(main.signal, "signal", lambda *_: None)
+    monkeypatch.setenv("PYTHONSAFEPATH", "")  # it sets this for its children, and other tests have theirs
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert ended.value.code == 1

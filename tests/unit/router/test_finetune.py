@@ -20,16 +20,12 @@ from persyn.router.artifact import WEIGHTS
 from tests.unit.router import resume_process
 from tests.unit.router.resume_process import learn
 
-ROOT = Path(__file__).resolve().parents[3]
-
 
 @contextmanager
 def half_way(backbone: str, folder: Path, name: str, *, steps: int, trainers: int = 1) -> Iterator[list[int]]:
     """A training in a process of its own that holds still after these steps; killed in the end. Yields its children."""
     command = [sys.executable, "-m", resume_process.__name__, backbone, str(folder), name, str(steps)]
-    # A command that another test ran in this process may have taken the current folder off its children's path.
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    environment |= {"PERSYN_TRAIN_PROCESSES": str(trainers)}
+    environment = os.environ | {"PERSYN_TRAIN_PROCESSES": str(trainers), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as victim:
         assert victim.stdout is not None
         assert next(victim.stdout) == "still\n"
