@@ -36,7 +36,8 @@ from benchmarks import router_quality
 from persyn.config import Preferences, Reroute
 from persyn.errors import InputError, PersynError
 from persyn.inference import models
-from persyn.policies.rerouting import STOP, CalibrationSample, Replayed, Rule, next_teachers, replay, threshold_for
+from persyn.policies import rerouting
+from persyn.policies.rerouting import CalibrationSample, Rule
 from persyn.reporting import plots
 from persyn.rewards.combine import normalise
 from persyn.router import head
@@ -97,7 +98,7 @@ def measured(part: Part, best: Indices, asked: NDArray[np.bool_]) -> Measured:
 
 def played(part: Part, rule: Rule, first: Indices | None = None) -> Measured:
     first = part.routed if first is None else first
-    done: Replayed = replay(part.sample, rule, part.coefficients, part.quality, first)
+    done = rerouting.replay(part.sample, rule, part.coefficients, part.quality, first)
     return measured(part, done.teacher, done.asked)
 
 
@@ -117,7 +118,7 @@ def within(budget: float, *, of_tokens: bool = False) -> Policy:
         first = part.sample.coefficients.argmax(axis=1)
         price = part.price / part.price.mean() if of_tokens else np.ones(len(part.price))
         rule = rule_of(part)._replace(price=price)
-        threshold = threshold_for(part.sample, rule, first, budget * float(price[first].mean()))
+        threshold = rerouting.threshold_for(part.sample, rule, first, budget * float(price[first].mean()))
         return played(part, rule._replace(threshold=threshold))
 
     return policy
@@ -128,13 +129,8 @@ def in_order(order: Callable[[Part, int], Floats], attempts: int) -> Policy:
 
     def policy(part: Part, seed: int) -> Measured:
         ranked = np.argsort(-order(part, seed), axis=1, kind="stable")
-        asked = np.zeros(part.quality.shape, dtype=bool)
-        open_ = np.arange(len(asked))
-        for place in range(attempts):
-            asked[open_, ranked[open_, place]] = True
-            open_ = open_[~(part.quality[open_, ranked[open_, place]] >= part.bar)]
-        best = np.where(asked, np.nan_to_num(part.quality, nan=-np.inf), -np.inf).argmax(axis=1)
-        return measured(part, best, asked)
+        done = rerouting.replay_in_order(part.sample, rule_of(part, attempts), part.quality, ranked)
+        return measured(part, done.teacher, done.asked)
 
     return policy
 
@@ -143,8 +139,8 @@ def cheap_first(part: Part, seed: int) -> Measured:
     price = np.ones(part.quality.shape[1])
     price[int(part.static.argmax())] = DEAR
     rule = rule_of(part)._replace(price=price)
-    first = next_teachers(part.sample, rule, part.coefficients, np.full(part.quality.shape, np.nan)).teacher
-    return played(part, rule, np.where(first == STOP, part.routed, first))
+    first = rerouting.next_teachers(part.sample, rule, part.coefficients, np.full(part.quality.shape, np.nan)).teacher
+    return played(part, rule, np.where(first == rerouting.STOP, part.routed, first))
 
 
 def deceived(policy: Policy, share: float) -> Policy:

@@ -130,10 +130,18 @@ def replay(
     seen = np.full(quality.shape, np.nan)
     for rows, teacher, _ in _rounds(sample, rule, coefficients, known, first, own):
         seen[rows, teacher] = known[rows, teacher]
-    asked = ~np.isnan(seen)
-    teacher = np.where(asked, seen, -np.inf).argmax(axis=1)
-    best = seen[np.arange(len(seen)), teacher]
-    return Replayed(teacher, np.where(np.isfinite(best), best, sample.floor), asked, asked @ rule.price)
+    return _replayed(sample, rule, seen)
+
+
+def replay_in_order(sample: CalibrationSample, rule: Rule, quality: Floats, ranked: Indices) -> Replayed:
+    """Ask each prompt's teachers in the order of ranked (P, A), until one is good enough: what the rule must beat."""
+    known = np.where(np.isnan(quality), -np.inf, quality)
+    seen = np.full(quality.shape, np.nan)
+    rows = np.arange(len(quality))
+    for teacher in ranked[:, : rule.attempts].T:
+        seen[rows, teacher[rows]] = known[rows, teacher[rows]]
+        rows = rows[seen[rows, teacher[rows]] < rule.bar]
+    return _replayed(sample, rule, seen)
 
 
 def threshold_for(sample: CalibrationSample, rule: Rule, first: Indices, budget: float) -> float:
@@ -161,6 +169,14 @@ def threshold_for(sample: CalibrationSample, rule: Rule, first: Indices, budget:
     if over[0]:  # no improvement is worth more than the whole range
         return float(np.nanmax(sample.quality) - sample.floor or 1.0) / float(rule.price.min())
     return float(level[order][len(own) - 1 + over.argmax()]) if over.any() else 0.0
+
+
+def _replayed(sample: CalibrationSample, rule: Rule, seen: Floats) -> Replayed:
+    """The outcome where these (P, M) answers were asked for."""
+    asked = ~np.isnan(seen)
+    teacher = np.where(asked, seen, -np.inf).argmax(axis=1)
+    best = seen[np.arange(len(seen)), teacher]
+    return Replayed(teacher, np.where(np.isfinite(best), best, sample.floor), asked, asked @ rule.price)
 
 
 def _rounds(

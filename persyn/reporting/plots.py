@@ -84,14 +84,13 @@ def reroute_frontier(path: Path, *, title: str, rows: Sequence[Any], rivals: Seq
     """
     figure = Figure(figsize=(7.0, 4.5), layout="constrained")
     axes = figure.subplots()
-    for label, points, style in (("rerouting", rows, "o-"), ("static order", [rows[0], *rivals], "s--")):
-        ordered = sorted(points, key=lambda row: row.answers)
-        answers = [row.answers for row in ordered]
-        colour = "tab:blue" if label == "rerouting" else "tab:gray"
-        low, high = ([row.quality[end] for row in ordered] for end in (1, 2))
-        if label == "rerouting":
-            axes.fill_between(answers, low, high, color=colour, alpha=0.2, label="95% interval")
-        axes.plot(answers, [row.quality[0] for row in ordered], style, color=colour, label=label)
+    asked, ordered = (sorted(points, key=lambda row: row.answers) for points in (rows, [rows[0], *rivals]))
+    answers = [row.answers for row in asked]
+    means, low, high = zip(*(row.quality for row in asked), strict=True)
+    axes.fill_between(answers, low, high, color="tab:blue", alpha=0.2, label="95% interval")
+    axes.plot(answers, means, "o-", color="tab:blue", label="rerouting")
+    along = [row.answers for row in ordered]
+    axes.plot(along, [row.quality[0] for row in ordered], "s--", color="tab:gray", label="static order")
     for row in rows:
         if row.is_own:
             axes.plot(row.answers, row.quality[0], "D", color="tab:red", label=f"the run's own: {row.name}")

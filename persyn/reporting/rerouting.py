@@ -104,23 +104,11 @@ class _Board:
 
     def in_order(self, attempts: int) -> PlanRow:
         """The routed teacher first, then the others from the best on average down."""
-        asked = np.zeros(self._quality.shape, dtype=bool)
-        best = np.full(len(self._own), -np.inf)
-        known = np.where(np.isnan(self._quality), -np.inf, self._quality)
-        nth = np.zeros(len(self._own), dtype=np.intp)
-        for _ in range(attempts):
-            open_ = np.flatnonzero(best < self._rule.bar)
-            first = self._ground.first if not asked.any() else None
-            choice = first[open_] if first is not None else self._next_in_order(asked[open_])
-            asked[open_, choice] = True
-            best[open_] = np.maximum(best[open_], known[open_, choice])
-            nth[open_] += 1
-        best = np.where(np.isfinite(best), best, self._ground.sample.floor)
-        played = Replayed(self._ground.first, best, asked, asked @ self._rule.price)
+        sample, first = self._ground.sample, self._ground.first
+        others = np.array([self._order[self._order != teacher] for teacher in first])
+        rule = self._rule._replace(attempts=attempts)
+        played = rerouting.replay_in_order(sample, rule, self._quality, np.column_stack([first, others]))
         return self._row(f"static order, up to {attempts}", attempts, None, played)
-
-    def _next_in_order(self, asked: NDArray[np.bool_]) -> NDArray[np.intp]:
-        return np.asarray(self._order[(~asked[:, self._order]).argmax(axis=1)])
 
     def _play(self, attempts: int, threshold: float) -> Replayed:
         rule = self._rule._replace(attempts=attempts, threshold=threshold)
@@ -147,8 +135,6 @@ class _Board:
 def _advice(prompts: int, rows: list[PlanRow], rivals: list[PlanRow]) -> str:
     """One sentence: what rerouting brings here, at which price."""
     once, *more = [row for row in rows if row.budget is None]
-    if not more:
-        return "The run has one teacher to ask, so there is nobody to go on to."
     best = max(more, key=lambda row: row.quality.mean)
     if best.lead.mean <= 0:
         return "A further answer brings nothing on these prompts: set reroute: off."
