@@ -55,8 +55,8 @@ class Store:
         with self._told("cannot be listed", _GRANT_READING):
             system, path = self._at(name)
             system.invalidate_cache()
-            return [found.rstrip("/").rpartition("/")[2] for found in system.ls(path, detail=False)
-                    ] if system.isdir(path) else []  # fmt: skip
+            inside = system.ls(path, detail=False) if system.isdir(path) else []
+            return [found.rstrip("/").rpartition("/")[2] for found in inside]
 
     def remove(self, name: str) -> None:
         """Delete a file, or a folder with all that is in it."""

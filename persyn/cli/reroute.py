@@ -46,9 +46,9 @@ def _table(found: ReroutePlan) -> Table:
     title = f"{terminal.safe(found.run)}: replayed on {found.prompts} calibration prompts, bar {found.bar:g}"
     table = Table(title=title, pad_edge=False)
     table.add_column("setting")
-    for column in ("answers", found.unit if found.unit != "answers" else "", "quality", "95%", "of gap", "good"):
-        if column:
-            table.add_column(column, justify="right", no_wrap=True)
+    priced = [found.unit] if found.unit != "answers" else []
+    for column in ("answers", *priced, "quality", "95%", "of gap", "good"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in found.rows:
         _add(table, row, found)
     table.add_section()

@@ -73,13 +73,10 @@ def push(to: Repository, folder: Path, manifest: Manifest) -> str:
                 f"--private: the data set {to.name} is there already, and public. Make it private on the hub, leave"
                 f" --private out, or push to another name; the export is in {folder}."
             )
-        operations = [
-            to.library.CommitOperationAdd(path_in_repo=name, path_or_fileobj=str(folder / name)) for name in names
-        ]
+        operations = [to.library.CommitOperationAdd(name, str(folder / name)) for name in names]
         present = {file.rfilename for file in there.siblings or []}
         operations += [
-            to.library.CommitOperationDelete(path_in_repo=name)
-            for name in sorted(_pushed_before(to, present) & present - {*names})
+            to.library.CommitOperationDelete(name) for name in sorted(_pushed_before(to, present) & present - {*names})
         ]
         commit = to.api.create_commit(
             to.name, operations, repo_type="dataset", commit_message=f"Export of the run {manifest.run} by PerSyn"

@@ -116,7 +116,7 @@ def _plan(
     ability = "math" if facts.is_mathematics else ""
     rerouting = run.config.rerouting
     if rerouting is not None and rerouting.below_bar == "keep" and not run.config.is_checked:
-        export = export.model_copy(update={"keep": [*export.keep, "below_bar"]})
+        export = export.model_copy(update={"keep": list(dict.fromkeys([*export.keep, "below_bar"]))})
     with_tools = rows.have_tools(connection, run_id, chosen)
     shape = RowForm(export.layout, reasoning, tuple(columns), facts.prompt_set, ability, with_tools)
     return _Plan(facts, run, policy, export, chosen, shape, benchmarks)

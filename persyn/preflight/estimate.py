@@ -236,13 +236,13 @@ def stages(config: RunConfig, known: Sizes, asked: Sequence[Expected]) -> list[S
         answers = round(sum(wanted.values())) if asked else known.prompts - known.calibration
         found.append(_scores("score routed", config, asked, answers, 0, known))
     if config.rerouting is not None and asked:
-        further = {name: answers * further_answers(config) for name, answers in wanted.items()}
+        further = {name: answers * _further_answers(config) for name, answers in wanted.items()}
         found.append(_answers("reroute", asked, further, 0))
         found.append(_scores("score rerouted", config, asked, round(sum(further.values())), 0, known))
     return found
 
 
-def further_answers(config: RunConfig) -> float:
+def _further_answers(config: RunConfig) -> float:
     """The further answers that a routed prompt is taken to need, by its budget or by the share below the bar."""
     options = config.rerouting
     if options is None:

@@ -94,7 +94,7 @@ class Selection(NamedTuple):
     shrinkage: float
     reward: float
     static_reward: float
-    coefficients: Floats  # (P, M), each prompt's by a head that never saw it; 0 where its rewards are too few
+    coefficients: Floats  # (P, M), each prompt's by a head that never saw it; NaN where its rewards are too few
 
     def as_metrics(self) -> dict[str, float | None]:
         return {
@@ -147,7 +147,7 @@ def select(
 ) -> tuple[Head, Selection]:
     """Choose the shrinkage by cross-validation, then fit on all prompts. vectors (P, D), rewards (P, M)."""
     usable, teachers = np.flatnonzero((~np.isnan(rewards)).sum(axis=1) >= 2), rewards.shape[1]
-    held_out = np.zeros(rewards.shape)
+    held_out = np.full(rewards.shape, np.nan)
     if usable.size == 0:
         features = fit_features(vectors, "linear", seed=seed, pooled=pooled)
         nothing = Head(features, np.zeros((len(features.mean), teachers)), np.zeros(teachers))

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from persyn.cli import context, main
+from persyn.errors import InputError
 from tests.integration.stages.test_reroute import ReroutedRun
 
 RUN = CliRunner()
@@ -35,6 +36,8 @@ def test_a_plan_is_a_table_a_picture_and_json(measured: ReroutedRun, tmp_path: P
     assert found["unit"] == "tokens"
 
 
-def test_a_picture_of_no_known_kind_is_refused_before_anything_is_read(measured: ReroutedRun) -> None:
+def test_a_picture_of_no_known_kind_is_refused_before_anything_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "engine", lambda: pytest.fail("it reads"))
     refused = RUN.invoke(main.app, ["reroute", "plan", "small", "--plot", "plan.bmp"])
-    assert refused.exit_code != 0
+    assert isinstance(refused.exception, InputError)
+    assert str(refused.exception).startswith("plan.bmp: plots are written as svg, png, pdf.")

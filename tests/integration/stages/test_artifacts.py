@@ -50,7 +50,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def scored(build_run: Build, tiny_model: str) -> Callable[..., "SmallRun"]:
+def scored(build_run: Build, tiny_model: str) -> Build:
     """`scored(freeze_backbone=False)` makes a run whose next job trains its router."""
 
     def make(**router: Any) -> "SmallRun":
@@ -67,6 +67,14 @@ def scored(build_run: Build, tiny_model: str) -> Callable[..., "SmallRun"]:
         return run
 
     return make
+
+
+@pytest.fixture
+def trained(scored: Build, homes: tuple[Path, Path, Path]) -> "SmallRun":
+    """A run whose router was trained in the first home and is in the database."""
+    run = scored()
+    work_in(run, homes[0])
+    return run
 
 
 def execute(run: "SmallRun", statement: str, **values: Any) -> None:
@@ -103,24 +111,22 @@ def files(folder: Path) -> set[str]:
 
 
 def test_a_small_router_reaches_another_host_by_the_database_alone(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path]
+    trained: "SmallRun", homes: tuple[Path, Path, Path]
 ) -> None:
-    run = scored()
-    work_in(run, homes[0])
-    found = stored(run)
-    here = evaluated(run, homes[0])
+    found = stored(trained)
+    here = evaluated(trained, homes[0])
     whole = {f"routers/{found.artifact_sha256}/{name}" for name in artifacts.FILES}
     assert (found.artifact_place, files(homes[0])) == ("database", whole)
     shutil.rmtree(homes[0])
-    work_in(run, homes[1])
-    assert (routed(run), files(homes[1])) == (2, whole)
-    assert evaluated(run, homes[2]) == here
+    work_in(trained, homes[1])
+    assert (routed(trained), files(homes[1])) == (2, whole)
+    assert evaluated(trained, homes[2]) == here
     assert files(homes[2]) == whole
-    assert run.violations() == {}
+    assert trained.violations() == {}
 
 
 def test_a_trained_backbone_reaches_another_host_by_the_store(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path], store: Path
+    scored: Build, homes: tuple[Path, Path, Path], store: Path
 ) -> None:
     run = scored(freeze_backbone=False)
     work_in(run, homes[0])
@@ -137,7 +143,7 @@ def test_a_trained_backbone_reaches_another_host_by_the_store(
 
 
 def test_a_router_of_several_parts_is_put_together_again(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+    scored: Build, homes: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(artifacts, "CHUNK_BYTES", 1000)
     run = scored()
@@ -153,7 +159,7 @@ def test_a_router_of_several_parts_is_put_together_again(
 @pytest.mark.parametrize("name", artifacts.FILES)
 @pytest.mark.parametrize("place", ["database", "store"])
 def test_a_spoilt_cache_is_fetched_anew(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path], request: pytest.FixtureRequest, place: str,
+    scored: Build, homes: tuple[Path, Path, Path], request: pytest.FixtureRequest, place: str,
     name: str,
 ) -> None:  # fmt: skip
     if place == "store":
@@ -174,15 +180,13 @@ def test_a_spoilt_cache_is_fetched_anew(
 
 
 def test_hosts_that_fetch_into_one_folder_at_once_all_get_it_whole(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path]
+    trained: "SmallRun", homes: tuple[Path, Path, Path]
 ) -> None:
-    run = scored()
-    work_in(run, homes[0])
-    found, whole = stored(run), []
+    found, whole = stored(trained), []
 
     def fetch() -> None:
         for _ in range(20):
-            folder = train.folder(run.engine, found, homes[1])
+            folder = train.folder(trained.engine, found, homes[1])
             whole.append(artifacts.artifact.is_whole(folder, found.artifact_sha256))
 
     threads = [threading.Thread(target=fetch) for _ in range(4)]
@@ -196,18 +200,16 @@ def test_hosts_that_fetch_into_one_folder_at_once_all_get_it_whole(
     for thread in threads:
         thread.join()
     assert len(whole) == 80
-    assert artifacts.artifact.is_whole(train.folder(run.engine, found, homes[1]), found.artifact_sha256)
+    assert artifacts.artifact.is_whole(train.folder(trained.engine, found, homes[1]), found.artifact_sha256)
     assert len(files(homes[1])) == 2, "nothing unfinished is left"
 
 
 def test_files_in_the_database_that_are_not_those_that_were_stored_are_told(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path]
+    trained: "SmallRun", homes: tuple[Path, Path, Path]
 ) -> None:
-    run = scored()
-    work_in(run, homes[0])
-    execute(run, "UPDATE artifact_chunk SET content = '\\x00' WHERE file = 'weights.safetensors'")
+    execute(trained, "UPDATE artifact_chunk SET content = '\\x00' WHERE file = 'weights.safetensors'")
     with pytest.raises(ModelError, match=r"is not the file that was recorded \(sha256\)\. `persyn router train"):
-        evaluated(run, homes[1])
+        evaluated(trained, homes[1])
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,7 @@ def test_files_in_the_database_that_are_not_those_that_were_stored_are_told(
     ],
 )
 def test_a_host_that_cannot_read_the_store_is_unfit_for_the_run_and_others_go_on(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path], store: Path,
+    scored: Build, homes: tuple[Path, Path, Path], store: Path,
     monkeypatch: pytest.MonkeyPatch, url: str, why: str,
 ) -> None:  # fmt: skip
     run = scored()
@@ -239,7 +241,7 @@ def test_a_host_that_cannot_read_the_store_is_unfit_for_the_run_and_others_go_on
 
 
 def test_a_store_that_cannot_be_written_is_told_before_the_training(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path], store: Path,
+    scored: Build, homes: tuple[Path, Path, Path], store: Path,
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     monkeypatch.setenv(VARIABLE, "ftp://me:sesame-open-7f3a@127.0.0.1:1/x")
@@ -254,7 +256,7 @@ def test_a_store_that_cannot_be_written_is_told_before_the_training(
 
 
 def test_a_large_router_without_a_store_stays_where_it_was_trained_and_other_hosts_say_what_is_missing(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
+    scored: Build, homes: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setattr(artifacts, "IN_DATABASE_AT_MOST", 0)
@@ -278,60 +280,48 @@ def test_a_large_router_without_a_store_stays_where_it_was_trained_and_other_hos
 
 
 def test_a_router_of_an_earlier_version_is_read_from_its_folder(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path]
+    trained: "SmallRun", homes: tuple[Path, Path, Path]
 ) -> None:
-    run = scored()
-    work_in(run, homes[0])
     old = homes[1] / "routers" / "run-1-lease-1"
     old.parent.mkdir()
-    artifacts.cache(homes[0], stored(run).artifact_sha256).rename(old)
-    execute(run, "DELETE FROM artifact_chunk")
-    execute(run, "UPDATE router SET artifact_place = DEFAULT, artifact_path = :path", path=str(old))
-    assert stored(run).artifact_place == "host"
-    work_in(run, homes[0])
-    assert routed(run) == 2
+    artifacts.cache(homes[0], stored(trained).artifact_sha256).rename(old)
+    execute(trained, "DELETE FROM artifact_chunk")
+    execute(trained, "UPDATE router SET artifact_place = DEFAULT, artifact_path = :path", path=str(old))
+    assert stored(trained).artifact_place == "host"
+    work_in(trained, homes[0])
+    assert routed(trained) == 2
 
 
 def test_training_anew_takes_the_files_of_the_router_before_away(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path]
+    trained: "SmallRun", homes: tuple[Path, Path, Path]
 ) -> None:
-    run = scored()
-    work_in(run, homes[0])
-    before = stored(run).artifact_sha256
-    execute(run, "UPDATE score s SET value = g.teacher_id FROM generation g WHERE g.id = s.generation_id")
-    with run.engine.begin() as conn:
-        train.again(conn, run.id)
-    work_in(run, homes[0])
-    after = stored(run).artifact_sha256
+    before = stored(trained).artifact_sha256
+    execute(trained, "UPDATE score s SET value = g.teacher_id FROM generation g WHERE g.id = s.generation_id")
+    with trained.engine.begin() as conn:
+        train.again(conn, trained.id)
+    work_in(trained, homes[0])
+    after = stored(trained).artifact_sha256
     assert after != before
-    assert run.rows("SELECT DISTINCT sha256 FROM artifact_chunk") == [(after,)]
-    work_in(run, homes[1])
-    assert routed(run) == 2
+    assert trained.rows("SELECT DISTINCT sha256 FROM artifact_chunk") == [(after,)]
+    work_in(trained, homes[1])
+    assert routed(trained) == 2
 
 
-def test_a_deleted_run_takes_its_routers_files_along(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path]
-) -> None:
-    run = scored()
-    work_in(run, homes[0])
-    [(size,)] = run.rows("SELECT sum(octet_length(content)) FROM artifact_chunk")
-    execute(run, "INSERT INTO artifact_chunk VALUES (repeat('0', 64), 'router.json', 0, 'x')")  # nobody names it
-    assert removal.prune(run.engine, 1e9)["artifact_chunk"] == 1
-    with run.engine.begin() as conn:
-        assert removal.size_of_run(conn, run.id)["kB of router files"] == size // 1000 > 0
+def test_a_deleted_run_takes_its_routers_files_along(trained: "SmallRun") -> None:
+    [(size,)] = trained.rows("SELECT sum(octet_length(content)) FROM artifact_chunk")
+    execute(trained, "INSERT INTO artifact_chunk VALUES (repeat('0', 64), 'router.json', 0, 'x')")  # nobody names it
+    assert removal.prune(trained.engine, 1e9)["artifact_chunk"] == 1
+    with trained.engine.begin() as conn:
+        assert removal.size_of_run(conn, trained.id)["kB of router files"] == size // 1000 > 0
         assert removal.sizes(conn)["artifact_chunk"] > 0
-        assert removal.delete_run(conn, run.id) == []
-    assert run.rows("SELECT count(*) FROM artifact_chunk") == [(0,)]
+        assert removal.delete_run(conn, trained.id) == []
+    assert trained.rows("SELECT count(*) FROM artifact_chunk") == [(0,)]
 
 
-def test_files_that_another_run_names_too_stay(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path]
-) -> None:
-    run = scored()
-    work_in(run, homes[0])
-    other = run.create(run.config.model_copy(update={"name": "other"}))
+def test_files_that_another_run_names_too_stay(trained: "SmallRun") -> None:
+    other = trained.create(trained.config.model_copy(update={"name": "other"}))
     execute(
-        run,
+        trained,
         """
         INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, artifact_place, artifact_path,
                             artifact_sha256, metrics, code_version, job_id, lease_id)
@@ -340,14 +330,14 @@ def test_files_that_another_run_names_too_stay(
         """,
         other=other,
     )
-    before = run.rows("SELECT count(*) FROM artifact_chunk")
-    execute(run, "DELETE FROM router WHERE run_id <> :other", other=other)
-    assert removal.prune(run.engine, 1e9)["artifact_chunk"] == 0
-    assert run.rows("SELECT count(*) FROM artifact_chunk") == before != [(0,)]
+    before = trained.rows("SELECT count(*) FROM artifact_chunk")
+    execute(trained, "DELETE FROM router WHERE run_id <> :other", other=other)
+    assert removal.prune(trained.engine, 1e9)["artifact_chunk"] == 0
+    assert trained.rows("SELECT count(*) FROM artifact_chunk") == before != [(0,)]
 
 
 def test_pruning_takes_from_the_store_what_no_router_names_and_no_training_may_still_name(
-    scored: Callable[..., "SmallRun"], homes: tuple[Path, Path, Path], store: Path
+    scored: Build, homes: tuple[Path, Path, Path], store: Path
 ) -> None:
     run = scored()
     work_in(run, homes[0])
