@@ -43,7 +43,7 @@ chaos: install ## break the fleet in every way of the fault matrix, and write do
 	PERSYN_CHAOS_RECORD=.chaos.jsonl $(BIN)/pytest tests/chaos tests/integration/workers/test_generate_poison.py -m chaos_long; \
 	failed=$$?; PYTHONPATH=.:tests/chaos $(BIN)/python tests/chaos/table.py .chaos.jsonl && exit $$failed
 
-# ARGS='--minutes 10 --prompts 300' for a short one. It leaves its log and what the runs exported in the folder night/.
+# ARGS='--minutes 10 --prompts 300 --latency-s 0.3' for a short one. Its log and what the runs exported are in night/.
 night: install ## two runs for two hours, a fault every minute, nobody there; then count what was lost or doubled
 	PYTHONPATH=.:tests/chaos $(BIN)/python tests/chaos/night.py $(ARGS)
 

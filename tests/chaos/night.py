@@ -1,6 +1,6 @@
 """A night that nobody touches: two runs at once, a fault drawn from the matrix every minute, and the count at the end.
 
-    make night ARGS='--minutes 10 --prompts 300'
+    make night ARGS='--minutes 10 --prompts 300 --latency-s 0.3'
 
 Stub teachers answer, a real student reads what they say, and workers whose waits are shortened (start.py) do the rest.
 `persyn run` of both runs is left to itself. What it and the faults say goes into one log, line by line with the time,
@@ -43,12 +43,12 @@ PAUSE = threading.Event()  # nobody sets it: it waits
 class Night(Fleet):
     """Two runs on one set, their `persyn run`, and the workers that the faults befall."""
 
-    def begin(self, out: Path, prompts: int, calibration: int, score: str) -> None:
+    def begin(self, out: Path, prompts: int, calibration: int, score: str, latency_s: float) -> None:
         self.out, self._lock = out, threading.Lock()
         self._log: TextIO = (out / "night.log").open("w")
         self.log = out / "workers.log"
         self.environment |= {KEY: "sk-chaos"}
-        self.configure_stub(latency_s=0.3, latency_sigma=0.5, answer_tokens=24)
+        self.configure_stub(latency_s=latency_s, latency_sigma=0.5, answer_tokens=24)
         source = out / "prompts.jsonl"
         lines = ({"id": f"p{n}", "prompt": f"What is {n} + {n % 97}?", "reference_answer": str(n + n % 97)}
                  for n in range(prompts))  # fmt: skip
@@ -250,6 +250,9 @@ def main() -> None:
     parser.add_argument(
         "--score", choices=["calibration", "all"], default="calibration", help="what the student reads: all takes hours"
     )
+    parser.add_argument(
+        "--latency-s", type=float, default=4.0, help="a teacher's median time for an answer; it makes the night last"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every-s", type=float, default=60.0, help="from one fault to the next")
     args = parser.parse_args()
@@ -259,7 +262,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="persyn-night-") as folder, prepared(Path(folder)) as ground:
         night = Night(ground, out)
         try:
-            night.begin(out, args.prompts, args.calibration, args.score)
+            night.begin(out, args.prompts, args.calibration, args.score, args.latency_s)
             minutes = args.hours * 60 if args.minutes is None else args.minutes
             night.say("begin", f"{args.prompts} prompts, {minutes:g} minutes, seed {args.seed}")
             faults = disturb(night, args.seed, time.monotonic() + minutes * 60, args.every_s)
