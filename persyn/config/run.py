@@ -64,7 +64,7 @@ class RunConfig(Strict):
         names = [teacher.name for teacher in self.teachers]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"teacher names must differ; given twice: {', '.join(twice)}")
+            raise ValueError(f"teacher names must differ; given twice: {', '.join(twice)}. Give each its own name")
         return self
 
     @model_validator(mode="after")
