@@ -101,9 +101,11 @@ def write(
     """Write the export and say what is in it. Raises PersynError where there is nothing to export."""
     folder, manifest = exporting.write(engine, run_id, folder, export, policy, benchmarks)
     advice = [flaw for flaw in get_args(Flaw) if flaw in manifest.left_out]
-    if advice:
-        words = f"`persyn export {manifest.run} --keep {','.join(advice)}` keeps what was left out."
-        terminal.console.print(words, soft_wrap=True, highlight=False, markup=False)
+    words = [f"`persyn export {manifest.run} --keep {','.join(advice)}` keeps what was left out."] if advice else []
+    if "not_asked" in manifest.missing:
+        words.append(f"`persyn run {manifest.run} --policy {manifest.policy}` asks for the answers that are missing.")
+    for line in words:
+        terminal.console.print(line, soft_wrap=True, highlight=False, markup=False)
     terminal.console.print(f"{manifest.outcome()} are in {folder}", soft_wrap=True, highlight=False, markup=False)
     exporting.require_rows(manifest)
     return folder, manifest
