@@ -17,8 +17,8 @@ from persyn.rewards import matrix, several
 _BATCH = 256  # prompts whose rewards are combined at once
 
 _CANDIDATES = text("""
-SELECT a.prompt_id, a.teacher, a.generation_id, a.sample_index, a.quality, a.learnability, a.flaws, a.scores, d.basis,
-       d.attempt
+SELECT a.prompt_id, a.teacher, a.generation_id, a.sample_index, a.quality, a.learnability, a.flaws, a.scores, a.losses,
+       d.basis, d.attempt
 FROM routing_decision d
 JOIN audit.answer a ON a.run_id = d.run_id AND a.prompt_id = d.prompt_id AND a.teacher_id = d.teacher_id
                    AND a.sample_index < d.samples
@@ -42,6 +42,7 @@ class SampledAnswer(NamedTuple):
     learnability: float | None
     flaw_words: list[str]
     scores: dict[str, float] | None
+    losses: dict[str, float] | None
     basis: str
     attempt: int
     reward: float | None = None
@@ -58,7 +59,7 @@ def groups(conn: Connection, run: runs.Run, answers: Iterable[A]) -> Iterator[li
     scorers = matrix.scorers(conn, run.id)
     apart = (list(group) for _, group in groupby(answers, key=_whose))
     while part := list(islice(apart, _BATCH)):
-        values = [[_by_id(answer.scores) for answer in group] for group in part if len(group) > 1]
+        values = [[_raw(answer) for answer in group] for group in part if len(group) > 1]
         rewards = iter(several.rewards(values, scorers, run.config))
         for group in part:
             yield group if len(group) == 1 else _with_rewards(group, next(rewards))
@@ -88,6 +89,10 @@ def candidates(conn: Connection, run: runs.Run, prompt_id: int | None = None) ->
     values = {"run_id": run.id, "policy": run.config.policy, "prompt_id": prompt_id}
     found = conn.execute(_CANDIDATES, values, execution_options={"yield_per": 1000})
     return groups(conn, run, (SampledAnswer(*row) for row in found))
+
+
+def _raw(answer: Answer | SampledAnswer) -> several.RawScores:
+    return several.RawScores(_by_id(answer.scores), _by_id(answer.losses))
 
 
 def _by_id(scores: Mapping[str, float] | None) -> dict[int, float]:

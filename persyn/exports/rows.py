@@ -144,6 +144,7 @@ class Answer(NamedTuple):
     sample_index: int = 0
     attempt: int = 1
     scores: dict[str, float] | None = None  # raw, by the scorers' ids; read where there may be several answers
+    losses: dict[str, float] | None = None  # likewise, of lark alone
     reward: float | None = None  # where it was measured
 
     @property
@@ -170,7 +171,7 @@ def answers(connection: Connection, run_id: int, choices: Choices, *, with_score
     They come through a cursor on the server, so that memory stays flat.
     """
     options = {"stream_results": True, "yield_per": FETCH_ROWS}
-    scores = "a.scores" if with_scores else "NULL"
+    scores = "a.scores, a.losses" if with_scores else "NULL, NULL"
     statement = text(_ANSWERS.format(choices=choices.sql, scores=scores))
     for row in connection.execute(statement, choices.values(run_id), execution_options=options):
         yield Answer(*row)
