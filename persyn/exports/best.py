@@ -52,7 +52,7 @@ A = TypeVar("A", Answer, SampledAnswer)
 
 
 def groups(conn: Connection, run: runs.Run, answers: Iterable[A]) -> Iterator[list[A]]:
-    """The answers to each prompt, which come together; of several, each with its combined reward.
+    """The answers to each prompt, which come together; of several, each with its reward and learnability among them.
 
     Calibration answers stay apart: their rewards are measured among all teachers.
     """
@@ -60,17 +60,20 @@ def groups(conn: Connection, run: runs.Run, answers: Iterable[A]) -> Iterator[li
     apart = (list(group) for _, group in groupby(answers, key=_whose))
     while part := list(islice(apart, _BATCH)):
         values = [[_raw(answer) for answer in group] for group in part if len(group) > 1]
-        rewards = iter(several.rewards(values, scorers, run.config))
+        standings = iter(several.standings(values, scorers, run.config))
         for group in part:
-            yield group if len(group) == 1 else _with_rewards(group, next(rewards))
+            yield group if len(group) == 1 else _with_standings(group, next(standings))
 
 
 def _whose(answer: Answer | SampledAnswer) -> tuple[int, str]:
     return answer.prompt_id, answer.teacher if answer.basis == "measured" else ""
 
 
-def _with_rewards(group: list[A], rewards: list[float | None]) -> list[A]:
-    return [answer._replace(reward=reward) for answer, reward in zip(group, rewards, strict=True)]
+def _with_standings(group: list[A], standings: list[several.Standing]) -> list[A]:
+    return [
+        answer._replace(learnability=standing.learnability, reward=standing.reward)
+        for answer, standing in zip(group, standings, strict=True)
+    ]
 
 
 def best(group: Sequence[A], keep: Sequence[str] = ()) -> A:

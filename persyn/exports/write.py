@@ -156,7 +156,7 @@ def _rows(connection: Connection, plan: _Plan, tally: Tally) -> Iterator[Exporte
         answers = (
             chain.from_iterable(groups) if is_preference else selection.best_answers(groups, plan.export.keep, tally)
         )
-    if is_preference or "reward" in plan.export.columns:
+    if is_preference or {"reward", "learnability"} & {*plan.export.columns}:
         measured = matrix.load(connection, plan.run.id, config)
         answers = selection.with_rewards(answers, measured, [teacher.name for teacher in config.teachers])
     make = selection.preference_rows if is_preference else selection.training_rows

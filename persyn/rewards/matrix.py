@@ -92,6 +92,10 @@ class CalibrationScores(NamedTuple):
     reward: Floats  # (C, M), combined
     scores: list[Scores]  # one for each scorer
 
+    def raw_learnability(self) -> Floats:
+        """(C, M) the values of learnability before they are normalised; of several measures the weighted mean."""
+        return raw_mean(self.scores, "learnability", self.reward.shape)
+
     def raw_quality(self) -> Floats:
         """(C, M) the raw values of quality; of several scorers the weighted mean, NaN where one is missing."""
         weighed = [scorer for scorer in self.scores if scorer.kind == "quality" and scorer.weight]
@@ -99,6 +103,17 @@ class CalibrationScores(NamedTuple):
         return np.asarray(
             sum((scorer.values * (scorer.weight / total) for scorer in weighed), np.zeros(self.reward.shape))
         )
+
+
+def raw_mean(scores: Sequence[Scores], kind: str, shape: tuple[int, ...]) -> Floats:
+    """(P, M) the weighted mean of one kind's values before they are normalised, over the scorers that have one."""
+    total, weights = np.zeros(shape), np.zeros(shape)
+    for scorer in scores:
+        if scorer.kind == kind:
+            values = scorer.among_answers()
+            weights += np.where(np.isnan(values), 0.0, scorer.weight)
+            total += np.nan_to_num(values) * scorer.weight
+    return np.where(weights > 0, total / np.where(weights > 0, weights, 1.0), np.nan)
 
 
 def load(conn: Connection, run_id: int, config: RunConfig) -> CalibrationScores:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from persyn.config import RunConfig
-from persyn.rewards.matrix import Scores, WeighedScorer, combined
+from persyn.rewards.matrix import Scores, WeighedScorer, combined, raw_mean
 
 
 class RawScores(NamedTuple):
@@ -16,18 +16,29 @@ class RawScores(NamedTuple):
     losses: Mapping[int, float] = {}  # of lark alone
 
 
-def rewards(
+class Standing(NamedTuple):
+    """One answer among those to its prompt; None where a score is missing."""
+
+    learnability: float | None  # of several measures the weighted mean, before they are normalised
+    reward: float | None
+
+
+def standings(
     groups: Sequence[Sequence[RawScores]], scorers: Sequence[WeighedScorer], config: RunConfig
-) -> list[list[float | None]]:
-    """The combined reward of each answer of each prompt (a group); None where a score is missing."""
+) -> list[list[Standing]]:
+    """The learnability and the combined reward of each answer of each prompt (a group)."""
     shape = (len(groups), max((len(group) for group in groups), default=0))
     scores = [Scores.empty(scorer, shape) for scorer in scorers]
     for scorer in scores:
         for row, group in enumerate(groups):
             scorer.values[row, : len(group)] = [raw.values.get(scorer.scorer_id, np.nan) for raw in group]
             scorer.losses[row, : len(group)] = [raw.losses.get(scorer.scorer_id, np.nan) for raw in group]
-    reward = combined(scores, config, shape).reward
+    learnability, reward = raw_mean(scores, "learnability", shape), combined(scores, config, shape).reward
     return [
-        [None if np.isnan(value) else float(value) for value in reward[row, : len(group)]]
+        [Standing(_known(learnability[row, place]), _known(reward[row, place])) for place in range(len(group))]
         for row, group in enumerate(groups)
     ]
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -6,7 +6,7 @@ import pytest
 
 from persyn.config import RunConfig, parse_run
 from persyn.rewards.matrix import WeighedScorer
-from persyn.rewards.several import RawScores, rewards
+from persyn.rewards.several import RawScores, standings
 
 SCORERS = [WeighedScorer(1, "learnability", "loglik", 1.0), WeighedScorer(2, "quality", "math_verify", 1.0)]
 
@@ -19,6 +19,10 @@ def config(**changes: Any) -> RunConfig:
 
 def raw(*values: dict[int, float]) -> list[RawScores]:
     return [RawScores(one) for one in values]
+
+
+def rewards(groups: Any, scorers: Any, config: Any) -> list[list[float | None]]:
+    return [[one.reward for one in group] for group in standings(groups, scorers, config)]
 
 
 def test_each_prompts_answers_are_combined_by_themselves() -> None:
@@ -44,4 +48,14 @@ def test_larks_gain_is_among_the_answers_to_one_prompt() -> None:
     # = 0.25625, 0.31875. By ρ the first would be the easier one.
     two = [RawScores({1: 0.8}, {1: 1.0}), RawScores({1: 0.5}, {1: 3.0})]
     lark = [WeighedScorer(1, "learnability", "lark", 1.0)]
-    assert rewards([two, two[:1]], lark, config(alpha=1.0)) == [[0.0, 1.0], [0.5]]
+    found = standings([two, two[:1]], lark, config(alpha=1.0))
+    assert [[one.reward for one in group] for group in found] == [[0.0, 1.0], [0.5]]
+    assert [[one.learnability for one in group] for group in found] == [
+        pytest.approx([0.25625, 0.31875]), pytest.approx([0.8]),
+    ]  # fmt: skip
+
+
+def test_learnability_is_the_mean_of_the_measures_that_an_answer_has() -> None:
+    two = [WeighedScorer(1, "learnability", "loglik", 1.0), WeighedScorer(3, "learnability", "ifd", 3.0)]
+    group = raw({1: -1.0, 3: -2.0}, {1: -5.0}, {})
+    assert [one.learnability for one in standings([group], two, config(alpha=1.0))[0]] == [-1.75, -5.0, None]
