@@ -61,6 +61,11 @@ def test_a_run_measures_learnability_where_it_needs_it(changes: dict[str, Any], 
         ("alpha", 1.5, "alpha: got 1.5; input should be less than or equal to 1."),
         ("scorers.learnability", "none", "scorers.learnability: alpha is 0.4, so it must be measured."),
         ("scorers.quality", "none", "scorers.quality"),
+        (
+            "scorers.learnability",
+            {"kind": "local_naturalness", "window": -1},
+            "scorers.learnability.window: got -1; input should be greater than or equal to 0.",
+        ),
         ("alpha", "much", "alpha: got 'much'; input should be a valid number"),
         ("alpha", math.nan, "alpha: got nan; input should be"),
         ("seed", -1, "seed: got -1; input should be greater than or equal to 0."),
@@ -289,6 +294,14 @@ def test_a_policy_without_what_it_needs_is_refused(raw: dict[str, Any], message:
         parse_run(raw, source="run.yaml")
     assert str(refused.value).startswith(f"run.yaml: {message}")
     assert "\n" not in str(refused.value)
+
+
+def test_car_refuses_a_measure_that_is_no_loss_where_it_counts() -> None:
+    lark = {"kind": "lark"}
+    with pytest.raises(ConfigError, match=r"scorers\.learnability: the policy car divides by the student's loss"):
+        parse_run(SMALL | {"policy": "car", "scorers": {"learnability": lark}}, source="run.yaml")
+    beside = [{"kind": "loglik"}, lark | {"weight": 0.0}]
+    assert parse_run(SMALL | {"policy": "car", "scorers": {"learnability": beside}}, source="run.yaml").measures()
 
 
 @pytest.mark.parametrize(
