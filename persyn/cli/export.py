@@ -29,6 +29,11 @@ def _one_of(kind: Any) -> str:
     return ", ".join(get_args(kind))
 
 
+RowsOrder = Annotated[
+    str | None, typer.Option("--order", help=f"By the student's loss on the answer: one of {_one_of(Order)}.")
+]
+
+
 def export(
     run: RunName,
     folder: Annotated[Path | None, typer.Option("--out", help="The folder to write to.")] = None,
@@ -49,9 +54,7 @@ def export(
     margin: Annotated[
         float | None, typer.Option("--margin", help="preference: the least difference of two rewards.")
     ] = None,
-    order: Annotated[
-        str | None, typer.Option("--order", help=f"By the student's loss on the answer: one of {_one_of(Order)}.")
-    ] = None,
+    order: RowsOrder = None,
     decontaminate: Annotated[
         list[Path] | None,
         typer.Option("--decontaminate", metavar="FILE", help="Leave out rows that hold an item of this benchmark."),
