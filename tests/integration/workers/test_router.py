@@ -25,7 +25,7 @@ QUALITY = (0.0, 1.0, 0.5)
 LEARNABILITY = (-0.1, -2.0, -0.2)
 
 
-def scored_run(engine: Engine, **changes: Any) -> int:
+def scored_run(engine: Engine, prompts: int = PROMPTS, **changes: Any) -> int:
     """A run whose calibration answers exist and are scored, as workers would have left them."""
     families = {"a": "f", "b": "g", "c": "f"}
     teachers = [{"name": name, "family": families[name], "params_b": 1, "model": "m"} for name in "abc"]
@@ -41,7 +41,7 @@ def scored_run(engine: Engine, **changes: Any) -> int:
                    jsonb_build_array(jsonb_build_object('role', 'user', 'content', md5(n::text))), '1'
             FROM prompt_set s, generate_series(1, :count) n
             """),
-            {"count": PROMPTS},
+            {"count": prompts},
         )
         run_id = runs.create(conn, parse_run(raw | settings | changes, source="test"))
         runs.aim(conn, run_id, Stage.CALIBRATE)
