@@ -4,7 +4,7 @@ Any number of workers claim the ranges. A job that names no range is about the w
 """
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
@@ -24,6 +24,9 @@ WHERE r.id = :run_id
   AND NOT EXISTS (SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.policy = r.policy AND d.prompt_id = p.id)
   AND NOT (r.config ->> 'calibration_answers' = 'exclude' AND EXISTS (
       SELECT FROM calibration_prompt c WHERE c.run_id = coalesce(r.router_run_id, r.id) AND c.prompt_id = p.id))
+  AND NOT EXISTS (
+      SELECT FROM routing_coefficients k
+      WHERE k.run_id = r.id AND k.prompt_id = p.id AND k.training_job_id = CAST(:without AS bigint))
 """
 _RANGES = f"""
 SELECT CAST(:run_id AS bigint) AS run_id, CAST(:queue AS text) AS queue, CAST(:stage AS int) AS stage,
@@ -45,22 +48,28 @@ class Undecided(NamedTuple):
     messages: list[dict[str, str]]
 
 
-def enqueue(conn: Connection, run_id: int) -> int:
-    """A job for every range of the run's undecided prompts, of PROMPTS each; returns how many are new."""
-    values = {"run_id": run_id, "queue": ROUTER, "stage": int(Stage.ROUTE), "prompts": PROMPTS}
+def enqueue(conn: Connection, run_id: int, without: int | None = None) -> int:
+    """A job for every range of the run's undecided prompts, of PROMPTS each; returns how many are new.
+
+    without: leave out those whose coefficients by the router of this training job are stored.
+    """
+    values = {"run_id": run_id, "queue": ROUTER, "stage": int(Stage.ROUTE), "prompts": PROMPTS, "without": without}
     return jobs.enqueue_ranges(conn, _RANGES, values)
 
 
 def count(conn: Connection, run_id: int) -> int:
     """The number of the run's undecided prompts."""
-    return int(conn.execute(_COUNT, {"run_id": run_id}).scalar_one())
+    return int(conn.execute(_COUNT, {"run_id": run_id, "without": None}).scalar_one())
 
 
-def undecided(work: Work) -> Iterator[list[Undecided]]:
-    """The undecided prompts of the job's range in the order of their ids, until the worker is told to stop."""
+def undecided(work: Work, without: int | None = None) -> Iterator[list[Undecided]]:
+    """The undecided prompts of the job's range in the order of their ids, until the worker is told to stop.
+
+    without: as of `enqueue`.
+    """
     after, last = (work.claim.first_prompt_id or 1) - 1, work.claim.last_prompt_id or _BEYOND
     while True:
-        values: dict[str, Any] = {"run_id": work.run.id, "after": after, "last": last, "limit": BATCH}
+        values = {"run_id": work.run.id, "without": without, "after": after, "last": last, "limit": BATCH}
         with work.engine.connect() as conn:
             rows = conn.execute(_BATCH, values).all()
         if not rows or work.stopping.is_set():

@@ -20,9 +20,9 @@ from persyn.jobs.wake_ups import ROUTER
 from persyn.policies import budgeted, per_prompt
 from persyn.rewards import matrix
 from persyn.runs import Run
-from persyn.stages import ranges, run_router
+from persyn.stages import coefficients, ranges, run_router, train
 from persyn.stages.ranges import Undecided
-from persyn.stages.run_router import RouterOutput, RunRouter
+from persyn.stages.run_router import RunRouter
 from persyn.stages.work import Work
 from persyn.states import Stage
 
@@ -73,13 +73,15 @@ class Decision(NamedTuple):
 def enqueue(conn: Connection, run: Run) -> int:
     """The jobs that routing still needs, asked for where none is open or dead; returns how many they are.
 
-    They are ranges of the prompts without a decision, or one job about the whole set where its policy wants that.
+    They are ranges of the prompts without a decision. A policy that decides on the whole set has one job more, once the
+    router's coefficients are there.
     """
     made = conn.execute(_ROUTE_JOBS, {"run_id": run.id}).one()
     whole = run.config.policy in WHOLE_SET
     if whole and made.whole:
         return 0  # prompts that came after such a decision are left out
-    new = 0 if whole else ranges.enqueue(conn, run.id)
+    router = train.find(conn, run.id) if whole else None
+    new = 0 if run.config.policy == "oracle" else ranges.enqueue(conn, run.id, router.job_id if router else None)
     if new == 0 and (whole or not made.jobs):
         return jobs.enqueue_stage(conn, run.id, "route", ROUTER, Stage.ROUTE)
     return new
@@ -130,8 +132,11 @@ def perform(work: Work) -> None:
         decisions = decide(batch)
         _store(work, decisions)
         log.info("action=route prompts=%d", len(decisions))
-    if work.stopping.is_set():
-        return
+    if not work.stopping.is_set():
+        _end(work)
+
+
+def _end(work: Work) -> None:
     with work.engine.begin() as conn:
         jobs.complete(conn, work.lease.id, [work.claim.id])
 
@@ -165,30 +170,20 @@ Decide = Callable[[list[Undecided]], list[Decision]]
 
 def _by_router(work: Work) -> Decide:
     router = RunRouter(work, run_router.stored(work))
+    run = work.run
 
     def decide(batch: list[Undecided]) -> list[Decision]:
         output = router.ask(batch)
         choice = per_prompt.highest(output.coefficients)
-        return list(_router_decisions(work, router, "router", batch, output, choice))
+        return [
+            Decision(
+                prompt.prompt_id, run.teacher_ids[teacher], "router", router.id, output.coefficients[row].tolist(),
+                _number(choice.margin[row]), output.neighbour_ids[row], run.config.teachers[teacher].samples,
+            )
+            for row, (prompt, teacher) in enumerate(zip(batch, choice.teacher_index.tolist(), strict=True))
+        ]  # fmt: skip
 
     return decide
-
-
-def _router_decisions(
-    work: Work, router: RunRouter, basis: str, prompts: Sequence[Undecided], output: RouterOutput,
-    choice: per_prompt.Choice,
-) -> Iterator[Decision]:  # fmt: skip
-    for row, prompt in enumerate(prompts):
-        yield Decision(
-            prompt.prompt_id,
-            work.run.teacher_ids[int(choice.teacher_index[row])],
-            basis,
-            router.id,
-            [float(value) for value in output.coefficients[row]],
-            _number(choice.margin[row]),
-            output.neighbour_ids[row],
-            work.run.config.teachers[int(choice.teacher_index[row])].samples,
-        )
 
 
 def _by_baseline(work: Work) -> Decide:
@@ -231,27 +226,28 @@ def _decide_by_measure(work: Work) -> None:
 
 
 def _decide_within_budget(work: Work) -> None:
-    config, router = work.run.config, RunRouter(work, run_router.stored(work))
-    prompts: list[Undecided] = []
-    outputs: list[RouterOutput] = []
-    for batch in ranges.undecided(work):
-        outputs.append(router.ask(batch))
-        prompts += [prompt._replace(messages=[]) for prompt in batch]  # a hundred thousand texts need not stay
+    """`budgeted`: a range computes coefficients; the job about the whole set those that are left, and decides."""
+    stored = run_router.stored(work)
+    coefficients.compute(work, stored)
     if work.stopping.is_set():
         return
-    output = RouterOutput(
-        np.concatenate([np.empty((0, len(work.run.teacher_ids))), *(part.coefficients for part in outputs)]),
-        [ids for part in outputs for ids in part.neighbour_ids],
-    )
+    if work.claim.first_prompt_id is not None:
+        _end(work)
+        return
+    config = work.run.config
     names = [teacher.name for teacher in config.teachers]
     with work.engine.connect() as conn:
+        found = coefficients.read(conn, work.run.id, stored.job_id, len(names))
         used = usage(conn, work.run.id, config.teachers)
+    work.lease.beat()
     try:
-        capacity = budgeted.capacities(names, config.policy_options.budget, used, len(prompts))
+        capacity = budgeted.capacities(names, config.policy_options.budget, used, len(found.prompt_ids))
     except ConfigError as exc:
         raise JobFailed("infeasible_budget", str(exc), permanent=True) from exc
-    choice = budgeted.assign_within(output.coefficients, capacity, [prompt.sha256 for prompt in prompts])
-    _store_at_once(work, _router_decisions(work, router, "budget", prompts, output, choice))
+    choice = budgeted.assign_within(found.values, capacity, found.sha256)
+    with work.engine.begin() as conn:
+        coefficients.decide(conn, work, stored.id, found, choice)
+    log.info("action=route prompts=%d", len(found.prompt_ids))
 
 
 def _store_at_once(work: Work, decisions: Iterator[Decision]) -> None:

@@ -57,6 +57,7 @@ TESTED_THROUGH = {
     "persyn/rewards/matrix.py": "integration/workers/test_router.py",
     "persyn/router/baselines.py": "unit/router/test_evaluation.py",
     "persyn/stages/calibrate.py": "integration/stages/test_pipeline.py",
+    "persyn/stages/coefficients.py": "integration/workers/test_router_ranges.py",
     "persyn/stages/generate.py": "integration/stages/test_pipeline.py",
     "persyn/stages/route.py": "integration/workers/test_router.py",
     "persyn/stages/run_router.py": "integration/workers/test_router_ranges.py",

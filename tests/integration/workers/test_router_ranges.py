@@ -9,16 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from persyn import runs
+from persyn import jobs, runs
+from persyn.config import Budget
+from persyn.jobs.wake_ups import ROUTER
+from persyn.policies import budgeted
 from persyn.router import predict
-from persyn.stages import pipeline, ranges
+from persyn.stages import pipeline, ranges, train
 from persyn.states import Stage
 from persyn.workers.router import drain_router
 from persyn.workers.worker import Worker
-from tests.integration.workers.test_router import budgeted_run, scored_run, violations
+from tests.integration.workers.test_router import CALIBRATED, budgeted_run, scored_run, violations
 
 ROOT = Path(__file__).resolve().parents[3]
 MANY, SIZE = 40, 5
@@ -192,4 +196,99 @@ def test_a_router_is_loaded_once_for_all_ranges_of_a_run(
         ("measured", 6), ("router", MANY - 6),
     ]  # fmt: skip
     assert len(loads) == 1
+    assert violations(engine) == []
+
+
+BUDGET = {"b": {"share": 0.3}, "c": {"share": 0.45}}
+CHOSEN = """
+SELECT d.prompt_id, rt.position, d.margin, d.neighbour_ids, d.samples FROM routing_decision d
+JOIN run_teacher rt ON rt.run_id = d.run_id AND rt.teacher_id = d.teacher_id WHERE d.basis = 'budget' ORDER BY 1
+"""
+KEPT = """
+SELECT k.prompt_id, p.sha256, k.coefficients, k.neighbour_ids
+FROM routing_coefficients k JOIN prompt p ON p.id = k.prompt_id ORDER BY 1
+"""
+
+
+def one_job_for_all(engine: Engine, run_id: int) -> None:
+    """Take the routing back, and leave it to one job, as versions before did."""
+    with engine.begin() as conn:
+        conn.execute(text("DELETE FROM routing_decision"))
+        jobs.remove(conn, list(conn.execute(text("SELECT id FROM job WHERE kind = 'route'")).scalars()))
+        jobs.enqueue_stage(conn, run_id, "route", ROUTER, Stage.ROUTE)
+
+
+@pytest.mark.models
+def test_a_budget_is_spent_on_what_the_ranges_computed_as_one_job_would_spend_it(
+    engine: Engine, tmp_path: Path, tiny_model: str
+) -> None:
+    run_id = budgeted_run(engine, tmp_path, tiny_model, BUDGET, prompts=MANY)
+    aim_at_routing(engine, run_id)
+    drain_router(Worker(engine, tmp_path))
+    kept = rows(engine, KEPT)
+    assert len(kept) == MANY - CALIBRATED
+    assert rows(engine, CHOSEN) == []
+    assert pipeline.advance(engine, run_id) == pipeline.Progress(1, False), "one job decides"
+    drain_router(Worker(engine, tmp_path))
+    chosen = rows(engine, CHOSEN)
+    values = np.array([row[2] for row in kept])
+    capacity = budgeted.capacities(
+        ["a", "b", "c"], {name: Budget.model_validate(raw) for name, raw in BUDGET.items()},
+        [budgeted.Usage(1, 1)] * 3, len(kept),
+    )  # fmt: skip
+    choice = budgeted.assign_within(values, capacity, [row[1] for row in kept])
+    assert chosen == [
+        (row[0], teacher, margin, row[3], 1)
+        for row, teacher, margin in zip(kept, choice.teacher_index.tolist(), choice.margin.tolist(), strict=True)
+    ]
+    assert len({row[1] for row in chosen}) == 3, "both budgets bind"
+    assert rows(engine, KEPT) == []
+    assert pipeline.advance(engine, run_id).finished
+    assert violations(engine) == []
+    one_job_for_all(engine, run_id)
+    drain_router(Worker(engine, tmp_path))
+    assert [row[:2] for row in rows(engine, CHOSEN)] == [row[:2] for row in chosen]
+    assert violations(engine) == []
+
+
+@pytest.mark.models
+def test_coefficients_of_a_router_that_was_trained_anew_meanwhile_count_for_nothing(
+    engine: Engine, tmp_path: Path, tiny_model: str
+) -> None:
+    run_id = budgeted_run(engine, tmp_path, tiny_model, BUDGET, prompts=MANY)
+    aim_at_routing(engine, run_id)
+    drain_router(Worker(engine, tmp_path))
+    with engine.begin() as conn:
+        train.again(conn, run_id)
+        conn.execute(text("UPDATE routing_coefficients SET coefficients = '{9, 0, 0}'"))
+    drain_router(Worker(engine, tmp_path))
+    assert pipeline.advance(engine, run_id).new_jobs > 1, "all ranges once more"
+    drain_router(Worker(engine, tmp_path))
+    assert pipeline.advance(engine, run_id).new_jobs == 1
+    drain_router(Worker(engine, tmp_path))
+    assert rows(engine, "SELECT count(*) FROM routing_decision WHERE 9 = ANY(coefficients)") == [(0,)]
+    assert rows(engine, DECISIONS) == [(MANY, MANY)]
+    assert pipeline.advance(engine, run_id).finished
+    assert violations(engine) == []
+
+
+@pytest.mark.models
+def test_prompts_that_come_before_the_budget_is_spent_have_their_share_of_it(
+    engine: Engine, tmp_path: Path, tiny_model: str
+) -> None:
+    run_id = budgeted_run(engine, tmp_path, tiny_model, BUDGET, prompts=MANY)
+    aim_at_routing(engine, run_id)
+    drain_router(Worker(engine, tmp_path))
+    come = text("""
+    INSERT INTO prompt (prompt_set_id, position, sha256, messages)
+    SELECT prompt_set_id, 1000 + position, reverse(sha256), messages FROM prompt WHERE position <= 3
+    """)
+    with engine.begin() as conn:
+        conn.execute(come)
+    assert pipeline.advance(engine, run_id).new_jobs == 1, "a range of theirs"
+    drain_router(Worker(engine, tmp_path))
+    assert pipeline.advance(engine, run_id).new_jobs == 1
+    drain_router(Worker(engine, tmp_path))
+    assert rows(engine, DECISIONS) == [(MANY + 3, MANY + 3)]
+    assert pipeline.advance(engine, run_id).finished
     assert violations(engine) == []
