@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from persyn import jobs, runs
+from persyn import jobs, reporting, runs
 from persyn.config import Budget
 from persyn.jobs.wake_ups import ROUTER
 from persyn.policies import budgeted
@@ -228,6 +228,9 @@ def test_a_budget_is_spent_on_what_the_ranges_computed_as_one_job_would_spend_it
     kept = rows(engine, KEPT)
     assert len(kept) == MANY - CALIBRATED
     assert rows(engine, CHOSEN) == []
+    assert violations(engine) == []
+    with engine.connect() as conn:
+        assert reporting.outcome(conn, run_id).came_after == 0, "coefficients are no decision"
     assert pipeline.advance(engine, run_id) == pipeline.Progress(1, False), "one job decides"
     drain_router(Worker(engine, tmp_path))
     chosen = rows(engine, CHOSEN)
