@@ -64,6 +64,7 @@ _DELETE_RUN = tuple(
         """,
         "UPDATE generation_import SET run_id = NULL WHERE run_id = :run_id",
         "DELETE FROM routing_decision WHERE run_id = :run_id",
+        "DELETE FROM routing_coefficients WHERE run_id = :run_id",
         "DELETE FROM rerouting WHERE run_id = :run_id",
         "DELETE FROM router WHERE run_id = :run_id",
         "DELETE FROM export WHERE run_id = :run_id",
@@ -124,6 +125,7 @@ _DELETE_PROMPTS = tuple(
         "DELETE FROM score s USING generation g WHERE g.id = s.generation_id AND g.prompt_id = ANY(:ids)",
         "DELETE FROM generation WHERE prompt_id = ANY(:ids)",
         "DELETE FROM calibration_prompt WHERE prompt_id = ANY(:ids)",
+        "DELETE FROM routing_coefficients WHERE prompt_id = ANY(:ids)",
         """
         WITH gone AS (DELETE FROM routing_decision WHERE prompt_id = ANY(:ids) RETURNING run_id, policy), fewer AS (
             SELECT gone.run_id, count(*) AS decisions FROM gone
@@ -165,6 +167,7 @@ _PRUNE = {
       AND NOT EXISTS (SELECT FROM generation g WHERE g.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM score s WHERE s.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM routing_decision d WHERE d.lease_id = l.id)
+      AND NOT EXISTS (SELECT FROM routing_coefficients k WHERE k.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM router WHERE router.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM job j WHERE j.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM job_event e WHERE e.lease_id = l.id)

@@ -20,7 +20,7 @@ DEADLINE_S = 7 * 86_400.0
 
 
 def drain_router(worker: Worker, queue: str = ROUTER) -> None:
-    """Do the queue's due jobs until none is left that this host can do. Raises LeaseLost."""
+    """Do the queue's due jobs until none is left that this host can do, or others must come first. Raises LeaseLost."""
     while not worker.leaving():
         with worker.engine.connect() as conn:
             group = worker.next_group(conn, queue)
@@ -31,9 +31,12 @@ def drain_router(worker: Worker, queue: str = ROUTER) -> None:
             with worker.engine.begin() as conn:
                 claims = jobs.claim(conn, lease.id, queue, 1, run_id=run.id, deadline_s=DEADLINE_S)
             for claim in claims:
-                work = Work(worker.engine, worker.home, lease, run, claim, worker.stopping)
+                work = Work(worker.engine, worker.home, lease, run, claim, worker.warm, worker.stopping)
                 with logs.about(run=run.id, job=claim.id):
                     _perform(worker, Need(queue, run_id=run.id), work)
+        if worker.must_yield(queue):
+            log.info("action=yield queue=%s another queue has waited too long", queue)
+            return
 
 
 def _perform(worker: Worker, need: Need, work: Work) -> None:

@@ -35,6 +35,7 @@ COUNT_JOBS = _statement("count_jobs")
 COUNTS = _statement("counts")
 ENQUEUE = _statement("enqueue")
 ENQUEUE_NEW = _statement("enqueue_new")
+ENQUEUE_RANGES = _statement("enqueue_ranges")
 FOLD = _statement("fold")
 HEARTBEAT = _statement("heartbeat")
 HELD = _statement("held")
@@ -64,6 +65,6 @@ WAITING = _statement("waiting")
 
 
 def from_source(enqueue: TextClause, source: str) -> TextClause:
-    """ENQUEUE or ENQUEUE_NEW with another SELECT as its first part, `source`."""
+    """ENQUEUE, ENQUEUE_NEW or ENQUEUE_RANGES with another SELECT as its first part, `source`."""
     _, mark, rest = enqueue.text.partition("), new AS (")
     return text(f"WITH source AS ({source}{mark}{rest}")

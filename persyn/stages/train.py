@@ -59,6 +59,7 @@ class StoredRouter(NamedTuple):
     artifact_path: str
     artifact_sha256: str
     metrics: dict[str, Any]
+    job_id: int  # that trained it
 
 
 def enqueue(conn: Connection, run_id: int) -> int:
@@ -70,7 +71,7 @@ def find(conn: Connection, run_id: int) -> StoredRouter | None:
     """The router that the run goes by, its own or another run's; None where it has none yet."""
     row = conn.execute(
         text("""
-        SELECT router.id, backbone, artifact_place, artifact_path, artifact_sha256, metrics
+        SELECT router.id, backbone, artifact_place, artifact_path, artifact_sha256, metrics, router.job_id
         FROM run r JOIN router ON router.run_id = coalesce(r.router_run_id, r.id) WHERE r.id = :id
         """),
         {"id": run_id},
@@ -150,9 +151,9 @@ def perform(work: Work) -> None:
         measured = matrix.load(conn, run.id, config)
         # Two deployments may share a folder, and number their runs, jobs and leases alike.
         deployment = wake_ups.deployment(conn)
+    work.warm.drop()  # another router would take the memory that this one needs
     routers = work.home / "routers" / deployment
-    if not (np.isfinite(measured.reward[measured.train]).sum(axis=1) >= 2).any():
-        raise JobFailed("no_preferences", _nothing_to_learn(measured), permanent=True)
+    _refuse_nothing(measured)
     # A job that is taken up again after a crash has another lease, and goes on from the same place.
     checkpoint = routers / f"job-{work.claim.id}.checkpoint"
     with work.lease.patience():  # it may be downloaded
@@ -193,11 +194,14 @@ def perform(work: Work) -> None:
     log.info("action=train_router lease=%s", work.lease.id)
 
 
-def _nothing_to_learn(measured: matrix.CalibrationScores) -> str:
-    """Why there are no preferences: a scorer without any score, or too few of them on each prompt."""
+def _refuse_nothing(measured: matrix.CalibrationScores) -> None:
+    """Raises JobFailed where there are no preferences: a scorer gave no score, or too few prompts have theirs."""
+    if (np.isfinite(measured.reward[measured.train]).sum(axis=1) >= 2).any():
+        return
     mute = [scorer.method for scorer in measured.scores if scorer.weight > 0 and np.isnan(scorer.values).all()]
     whose = f": {' and '.join(mute)} gave no score at all" if mute else ""
-    return f"no training prompt has scored answers of two teachers{whose}; audit.failures says what went wrong"
+    told = f"no training prompt has scored answers of two teachers{whose}; audit.failures says what went wrong"
+    raise JobFailed("no_preferences", told, permanent=True)
 
 
 def _description(work: Work) -> dict[str, Any]:

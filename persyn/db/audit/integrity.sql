@@ -47,6 +47,7 @@ SELECT 'nothing_was_committed_under_a_revoked_lease', count(*)
 FROM (SELECT lease_id, created_at FROM generation
       UNION ALL SELECT lease_id, created_at FROM score
       UNION ALL SELECT lease_id, created_at FROM router
+      UNION ALL SELECT lease_id, created_at FROM routing_coefficients
       UNION ALL SELECT lease_id, created_at FROM routing_decision) result
 JOIN lease l ON l.id = result.lease_id
 WHERE l.revoked_at < result.created_at
@@ -123,6 +124,12 @@ WHERE taken.prompts > ceil(
     (r.config -> 'policy_options' -> 'budget' -> t.name ->> 'share')::double precision * taken.routed::double precision
     - 1e-6)
 UNION ALL
+SELECT 'coefficients_wait_only_until_a_budget_is_spent', count(*)
+FROM routing_coefficients k
+JOIN run r ON r.id = k.run_id
+WHERE r.policy <> 'budgeted' OR EXISTS (
+    SELECT FROM routing_decision d WHERE d.run_id = k.run_id AND d.prompt_id = k.prompt_id AND d.basis = 'budget')
+UNION ALL
 SELECT 'a_calibration_sample_keeps_to_its_size', count(*)
 FROM run r
 WHERE (SELECT count(*) FROM calibration_prompt c WHERE c.run_id = r.id)
@@ -138,7 +145,9 @@ UNION ALL
 SELECT 'a_routed_run_decided_on_every_prompt_that_was_there', count(*)
 FROM run r
 WHERE 'done' = ALL (SELECT j.state FROM job j WHERE j.run_id = r.id AND j.kind IN ('train_router', 'route'))
-  AND EXISTS (SELECT FROM job j WHERE j.run_id = r.id AND j.kind = 'route')
+  AND EXISTS (
+    SELECT FROM job j
+    WHERE j.run_id = r.id AND j.kind = 'route' AND (r.policy <> 'budgeted' OR j.first_prompt_id IS NULL))
   AND EXISTS (
     SELECT FROM prompt p
     WHERE p.prompt_set_id = r.prompt_set_id AND p.created_at < r.created_at

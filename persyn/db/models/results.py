@@ -10,6 +10,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    PrimaryKeyConstraint,
     Text,
     UniqueConstraint,
     text,
@@ -197,6 +198,20 @@ class RoutingDecision(Base):
     failed_teacher_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))  # those asked before, in order
     gain: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)  # expected improvement: the chance, of a 0/1 quality
     price: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)  # of the answer, in units of reroute.price
+    lease_id: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[CreatedAt]
+
+
+class RoutingCoefficients(Base):
+    """The router's output for a prompt that waits for a decision about the whole set, which takes the row away."""
+
+    __tablename__ = "routing_coefficients"
+    __table_args__ = (PrimaryKeyConstraint("run_id", "prompt_id"),)
+    run_id: Mapped[int] = references("run.id")
+    prompt_id: Mapped[int] = mapped_column(BigInteger)  # no foreign key: the row goes as soon as the decision is there
+    training_job_id: Mapped[int] = mapped_column(BigInteger)  # the job that trained the router: another one differs
+    coefficients: Mapped[list[float]] = mapped_column(ARRAY(DOUBLE_PRECISION))
+    neighbour_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
     lease_id: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[CreatedAt]
 

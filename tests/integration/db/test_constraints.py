@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 INSERT_JOB = """
 INSERT INTO job (run_id, kind, queue, stage, prompt_id, teacher_id, state, lease_id, finished_at, error_code,
-                 generation_id, scorer_id, attempt, lost_count)
+                 generation_id, scorer_id, attempt, lost_count, first_prompt_id, last_prompt_id)
 VALUES (:run, :kind, 'q', 10, :prompt, :teacher, :state, :lease, CAST(:finished AS timestamptz), :code, :generation,
-        :scorer, :attempt, :lost)
+        :scorer, :attempt, :lost, :first, :last)
 """
 INSERT_GENERATION = """
 INSERT INTO generation (prompt_id, teacher_id, text, finish_reason, prompt_tokens, completion_tokens, seed, latency_s,
@@ -66,7 +66,7 @@ class Rows:
         values = {
             "run": world.run_id, "kind": "generate", "prompt": world.prompts[1], "teacher": world.teachers[0],
             "state": "ready", "lease": None, "finished": None, "code": None, "generation": None, "scorer": None,
-            "attempt": 0, "lost": 0,
+            "attempt": 0, "lost": 0, "first": None, "last": None,
         }  # fmt: skip
         return self.conn.execute(text(INSERT_JOB), values | changes)
 
@@ -74,8 +74,11 @@ class Rows:
         values = {"kind": "score", "prompt": None, "teacher": None, "generation": self.generation}
         return self.add_job(**(values | {"scorer": self.world.quality_id} | changes))
 
-    def add_stage_job(self, kind: str) -> object:
-        return self.add_job(kind=kind, prompt=None, teacher=None)
+    def add_stage_job(self, kind: str, **changes: Any) -> object:
+        return self.add_job(kind=kind, prompt=None, teacher=None, **changes)
+
+    def add_range(self, first: int | None, last: int | None, **changes: Any) -> object:
+        return self.add_stage_job("route", first=first, last=last, **changes)
 
     def add_generation(self, **changes: Any) -> int:
         world = self.world
@@ -114,6 +117,10 @@ class Rows:
         }  # fmt: skip
         return self.conn.execute(text(INSERT_IMPORTED), values | changes)
 
+    def add_coefficients(self) -> object:
+        statement = "INSERT INTO routing_coefficients VALUES (:run, :prompt, 1, '{0.5, -0.5}', NULL, 1)"
+        return self.conn.execute(text(statement), {"run": self.world.run_id, "prompt": self.world.prompts[0]})
+
     def sql(self, statement: str) -> None:
         self.conn.execute(text(statement))
 
@@ -125,6 +132,15 @@ LEGAL: dict[str, Callable[[Rows], object]] = {
     "a dead job": lambda rows: rows.add_job(state="dead", finished=NOW, code="x"),
     "a score job": lambda rows: rows.add_score_job(),
     "two stage jobs of two kinds": lambda rows: [rows.add_stage_job(kind) for kind in ("train_router", "route")],
+    "several ranges beside the whole set": lambda rows: [
+        rows.add_stage_job("route"),
+        rows.add_range(1, 2048),
+        rows.add_range(2049, 2049),
+    ],
+    "a range again once it is done": lambda rows: [
+        rows.add_range(1, 9, state="done", finished=NOW),
+        rows.add_range(1, 9),
+    ],
     "another teacher's generation": lambda rows: rows.add_generation(teacher=rows.world.teachers[1]),
     "an imported generation": lambda rows: rows.add_imported(),
     "an imported score": lambda rows: rows.sql(IMPORTED_SCORE.format(source=f"{rows.add_import()}, NULL, NULL")),
@@ -154,6 +170,11 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     "uq_job_generate": lambda rows: rows.add_job(prompt=rows.world.prompts[0]),
     "uq_job_score": lambda rows: [rows.add_score_job() for _ in range(2)],
     "uq_job_stage": lambda rows: [rows.add_stage_job("route") for _ in range(2)],
+    "uq_job_range": lambda rows: [rows.add_range(1, last) for last in (8, 9)],
+    "ck_job_range of one end": lambda rows: rows.add_range(1, None),
+    "ck_job_range backwards": lambda rows: rows.add_range(2, 1),
+    "ck_job_range of another kind": lambda rows: rows.add_stage_job("train_router", first=1, last=2),
+    "pk_routing_coefficients": lambda rows: [rows.add_coefficients() for _ in range(2)],
     "ck_job_event_event": lambda rows: rows.sql("INSERT INTO job_event (job_id, event, attempt) VALUES (1, 'x', 0)"),
     "uq_generation_prompt_id_teacher_id_sample_index": lambda rows: rows.add_generation(),
     "ck_score_value_is_a_number": lambda rows: rows.add_score(float("nan")),

@@ -178,6 +178,12 @@ BREAKS: dict[str, Callable[[Story], object]] = {
     "a_budget_left_no_better_teacher_unlimited": lambda story: story.decide_within('{"small": {"share": 1}}', best=1),
     "no_teacher_exceeds_its_share_of_a_budget": lambda story: story.decide_within('{"small": {"share": 0}}', best=0),
     "routed_prompts_of_a_run_are_of_its_set": Story.route_outside_of_the_set,
+    "coefficients_wait_only_until_a_budget_is_spent": lambda story: story.sql(
+        "INSERT INTO routing_coefficients VALUES (:run, :prompt, 1, '{1, 0}', NULL, :lease)",
+        run=story.world.run_id,
+        prompt=story.world.prompts[0],
+        lease=story.lease,
+    ),
     "a_calibration_sample_keeps_to_its_size": lambda story: story.calibrate(1, 2),
     "no_calibration_prompt_came_after_the_routing": Story.calibrate_on_what_came_later,
     "a_routed_run_decided_on_every_prompt_that_was_there": Story.route,
