@@ -23,6 +23,7 @@ class Field(NamedTuple):
     words: str  # for people, such as "instruction, then input"
     columns: tuple[str, ...]
     read: Callable[[Values], Any]  # raises Refused
+    keeps: bool = False  # whether its columns hold more, which stays in the metadata
 
 
 def column(name: str) -> Field:
@@ -75,14 +76,14 @@ def boxed(name: str) -> Field:
     return Field(f"the last {BOX} of {name}", (name,), read)
 
 
-def inside(name: str, key: str) -> Field:
+def inside(name: str, key: str, *, keeps: bool = False) -> Field:
     """A value within the object of a column; none where the column holds no object."""
 
     def read(values: Values) -> Any:
         whole = values.get(name)
         return whole.get(key) if isinstance(whole, dict) else None
 
-    return Field(f"{name}.{key}", (name,), read)
+    return Field(f"{name}.{key}", (name,), read, keeps)
 
 
 def first_of(*fields: Field) -> Field:

@@ -7,10 +7,12 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 from persyn.errors import InputError
+from persyn.imports import columnwise
 from persyn.imports.lines import Line, read_lines
 from persyn.imports.records import Record, Rejected, excerpt
 from persyn.imports.shapes import recognised
 
+ROWS = "data"  # what many files call their one list, and UltraChat its turns
 JSON_FILE_BYTES = 1 << 28  # a JSON file is parsed as a whole, so it must fit into memory
 
 
@@ -50,7 +52,7 @@ def read_text(stream: BinaryIO, max_bytes: int) -> Iterator[Record | Rejected]:
 
 
 def read_json(name: str, stream: BinaryIO, max_bytes: int) -> Iterator[Record | Rejected]:
-    """The rows of an array, those of the one list in an object, or the object itself. Raises InputError."""
+    """The rows of an array, of a table, those of the one list in an object, or the object itself. Raises InputError."""
     data = stream.read(JSON_FILE_BYTES + 1)
     if len(data) > JSON_FILE_BYTES:
         raise InputError(f"{name}: larger than {JSON_FILE_BYTES >> 20} MiB. Convert it to JSONL: `jq -c '.[]' FILE`.")
@@ -94,9 +96,16 @@ def _no_json(name: str, exc: Exception) -> InputError:
 
 
 def _rows(name: str, whole: Any) -> list[Any]:
-    if isinstance(whole, list):
-        return whole
-    if not isinstance(whole, dict) or recognised([key for key, value in whole.items() if value is not None]):
+    if not isinstance(whole, dict):
+        return whole if isinstance(whole, list) else [whole]
+    known = recognised([key for key, value in whole.items() if value is not None and key != ROWS])
+    try:
+        table = columnwise.rows(whole) if known or len(whole) > 1 else None
+    except ValueError as exc:
+        raise InputError(f"{name}: {exc}.") from exc
+    if table is not None:
+        return table
+    if known:
         return [whole]
     lists = [
         key

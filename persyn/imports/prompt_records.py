@@ -175,6 +175,8 @@ def _conversation(plan: Plan, values: Mapping[str, Any]) -> Conversation:
 def _from_prompt(plan: Plan, prompt: Any) -> Conversation:
     where = plan.fields["prompt"].words if "prompt" in plan.fields else plan.fields["messages"].words
     if isinstance(prompt, list) and prompt:
+        if all(isinstance(text, str) for text in prompt):
+            raise Refused(f"{where} is a list of texts; a table column by column is read with --format json")
         return conversation(prompt, where)
     if prompt is None:
         raise Refused(f"has no {where}")
