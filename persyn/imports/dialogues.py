@@ -6,7 +6,7 @@ One text with the speakers' names (HH-RLHF, Glaive), the texts of two speakers b
 import json
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 from persyn.imports.fields import Field, Refused, Values
 
@@ -183,7 +183,7 @@ def _in_lower_case(schema: Any) -> Any:
     }
 
 
-def _is_object(value: Any) -> bool:
+def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict)
 
 
