@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 from persyn.errors import InputError
-from persyn.imports import columnwise
+from persyn.imports import broken_json, columnwise
 from persyn.imports.lines import Line, read_lines
 from persyn.imports.records import Record, Rejected, excerpt
 from persyn.imports.shapes import recognised
@@ -58,9 +58,11 @@ def read_json(name: str, stream: BinaryIO, max_bytes: int) -> Iterator[Record | 
         raise InputError(f"{name}: larger than {JSON_FILE_BYTES >> 20} MiB. Convert it to JSONL: `jq -c '.[]' FILE`.")
     try:
         whole = _DECODER.decode(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as exc:
+        raise _no_json(name, exc, "") from exc
     except json.JSONDecodeError as exc:
         if not exc.msg.startswith("Extra data"):
-            raise _no_json(name, exc) from exc
+            raise _no_json(name, exc, exc.doc) from exc
         values = _one_after_the_other(data.decode("utf-8-sig"))
         if values is None:
             yield from read_jsonl(BytesIO(data), max_bytes)  # one object a line, and some are broken
@@ -68,7 +70,7 @@ def read_json(name: str, stream: BinaryIO, max_bytes: int) -> Iterator[Record | 
             yield from (Record(number, value, None) for number, value in enumerate(values, start=1))
         return
     except (ValueError, RecursionError) as exc:
-        raise _no_json(name, exc) from exc
+        raise _no_json(name, exc, data.decode("utf-8-sig")) from exc
     for number, values in enumerate(_rows(name, whole), start=1):
         yield Record(number, values, None)
 
@@ -91,8 +93,9 @@ def too_long(line: Line, max_bytes: int) -> Rejected:
     return Rejected(line.number, f"longer than {max_bytes} bytes", excerpt(line.raw))
 
 
-def _no_json(name: str, exc: Exception) -> InputError:
-    return InputError(f"{name}: not valid JSON: {exc}. With one object a line, add --format jsonl.")
+def _no_json(name: str, exc: Exception, text: str) -> InputError:
+    told = broken_json.in_words(exc, text)
+    return InputError(f"{name}: not valid JSON: {told}. With one object a line, add --format jsonl.")
 
 
 def _rows(name: str, whole: Any) -> list[Any]:
@@ -125,8 +128,6 @@ def _parse_line(line: Line) -> Record | Rejected:
         return Record(line.number, _DECODER.decode(line.raw.decode("utf-8")), line.raw)
     except UnicodeDecodeError:
         reason = "not UTF-8"
-    except json.JSONDecodeError as exc:
-        reason = f"broken JSON: {exc.msg.removesuffix(' at')} at column {exc.colno}"
     except (ValueError, RecursionError) as exc:  # a repeated key, an integer of thousands of digits, endless nesting
-        reason = f"broken JSON: {exc}"
+        reason = f"broken JSON: {broken_json.in_words(exc, line.raw.decode('utf-8'))}"
     return Rejected(line.number, reason, excerpt(line.raw))
