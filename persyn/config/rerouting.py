@@ -30,8 +30,10 @@ class Reroute(Strict):
         default=None, gt=0.0, description="in units of the price, for all answers of a prompt on average"
     )
     per: Literal["prompt", "run"] = Field(default="prompt", description="whether the budget is a prompt's or the run's")
-    below_bar: Literal["keep", "drop"] = Field(
-        default="keep", description="whether an export takes what stays below the bar; a wrong answer never leaves"
+    below_bar: Literal["keep", "drop", "separate"] = Field(
+        default="keep",
+        description="whether an export takes what stays below the bar, or puts it into files of its own; a wrong answer"
+        " never leaves",
     )
 
 

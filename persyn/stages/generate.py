@@ -68,6 +68,12 @@ class NewGeneration(NamedTuple):
     server_version: str | None
     tool_calls: list[dict[str, Any]] | None = None
 
+    @property
+    def size(self) -> int:
+        """The bytes of its texts."""
+        texts = (self.text, self.reasoning or "", json.dumps(self.tool_calls or "", ensure_ascii=False))
+        return sum(len(text.encode("utf-8", "replace")) for text in texts)
+
 
 def enqueue(conn: Connection, run_id: int) -> int:
     """A job for each answer to a routed prompt that its teacher has not given yet; returns how many are new."""

@@ -89,6 +89,21 @@ def test_a_deleted_prompt_takes_all_with_it_and_names_the_files(done: "SmallRun"
     assert done.advance().finished
 
 
+def test_no_statement_of_a_deletion_grows_with_the_set(
+    done: "SmallRun", monkeypatch: pytest.MonkeyPatch, longest_list: list[int]
+) -> None:
+    monkeypatch.setattr(removal, "AT_ONCE", 3)
+    with done.engine.begin() as conn:
+        ids = removal.find_prompts(conn, "set", [], everything=True)
+        assert len(ids) == 8
+        longest_list.clear()
+        assert removal.size_of_prompts(conn, ids)["prompts"] == 8
+        removal.delete_prompts(conn, ids)
+    assert max(longest_list) == 3
+    assert (count(done, "prompt"), count(done, "routing_decision"), count(done, "generation")) == (0, 0, 0)
+    assert done.violations() == {}
+
+
 def test_a_prompt_is_found_by_id_number_and_hash(done: "SmallRun") -> None:
     (prompt,) = done.rows("SELECT id, sha256 FROM prompt WHERE external_id = 'p3'")
     with done.engine.connect() as conn:
