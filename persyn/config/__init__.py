@@ -11,6 +11,7 @@ from persyn.config.rerouting import PriceUnit, Reroute
 from persyn.config.router import Preferences, Router
 from persyn.config.run import Calibration, RunConfig
 from persyn.config.scorers import (
+    Consensus,
     Ifd,
     Imported,
     Judge,
@@ -31,7 +32,7 @@ from persyn.config.teachers import Message, Sampling, Server, Student, Teacher
 from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
-    "VARIABLE", "Budget", "Calibration", "Column", "Endpoint", "Export", "Flaw", "Format", "Ifd", "Imported", "Judge",
+    "VARIABLE", "Budget", "Calibration", "Column", "Consensus", "Endpoint", "Export", "Flaw", "Format", "Ifd", "Imported", "Judge",
     "Layout", "LearnabilityScorer", "LogLik", "MathVerify", "Message", "Name", "Policy", "PolicyOptions",
     "Preferences", "Price", "PriceUnit", "QualityScorer", "RankSurprisal", "Reasoning", "Reroute", "RewardModel",
     "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings", "Student", "Teacher",
