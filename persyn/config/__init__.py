@@ -32,8 +32,9 @@ from persyn.config.teachers import Message, Sampling, Server, Student, Teacher
 from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
-    "VARIABLE", "Budget", "Calibration", "Column", "Consensus", "Endpoint", "Export", "Flaw", "Format", "Ifd", "Imported", "Judge",
-    "Layout", "LearnabilityScorer", "LogLik", "MathVerify", "Message", "Name", "Policy", "PolicyOptions",
+    "VARIABLE", "Budget", "Calibration", "Column", "Consensus", "Endpoint", "Export", "Flaw", "Format", "Ifd",
+    "Imported", "Judge", "Layout", "LearnabilityScorer", "LogLik", "MathVerify", "Message", "Name", "Policy",
+    "PolicyOptions",
     "Preferences", "Price", "PriceUnit", "QualityScorer", "RankSurprisal", "Reasoning", "Reroute", "RewardModel",
     "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings", "Student", "Teacher",
     "address_problem", "differences", "fingerprint", "load_run", "parse_run", "parse_scorer", "scorer_identity",

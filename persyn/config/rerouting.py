@@ -19,7 +19,8 @@ class Reroute(Strict):
 
     attempts: int = Field(default=3, ge=2, le=64, description="answers to a prompt at most, the routed one among them")
     bar: float | None = Field(
-        default=None, description="raw quality that is good enough; none: 1 for math_verify, 0.5 for consensus, else by the quantile"
+        default=None,
+        description="raw quality that is good enough; none: 1 for math_verify, 0.5 for consensus, else by the quantile",
     )
     quantile: Share = Field(default=0.5, description="of the calibration answers' raw quality: the bar, if none is set")
     least_gain: float = Field(

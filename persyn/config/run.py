@@ -48,7 +48,7 @@ class RunConfig(Strict):
         BeforeValidator(as_reroute, json_schema_input_type=Reroute | Literal["on", "off"] | bool | None),
     ] = Field(
         default=None,
-        description="ask another teacher where an answer is not good enough; by default where a verdict on it can be had",
+        description="ask another teacher where an answer is not good enough; by default where a verdict tells",
     )
     export: Export = Export()
     seed: int = Field(default=0, ge=0, lt=2**31, description="of the sample, the router and the random policy")

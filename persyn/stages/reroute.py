@@ -70,8 +70,8 @@ WITH page AS (
     GROUP BY d.prompt_id HAVING count(*) < :attempts AND bool_and(d.basis <> 'measured')
     ORDER BY d.prompt_id LIMIT :limit
 )
-SELECT d.prompt_id, d.router_id, d.coefficients, rt.position, a.answers, a.usable, a.measured, a.quality, j.open, j.dead,
-       other.position AS opinion
+SELECT d.prompt_id, d.router_id, d.coefficients, rt.position, other.position AS opinion,
+       a.answers, a.usable, a.measured, a.quality, j.open, j.dead
 FROM page
 JOIN routing_decision d ON d.run_id = :run_id AND d.policy = :policy AND d.prompt_id = page.prompt_id
 JOIN run_teacher rt ON rt.run_id = d.run_id AND rt.teacher_id = d.teacher_id
@@ -227,7 +227,7 @@ def find_numbers(conn: Connection, run: runs.Run, ground: Ground) -> Numbers:
 
 
 def bar_of(config: RunConfig, quality: Floats) -> float:
-    """The raw quality that is good enough: as given, a verdict's, or the quantile of the calibration answers' (C, M)."""
+    """The raw quality that is good enough: as given, a verdict's, or the quantile of calibration answers (C, M)."""
     options = config.rerouting or Reroute()
     if options.bar is not None:
         return options.bar

@@ -58,8 +58,8 @@ SELECT g.id, p.messages, p.reference_answer, g.text AS answer, p.tools, g.tool_c
 FROM generation g JOIN prompt p ON p.id = g.prompt_id WHERE g.id = ANY(:ids)
 """)
 
-# The first answer of each other teacher that votes on one: on a calibration prompt of all, else of the second opinion and
-# of the teachers that were asked before. What is no answer has no vote, nor has a call, which gives no final answer.
+# The first answer of each other teacher that votes: of all on a calibration prompt, else of the second opinion and
+# the teachers that were asked before. What is no answer has no vote, nor has a call, which gives no final answer.
 _VOTES = text("""
 SELECT j.id AS job_id, t.name AS teacher, o.text AS answer, of_voter.state IN ('ready', 'leased') AS awaited
 FROM job j
@@ -150,7 +150,9 @@ def items(conn: Connection, claims: Sequence[jobs.Claim]) -> list[Item]:
         votes[vote.job_id][vote.teacher] = None if vote.awaited and vote.answer is None else vote.answer
     pairs = [(claim, rows[claim.generation_id]) for claim in claims]
     return [
-        Item(claim, row.reference_answer, Answered(row.messages, row.answer, row.tools, row.tool_calls), votes[claim.id])
+        Item(
+            claim, row.reference_answer, Answered(row.messages, row.answer, row.tools, row.tool_calls), votes[claim.id]
+        )
         for claim, row in pairs
     ]
 

@@ -32,7 +32,9 @@ def consensus_score(answer: str, votes: Mapping[str, str]) -> Measurement | JobF
     `agree`, that `differ`, and that are `unclear`. Raises ServerError if the child process cannot start.
     """
     if not votes:
-        return _failed("nobody_to_compare", "No other teacher's answer to the prompt is there to compare this one with.")
+        return _failed(
+            "nobody_to_compare", "No other teacher's answer to the prompt is there to compare this one with."
+        )
     own = _final(answer)
     others = {name: _final(text) for name, text in votes.items()}
     if own is None:

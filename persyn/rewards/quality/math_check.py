@@ -17,7 +17,7 @@ import re
 import resource
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -201,7 +201,7 @@ def _read(parsed: list[Any]) -> bool:
     return bool(parsed) and not isinstance(parsed[0], str)
 
 
-TASKS = {"check": check, "find": find, "same": same}
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {"check": check, "find": find, "same": same}
 
 
 def main() -> None:

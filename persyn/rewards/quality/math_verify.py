@@ -1,4 +1,7 @@
-"""Quality of a mathematical answer: 1 if its final answer equals the reference, 0 if not, none where nobody can tell."""
+"""Quality of a mathematical answer: 1 if its final answer equals the reference, 0 if not, none where nobody can tell.
+
+The comparison runs in the child process of `checker`.
+"""
 
 from persyn.errors import JobFailed
 from persyn.rewards.measurement import Measurement
