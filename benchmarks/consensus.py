@@ -182,8 +182,11 @@ def table(answers: Answers, seed: int) -> str:
             *_markdown(head, [[row.name, *row.cells] for row in rows]),
             "",
             *_markdown(
-                ["", "right", "answers a problem"],
-                [[name, _mean(values, seed), f"{number:.2f}"] for name, values, number in ways],
+                ["", "right", "lead over the best alone", "answers a problem"],
+                [
+                    [name, _mean(values, seed), _mean(values - right[:, 0], seed), f"{number:.2f}"]
+                    for name, values, number in ways
+                ],
             ),
         ]
     )
