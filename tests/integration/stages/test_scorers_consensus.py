@@ -28,7 +28,8 @@ def voted(site: Any, **changes: Any) -> int:
     opinion = changes.pop("opinion", [0])
     quality = {"kind": "consensus", "opinion": [f"t{number}-{site.tag}" for number in opinion]}
     raw = json.loads(site.config_file.read_text()) | {
-        "name": f"voted-{site.tag}", "alpha": 0.0, "policy": "strong", "reroute": {"least_gain": 0.0},
+        "name": f"voted-{site.tag}", "alpha": 0.0, "reroute": {"least_gain": 0.0}, "policy": "mix",
+        "policy_options": {"strong": f"t2-{site.tag}", "weak": f"t1-{site.tag}", "strong_share": 1.0},
         "scorers": {"quality": quality, "learnability": "none"},
     } | changes  # fmt: skip
     with site.engine.begin() as conn:
@@ -85,7 +86,7 @@ def check_everything(site: Any, run_id: int, *, opinion: str) -> None:
         assert voters == expected
         assert value == sum(texts[voter] == texts[teacher] for voter in voters) / len(voters)
     for prompt_id, teachers in asked.items():
-        assert teachers[0] == "t2", "the strong teacher is the first"
+        assert teachers[0] == "t2", "all is routed to the strong teacher"
         agree = answers[prompt_id]["t2"] == answers[prompt_id][opinion]
         third = ({"t0", "t1"} - {opinion}).pop()
         assert teachers[1:] == ([] if agree else [third])
