@@ -20,6 +20,7 @@ Intervals are 95%, over problems drawn with replacement.
 import argparse
 import gzip
 import json
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ from persyn.rewards.quality.consensus import consensus_score
 
 Floats = NDArray[np.float64]
 
-DRAWS, ATTEMPTS, MAJORITY = 2000, 3, 0.5
+DRAWS, ATTEMPTS, MAJORITY, ENDS = 2000, 3, 0.5, (0.025, 0.975)
 MADE_UP = [("72", "72", "72"), ("72", "72", "5"), ("18", "72", "72"), ("18", "5", "72"), ("72", "18", "18")]
 
 
@@ -152,15 +153,16 @@ def _row(name: str, value: Floats, right: Floats, seed: int) -> Told:
     )
     cells = []
     for place, measure in enumerate(measures):
-        low, high = np.nanquantile([measure(draw.astype(np.float64)) for draw in draws], (0.025, 0.975))
         digits = (lambda number: f"{number:.1%}") if place < 3 else (lambda number: f"{number:.3f}")
-        cells.append(f"{digits(measure(np.ones(len(value))))} [{digits(low)}, {digits(high)}]")
+        drawn = [number for draw in draws if not math.isnan(number := measure(draw.astype(np.float64)))]
+        ends = ", ".join(digits(end) for end in np.quantile(drawn, ENDS)) if drawn else ""
+        cells.append(f"{digits(measure(np.ones(len(value))))} [{ends}]" if drawn else "")
     return Told(name, [*cells, str(int((~known).sum()))])
 
 
 def _mean(values: Floats, seed: int) -> str:
     drawn = values[np.random.default_rng(seed).integers(0, len(values), (DRAWS, len(values)))].mean(axis=1)
-    low, high = np.quantile(drawn, (0.025, 0.975))
+    low, high = np.quantile(drawn, ENDS)
     return f"{values.mean():.1%} [{low:.1%}, {high:.1%}]"
 
 

@@ -75,12 +75,7 @@ def create(conn: Connection, config: RunConfig) -> int:
             "router_run_id": router_run_id,
         },
     ).scalar_one()
-    for position, teacher in enumerate(config.teachers):
-        teacher_id = versions.keep(conn, "teacher", teacher)
-        conn.execute(
-            text("INSERT INTO run_teacher (run_id, teacher_id, position) VALUES (:run, :teacher, :position)"),
-            {"run": run_id, "teacher": teacher_id, "position": position},
-        )
+    _add_teachers(conn, int(run_id), config)
     _add_scorers(conn, int(run_id), config, student_id, router_run_id or int(run_id))
     take_over(conn, int(run_id))
     return int(run_id)
@@ -288,6 +283,15 @@ def library_versions() -> dict[str, str]:
 
 def _json(*names: str) -> list[Any]:
     return [bindparam(name, type_=JSONB) for name in names]
+
+
+def _add_teachers(conn: Connection, run_id: int, config: RunConfig) -> None:
+    for position, teacher in enumerate(config.teachers):
+        teacher_id = versions.keep(conn, "teacher", teacher)
+        conn.execute(
+            text("INSERT INTO run_teacher (run_id, teacher_id, position) VALUES (:run, :teacher, :position)"),
+            {"run": run_id, "teacher": teacher_id, "position": position},
+        )
 
 
 def _add_scorers(conn: Connection, run_id: int, config: RunConfig, student_id: int, goes_by: int) -> None:

@@ -25,7 +25,7 @@ class Checker:
         self._process: subprocess.Popen[str] | None = None
 
     def ask(self, task: str, *given: Any) -> dict[str, Any]:
-        """What a task of the program makes of what it is given, as plain JSON. Raises ServerError."""
+        """The result of one of the program's tasks, as plain JSON. Raises ServerError."""
         with self._lock:
             process = self._running()
             try:

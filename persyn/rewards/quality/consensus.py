@@ -12,6 +12,7 @@ from persyn.errors import JobFailed
 from persyn.rewards.measurement import Measurement
 from persyn.rewards.quality.checker import the_checker
 
+_ASSERTED = frozenset({"sentence", "last_in_sight"})
 _SHOWN = 200  # characters of a final answer
 
 
@@ -59,7 +60,9 @@ def _agrees(own: _Final, other: _Final | None) -> bool | None:
         return None
     if not own.values or not other.values:
         return False
-    return _same(*sorted((own.values, other.values)))
+    same = _same(*sorted((own.values, other.values)))
+    # What nobody calls the answer, and nobody can read, is none.
+    return False if same is None and {own.basis, other.basis} & _ASSERTED else same
 
 
 # A prompt's answers stand side by side in the queue, and each is compared with each.

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from persyn.rewards.quality.final_answer import FinalAnswer, final_formula, in_passage, solution
 from persyn.rewards.quality.passages import passages, sentences, unwrapped
 
+MOST_WORDS = 8  # of an answer in words; a longer statement explains
+
 _OPTION = re.compile(r"""[\s*_("'$\[]*(?:(?:[Oo]ption|[Cc]hoice)\s+[*_("'$\[]*)?([A-HJ-Z])\W*""")
 _LABELLED = re.compile(r"""[\s*_("'$\[]*([A-HJ-Z])[)\].:]+[*_"'$]*\s+\S""")  # "(B) 42 cm"
 _NAMED = re.compile(r"""\b(?:option|choice)\s+(?:is\s+)?[*_("'$\[]*([A-HJ-Z])(?![\w'’])""")
@@ -28,7 +30,10 @@ def open_answer(text: str) -> FinalAnswer:
         found = in_passage(passage, whole)
         if found.values:
             return found
-        if re.search(r"\w", plain):
+        if re.search(r"\d", plain):
+            inside = final_formula(plain)  # "The answer: Jackson is 4 years old."
+            return inside._replace(basis=passage.place) if inside.values else FinalAnswer((plain,), passage.place)
+        if 0 < len(re.findall(r"\w+", plain)) <= MOST_WORDS:
             return FinalAnswer((plain,), passage.place)
     spoken = [whole.unmasked(sentence) for sentence in sentences(whole.text)]
     return _asserted(spoken) or final_formula(text)
@@ -40,7 +45,7 @@ def _asserted(spoken: Sequence[str]) -> FinalAnswer | None:
         return None
     named = _NAMED.search(spoken[-1])
     word = named[1] if named else _polarity(spoken[-1]) or _polarity(spoken[0])
-    return FinalAnswer((word,), "sentence") if word else None
+    return FinalAnswer((word,), "stated" if named else "sentence") if word else None
 
 
 def _option(text: str) -> str | None:

@@ -69,6 +69,11 @@ def test_a_vote_that_nobody_can_compare_is_left_out_of_the_count() -> None:
     assert failure("The answer is 42.", {"b": "The answer is B."}) == "unchecked"
 
 
+def test_what_nobody_can_read_agrees_with_nobody_unless_the_text_calls_it_its_answer() -> None:
+    assert agreed("8", {"b": "so we get 1) + (k/(5+k) * -1"}).detail["differ"] == ["b"]
+    assert failure("\\boxed{8}", {"b": "\\boxed{\\frac{8}{}"}) == "unchecked"
+
+
 HOSTILE: list[tuple[str, Any]] = [
     ("x" * 100_000, 0.0),
     ("8 " * 50_000, None),

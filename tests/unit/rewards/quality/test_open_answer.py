@@ -21,6 +21,8 @@ from persyn.rewards.quality.open_answer import open_answer
         ("The answer is no.", ("no",)),
         ("No one of them. He has 7 left.", ("7",)),
         ("France had 67 million. The answer is Paris.", ("Paris.",)),  # what is called the answer, not the number
+        ("Answer: Jackson is 4 years old.", ("4",)),
+        ("The answer is that each of them has to find out alone by whatever means there are.", ()),
         ("\\boxed{\\text{Evelyn}}", ("\\text{Evelyn}",)),
         ("Hello there, this is an essay.", ()),
         ("\\boxed{}", ()),
