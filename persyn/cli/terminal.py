@@ -114,8 +114,10 @@ def summary_tables(summary: Summary) -> list[Table]:
     ):
         empty = [""] * (4 if opinions else 3)
         teachers.add_row(label, str(mean.prompts), *empty, number(mean.quality), number(mean.learnability))
-    teachers.caption = "A teacher's quality and learnability are its means on the calibration set." + (
-        " After +: prompts that came to it because another had failed." if rerouted else ""
+    teachers.caption = (
+        "A teacher's quality and learnability are its means on the calibration set."
+        + (" After +: prompts that came to it because another had failed." if rerouted else "")
+        + (" Opinions: prompts of others that it answers too." if opinions else "")
     )
     return [teachers, _run_table(summary)]
 

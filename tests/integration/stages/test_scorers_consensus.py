@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
-from persyn import reporting, runs
+from persyn import jobs, reporting, runs
+from persyn.cli import terminal
 from persyn.config import parse_run
 from persyn.jobs.operators import Filter, retry
 from persyn.stages import pipeline
@@ -42,10 +43,10 @@ def voted(site: Any, **changes: Any) -> int:
 def said(site: Any) -> dict[int, dict[str, str]]:
     """Each prompt's answers by teacher."""
     answers: dict[int, dict[str, str]] = defaultdict(dict)
-    for prompt_id, teacher, text in site.rows(
+    for prompt_id, teacher, answer in site.rows(
         "SELECT g.prompt_id, t.name, g.text FROM generation g JOIN teacher t ON t.id = g.teacher_id"
     ):
-        answers[prompt_id][teacher.removesuffix(f"-{site.tag}")] = text
+        answers[prompt_id][teacher.removesuffix(f"-{site.tag}")] = answer
     return answers
 
 
@@ -113,6 +114,9 @@ def test_a_run_by_agreement_asks_for_opinions_and_reroutes_where_they_differ(sit
     site.follow(run_id)
     check_everything(site, run_id, opinion="t0")
     assert set(site.times_asked().values()) == {1}
+    with site.engine.connect() as conn:
+        teachers, _ = terminal.summary_tables(reporting.summary(conn, run_id))
+    assert [str(column.header) for column in teachers.columns][1:3] == ["prompts", "opinions"]
     told = site.rows("""
         SELECT DISTINCT teacher FROM audit.prompt_trail WHERE what = 'answered' AND detail @> '{"opinion": true}'""")
     assert told == [(f"t0-{site.tag}",)]
@@ -255,3 +259,26 @@ def test_a_pools_verdict_is_not_taken_for_another_pools(build: Callable[..., Sma
         JOIN run_scorer rs ON rs.scorer_id = x.scorer_id GROUP BY 1, 2 ORDER BY 1""")
     assert [(row.voted, row.n) for row in voted] == [("3", 16), ("2", 12)]
     assert first.violations() == {}
+
+
+def test_a_run_that_goes_by_anothers_router_goes_by_its_verdicts(build: Callable[..., SmallRun]) -> None:
+    run = build("d", policy="persyn", reroute="off")
+    with run.engine.begin() as conn:
+        jobs.enqueue_stage(conn, run.id, "train_router", "router", Stage.TRAIN)
+        lease_id, (claim,) = run.claim(conn, "router")
+        jobs.complete(conn, lease_id, [claim.id])
+        conn.execute(
+            text("""
+            INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, artifact_path,
+                                artifact_sha256, metrics, code_version, job_id, lease_id)
+            SELECT :run, 'b', array_agg(teacher_id ORDER BY position), 0, 'minmax', 0, 'p', repeat('0', 64), '{}', '0',
+                   :job, :lease FROM run_teacher WHERE run_id = :run"""),
+            {"run": run.id, "job": claim.id, "lease": lease_id},
+        )
+    raw = run.config.model_dump(mode="json")
+    raw |= {"name": "borrows", "router": raw["router"] | {"of": "small"}}
+    borrows = run.create(parse_run(raw, source="test"))
+    alone = run.create(parse_run(raw | {"name": "alone", "router": {}}, source="test"))
+    rows = run.rows("SELECT run_id, scorer_id FROM run_scorer")
+    scorer = {row.run_id: row.scorer_id for row in rows}
+    assert scorer[borrows] == scorer[run.id] != scorer[alone]
