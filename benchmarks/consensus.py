@@ -167,7 +167,7 @@ def _mean(values: Floats, seed: int) -> str:
 
 
 def table(answers: Answers, seed: int) -> str:
-    """The two tables as Markdown."""
+    """The three tables as Markdown."""
     right, others = answers.right, range(1, len(answers.teachers))
     rows = [_row("all", answers.by(others), right[:, 0], seed)]
     rows += [_row(f"opinion of {answers.teachers[one]}", answers.by([one]), right[:, 0], seed) for one in others]
@@ -177,6 +177,7 @@ def table(answers: Answers, seed: int) -> str:
         ("rerouted", again, float(asked.mean())),
         ("all and their majority", majority(right, answers.agree), float(len(answers.teachers))),
     ]
+    every = [np.nanmean(share(np.delete(answers.agree[:, one], one, axis=1))) for one in range(len(answers.teachers))]
     head = ["verdict by", "agrees", "right where it agrees", "right where not", "AUC", "no verdict"]
     return "\n".join(
         [
@@ -188,6 +189,14 @@ def table(answers: Answers, seed: int) -> str:
                 [
                     [name, _mean(values, seed), _mean(values - right[:, 0], seed), f"{number:.2f}"]
                     for name, values, number in ways
+                ],
+            ),
+            "",
+            *_markdown(
+                ["teacher", "right", "value by all others"],
+                [
+                    [name, f"{of_right:.1%}", f"{value:.3f}"]
+                    for name, of_right, value in zip(answers.teachers, right.mean(axis=0), every, strict=True)
                 ],
             ),
         ]
