@@ -69,6 +69,7 @@ class TeacherResult(NamedTuple):
     teacher: str
     prompts: int  # that were routed to it
     rerouted: int  # that came to it after others had failed
+    opinions: int  # routed prompts that it is asked about for a second opinion
     generated: int  # answers that this run made
     reused: int  # answers that existed already, another run's or imported
     completion_tokens: int
@@ -182,6 +183,7 @@ WITH chosen AS (
     WHERE r.id = :id GROUP BY g.teacher_id
 )
 SELECT t.name AS teacher, coalesce(ch.prompts, 0) AS prompts, coalesce(ch.rerouted, 0) AS rerouted,
+       coalesce(second.opinions, 0) AS opinions,
        coalesce(a.generated, 0) AS generated,
        coalesce(a.reused + a.imported, 0) AS reused, coalesce(a.completion_tokens, 0) AS completion_tokens,
        m.quality, m.learnability
@@ -189,6 +191,8 @@ FROM run_teacher rt
 JOIN teacher t ON t.id = rt.teacher_id
 LEFT JOIN chosen ch ON ch.teacher_id = t.id
 LEFT JOIN measured m ON m.teacher_id = t.id
+LEFT JOIN (SELECT teacher_id, count(*) AS opinions FROM audit.opinion WHERE run_id = :id GROUP BY teacher_id) AS second
+       ON second.teacher_id = t.id
 LEFT JOIN audit.cost a ON a.run_id = rt.run_id AND a.teacher = t.name
 WHERE rt.run_id = :id ORDER BY rt.position
 """.format(**_MEANS)

@@ -116,7 +116,7 @@ def _advance(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> _
     # The decisions are complete and never change, so once is enough: looking again would read every prompt each time.
     if conn.execute(_COUNT_DECIDED, {"id": run.id}).rowcount:
         runs.take_over(conn, run.id)  # another run may have made them since this one was created
-        new += generate.enqueue(conn, run.id)
+        new += generate.enqueue(conn, run.id) + generate.enqueue_opinions(conn, run.id)
     if run.config.scorers.score == "all":
         new += score.enqueue_routed(conn, run.id)
     return _Step(new) if run.config.rerouting is None else _reroute(conn, run.id, counts, new)

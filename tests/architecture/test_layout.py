@@ -7,6 +7,7 @@ from tests.architecture.repository import CODE, ROOT
 # The tests of a whole, which is no module.
 OF_NO_MODULE = {
     "tests/unit/test_compose.py": "the two compose files",
+    "tests/unit/benchmarks/test_consensus.py": "a benchmark, which is no part of the package",
     "tests/unit/benchmarks/test_rerouting.py": "a benchmark, which is no part of the package",
     "tests/unit/test_deploy.py": "the files under deploy/",
     "tests/integration/db/test_upgrade.py": "a database of the version before, carried over by `persyn db upgrade`",
@@ -52,6 +53,7 @@ TESTED_THROUGH = {
     "persyn/reporting/prompts.py": "integration/cli/test_audit.py",
     "persyn/reporting/rewards.py": "unit/cli/test_rewards.py",
     "persyn/reporting/router.py": "integration/cli/test_router.py",
+    "persyn/rewards/quality/checker.py": "unit/rewards/quality/test_math_verify.py",
     "persyn/rewards/measurement.py": "unit/rewards/quality/test_math_verify.py",
     "persyn/rewards/learnability/student.py": "unit/rewards/learnability/test_scorer.py",
     "persyn/rewards/matrix.py": "integration/workers/test_router.py",

@@ -199,6 +199,22 @@ WHERE d.attempt > 1 AND EXISTS (
       AND before.attempt < d.attempt AND a.quality >= n.bar AND a.created_at < d.created_at
       AND coalesce(a.flaws <@ ARRAY['cut'], true))
 UNION ALL
+SELECT 'a_consensus_is_the_share_of_votes_that_agree', count(*)
+FROM score x
+JOIN scorer s ON s.id = x.scorer_id AND s.method = 'consensus'
+WHERE NOT coalesce(
+    jsonb_array_length(x.detail -> 'agree') = CAST(x.detail ->> 'agreed' AS int)
+    AND jsonb_array_length(x.detail -> 'agree') + jsonb_array_length(x.detail -> 'differ')
+        = CAST(x.detail ->> 'voted' AS int)
+    AND abs(x.value * CAST(x.detail ->> 'voted' AS int) - CAST(x.detail ->> 'agreed' AS int)) < 1e-6, false)
+UNION ALL
+SELECT 'no_teacher_votes_on_its_own_answer', count(*)
+FROM score x
+JOIN scorer s ON s.id = x.scorer_id AND s.method = 'consensus'
+JOIN generation g ON g.id = x.generation_id
+JOIN teacher t ON t.id = g.teacher_id
+WHERE (x.detail -> 'agree') || (x.detail -> 'differ') || (x.detail -> 'unclear') ? t.name
+UNION ALL
 SELECT 'a_router_in_the_database_has_its_files', count(*)
 FROM router r
 WHERE r.artifact_place = 'database' AND NOT EXISTS (

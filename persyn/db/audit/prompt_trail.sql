@@ -53,7 +53,9 @@ SELECT g.run_id, g.prompt_id, g.created_at, 4, 'answered', t.name,
            'latency_s', g.latency_s, 'server_version', g.server_version, 'job_id', g.job_id, 'lease_id', g.lease_id,
            'reused', coalesce(gj.run_id <> g.run_id, true))
        || CASE WHEN g.sample_index > 0 THEN jsonb_build_object('sample_index', g.sample_index) ELSE '{}' END
+       || CASE WHEN o.teacher_id = g.teacher_id THEN jsonb_build_object('opinion', true) ELSE '{}' END
 FROM audit.run_answer g
+LEFT JOIN audit.opinion o ON o.run_id = g.run_id AND o.prompt_id = g.prompt_id
 JOIN teacher t ON t.id = g.teacher_id
 LEFT JOIN job gj ON gj.id = g.job_id
 LEFT JOIN generation_import i ON i.id = g.import_id

@@ -90,6 +90,14 @@ class Story:
         jobs.enqueue(self.conn, SCORE_JOB, {"run": self.world.run_id, "scorer": self.world.quality_id})
         return int(jobs.claim(self.conn, self.lease, "score", 1)[0].id)
 
+    def vote(self, *, agreed: int, agree: list[str], value: float) -> None:
+        """The first answer, which is of the teacher `small`, has a consensus."""
+        self.sql("UPDATE scorer SET method = 'consensus' WHERE id = :id", id=self.world.quality_id)
+        self.sql(GOOD_ENOUGH, job=(job := self.score_job()))
+        jobs.complete(self.conn, self.lease, [job])
+        detail = {"voted": 1, "agreed": agreed, "agree": agree, "differ": [], "unclear": []}
+        self.sql("UPDATE score SET value = :v, detail = CAST(:d AS jsonb)", v=value, d=json.dumps(detail))
+
     def take_a_job_back_without_a_word(self) -> None:
         self.sql("UPDATE job SET state = 'ready', lease_id = NULL WHERE id = :id", id=self.leased)
         self.sql("""
@@ -202,6 +210,8 @@ BREAKS: dict[str, Callable[[Story], object]] = {
         story.second_run(),
         story.sql("UPDATE run SET router_run_id = :id WHERE id <> :id", id=story.world.run_id),
     ],
+    "a_consensus_is_the_share_of_votes_that_agree": lambda story: story.vote(agreed=1, agree=["large"], value=0.5),
+    "no_teacher_votes_on_its_own_answer": lambda story: story.vote(agreed=1, agree=["small"], value=1.0),
     "a_router_in_the_database_has_its_files": lambda story: [
         story.router(),
         story.sql("UPDATE router SET artifact_place = 'database'"),

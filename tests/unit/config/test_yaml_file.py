@@ -113,7 +113,7 @@ def test_broken_yaml_is_told_in_plain_words(tmp_path: Path, old: str, new: str, 
         ),
         (
             "alpha: 0.4", "scorers: {quality: [{weight: 1}]}",
-            "scorers.quality[0].kind: missing. Add this key: one of math_verify, reward_model, judge, imported.",
+            "scorers.quality[0].kind: missing. Add this key: one of math_verify, consensus, reward_model,",
         ),
         (
             "alpha: 0.4", "scorers: {quality: {kind: judge, model: m, endpoint: {url: 'http://h'}, weight: -1}}",
