@@ -28,12 +28,13 @@ from persyn.config.scorers import (
 from persyn.config.settings import Settings
 from persyn.config.strict import Name, differences, fingerprint
 from persyn.config.teachers import Message, Sampling, Server, Student, Teacher
+from persyn.config.training import StudentTraining
 from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
     "VARIABLE", "Budget", "Calibration", "Column", "Endpoint", "Export", "Flaw", "Format", "Ifd", "Imported", "Judge",
     "Layout", "LearnabilityScorer", "LogLik", "MathVerify", "Message", "Name", "Policy", "PolicyOptions",
     "Preferences", "Price", "PriceUnit", "QualityScorer", "RankSurprisal", "Reasoning", "Reroute", "RewardModel",
-    "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings", "Student", "Teacher",
-    "address_problem", "differences", "fingerprint", "load_run", "parse_run", "parse_scorer", "scorer_identity",
+    "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings", "Student", "StudentTraining",
+    "Teacher", "address_problem", "differences", "fingerprint", "load_run", "parse_run", "parse_scorer", "scorer_identity",
 ]  # fmt: skip
