@@ -36,5 +36,6 @@ __all__ = [
     "Layout", "LearnabilityScorer", "LogLik", "MathVerify", "Message", "Name", "Policy", "PolicyOptions",
     "Preferences", "Price", "PriceUnit", "QualityScorer", "RankSurprisal", "Reasoning", "Reroute", "RewardModel",
     "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings", "Student", "StudentTraining",
-    "Teacher", "address_problem", "differences", "fingerprint", "load_run", "parse_run", "parse_scorer", "scorer_identity",
+    "Teacher", "address_problem", "differences", "fingerprint", "load_run", "parse_run", "parse_scorer",
+    "scorer_identity",
 ]  # fmt: skip
