@@ -208,7 +208,7 @@ class RunConfig(Strict):
         """The values that make it the same run: all but its export, its patience, its endpoints' whereabouts, and
         its student's training.
         """
-        later = {"export": True, "calibration": {"missing_at_most"}, "student": {"training"}}
+        later: dict[str, Any] = {"export": True, "calibration": {"missing_at_most"}, "student": {"training"}}
         config = self.model_dump(mode="json", exclude=later)
         for asked in (*config["teachers"], *config["scorers"]["quality"]):
             if asked.get("endpoint") is not None:
