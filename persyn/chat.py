@@ -25,6 +25,9 @@ class Tokenizer(Protocol):
     bos_token_id: int | None
     eos_token_id: int | None
 
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, Any]: ...
+
     def apply_chat_template(
         self, conversation: Any, *, tools: Any = None, tokenize: bool, add_generation_prompt: bool
     ) -> Any: ...
@@ -78,16 +81,20 @@ def spoken(answered: Answered) -> Answered:
 def with_answer(
     tokenizer: Tokenizer, messages: Messages, answer: str, tools: Sequence[Tool] | None = None,
     tool_calls: Sequence[Call] | None = None, *, max_length: int | None = None, answer_tokens: int | None = None,
+    include_end: bool = False,
 ) -> Encoded:  # fmt: skip
     """The prompt as the student's template renders it before its own turn, then the answer.
 
     The mask is true on the answer's tokens. The token that ends the turn is not among them: the paper's mean is over
-    the answer y, and how a student scores its own stop sign says nothing about the answer.
+    the answer y, and how a student scores its own stop sign says nothing about the answer. A student that learns the
+    answer must learn to stop too: `include_end` adds that token, and the mask is true on it.
 
     `max_length` cuts the answer's tail and never the prompt; `answer_tokens` keeps the answer's first tokens only,
-    whatever the prompt's length.
-    Raises ChatError: `context_too_long` where the prompt leaves no room, `template_refused` where the template fails,
-    `no_tools` where it cannot render tools.
+    whatever the prompt's length. With `include_end` nothing is cut, because who learns cut answers learns never to
+    stop.
+    Raises ChatError: `context_too_long` where the prompt leaves no room, or with `include_end` where answer and end
+    do not fit, `template_refused` where the template fails, `no_tools` where it cannot render tools, `no_stop_token`
+    where it ends no turn.
     """
     prompt = prompt_ids(tokenizer, messages, generation_prompt=True, tools=tools)
     if max_length is not None and len(prompt) >= max_length:
@@ -100,10 +107,49 @@ def with_answer(
         target = _encode_template(tokenizer, _turn_with_calls(tokenizer, messages, answer, tools, tool_calls))
     else:
         target = _encode_text(tokenizer, answer)
+    if include_end:
+        target = target + stop_ids(tokenizer, messages, tools)
+        _check_room(len(prompt) + len(target), max_length)
     if max_length is not None:
         target = target[: max_length - len(prompt)]
     target = target[:answer_tokens]
     return Encoded(prompt + target, [False] * len(prompt) + [True] * len(target))
+
+
+def _check_room(tokens: int, max_length: int | None) -> None:
+    if max_length is not None and tokens > max_length:
+        raise ChatError(
+            "context_too_long",
+            f"Prompt and answer take {tokens} tokens of max_length {max_length}. Raise student.max_length or drop the"
+            " answer.",
+        )
+
+
+def stop_ids(tokenizer: Tokenizer, messages: Messages, tools: Sequence[Tool] | None = None) -> list[int]:
+    """The ids that the template writes after an answer to these messages, up to the token that ends the turn.
+
+    That token is the first one that stands for no text; what follows it, a line break, is the next turn's business.
+    Raises ChatError `no_stop_token` where there is no template, or none such in it, beside those of `prompt_ids`.
+    """
+    if not tokenizer.chat_template:
+        raise ChatError(
+            "no_stop_token",
+            "The student has no chat template, so nothing says how a turn ends. Set student.model to one that has"
+            " one, such as its instruct version, or put a chat_template.jinja into its folder.",
+        )
+    told = _fitting(tokenizer, messages, True, tools)
+    ids = _encode_template(tokenizer, _after(tokenizer, told, {"role": "assistant", "content": ""}, tools))
+    for place, token in enumerate(ids):
+        known = tokenizer.added_tokens_decoder.get(token)
+        if known is not None and known.special:
+            return ids[: place + 1]
+    raise ChatError("no_stop_token", "The student's chat template ends an answer's turn with no token of its own.")
+
+
+def _after(tokenizer: Tokenizer, messages: Messages, turn: Mapping[str, Any], tools: Sequence[Tool] | None) -> str:
+    """The text that the template writes after the content of this turn, which follows the messages."""
+    mark = uuid4().hex
+    return _render(tokenizer, [*messages, {**turn, "content": mark}], False, tools).rpartition(mark)[2]
 
 
 def answer_alone(tokenizer: Tokenizer, encoded: Encoded) -> tuple[list[int], int]:
@@ -159,9 +205,7 @@ def _turn_with_calls(
     opening, whole = _render(tokenizer, messages, True, tools), _render(tokenizer, talk, False, tools)
     if not whole.startswith(opening):
         raise ChatError("no_tools", "The model's chat template writes a turn with calls in no form that can be cut.")
-    mark = uuid4().hex
-    _, _, end = _render(tokenizer, [*messages, turn | {"content": mark}], False, tools).rpartition(mark)
-    return whole.removeprefix(opening).removesuffix(end)
+    return whole.removeprefix(opening).removesuffix(_after(tokenizer, messages, turn, tools))
 
 
 def _in_pieces(

@@ -31,6 +31,7 @@ from persyn.config.scorers import (
 from persyn.config.settings import Settings
 from persyn.config.strict import Name, differences, fingerprint
 from persyn.config.teachers import Message, Sampling, Server, Student, Teacher
+from persyn.config.training import StudentTraining
 from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Imported", "Judge", "Lark", "Layout", "LearnabilityScorer", "LocalNaturalness", "LogLik", "MathVerify", "Message",
     "Name", "Order", "Policy", "PolicyOptions", "Preferences", "Price", "PriceUnit", "QualityScorer", "RankSurprisal",
     "Reasoning", "Reroute", "RewardModel", "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings",
-    "Student", "Teacher", "address_problem", "differences", "fingerprint", "load_run", "parse_run", "parse_scorer",
+    "Student", "StudentTraining", "Teacher", "address_problem", "differences", "fingerprint", "load_run", "parse_run",
+    "parse_scorer",
     "scorer_identity",
 ]  # fmt: skip

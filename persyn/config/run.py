@@ -295,8 +295,11 @@ class RunConfig(Strict):
         return [position for position, other in enumerate(families) if other == family.casefold()]
 
     def identity(self) -> dict[str, Any]:
-        """The values that make it the same run: all but its export, its patience, and its endpoints' whereabouts."""
-        config = self.model_dump(mode="json", exclude={"export": True, "calibration": {"missing_at_most"}})
+        """The values that make it the same run: all but its export, its patience, its endpoints' whereabouts, and
+        its student's training.
+        """
+        later: dict[str, Any] = {"export": True, "calibration": {"missing_at_most"}, "student": {"training"}}
+        config = self.model_dump(mode="json", exclude=later)
         for asked in (*config["teachers"], *config["scorers"]["quality"]):
             if asked.get("endpoint") is not None:
                 asked["endpoint"] = {}

@@ -9,6 +9,7 @@ from persyn.config.endpoints import FROM_FILE, Endpoint
 from persyn.config.formats import check_format
 from persyn.config.secrecy import holds_key
 from persyn.config.strict import Dtype, Name, Strict
+from persyn.config.training import StudentTraining
 from persyn.errors import ConfigError
 
 
@@ -246,6 +247,10 @@ class Student(Strict):
     revision: str | None = None
     family: str | None = None
     max_length: int = Field(default=2048, ge=16, description="tokens of prompt and answer that are scored")
+    # Left out of what is stored and hashed where it is not given, so that older runs stay what they are.
+    training: StudentTraining | None = Field(
+        default=None, exclude_if=lambda given: given is None, description="how it is trained on the run's set"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -254,4 +259,4 @@ class Student(Strict):
 
     def identity(self) -> dict[str, object]:
         """The values that change a score."""
-        return self.model_dump(mode="json", exclude={"family"})
+        return self.model_dump(mode="json", exclude={"family", "training"})

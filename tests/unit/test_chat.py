@@ -3,12 +3,13 @@
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jinja2
 import pytest
 
-from persyn.chat import Answered, conversation, prompt_ids, spoken, with_answer, without_system
+from persyn.chat import Answered, conversation, prompt_ids, spoken, stop_ids, with_answer, without_system
 from persyn.errors import ChatError
 
 USER = {"role": "user", "content": "Hi"}
@@ -20,6 +21,7 @@ class Characters:
 
     bos_token_id = None
     eos_token_id = 0
+    added_tokens_decoder = {0: SimpleNamespace(special=True), ord("<"): SimpleNamespace(special=False)}  # noqa: RUF012
 
     def __init__(self, template: str | None = None) -> None:
         self.chat_template = template
@@ -276,3 +278,39 @@ def test_a_reader_who_knows_no_tools_gets_them_in_words() -> None:
 def test_a_teacher_is_sent_a_call_without_an_empty_text() -> None:
     sent = conversation([USER, CALLING, RESULT], system_prompt=None, examples=[])
     assert sent == [USER, CALLING | {"content": None}, RESULT]
+
+
+def test_the_end_of_the_turn_is_learnt_with_the_answer_and_what_follows_it_is_not() -> None:
+    without = with_answer(Characters("plain"), [USER], "Ho")
+    learnt = with_answer(Characters("plain"), [USER], "Ho", include_end=True)
+    assert learnt.ids == [*without.ids, 0]
+    assert learnt.mask == [*without.mask, True]
+    assert [token for token, counts in zip(learnt.ids, learnt.mask, strict=True) if counts] == [ord("H"), ord("o"), 0]
+
+
+@pytest.mark.parametrize("template", ["no system", "silent"])
+def test_the_end_is_found_whatever_the_template_does_with_a_system_message(template: str) -> None:
+    assert stop_ids(Characters(template), [SYSTEM, USER]) == [0]
+
+
+def test_an_answer_that_does_not_fit_with_its_end_is_refused_and_not_cut() -> None:
+    tokenizer = Characters("plain")
+    length = len(with_answer(tokenizer, [USER], "Ho", include_end=True).ids)
+    assert len(with_answer(tokenizer, [USER], "Ho", include_end=True, max_length=length).ids) == length
+    with pytest.raises(ChatError, match=f"take {length} tokens of max_length {length - 1}") as caught:
+        with_answer(tokenizer, [USER], "Ho", include_end=True, max_length=length - 1)
+    assert caught.value.code == "context_too_long"
+
+
+def test_a_template_that_ends_no_turn_teaches_nobody_to_stop() -> None:
+    endless = Characters("plain")
+    endless.added_tokens_decoder = {}
+    for tokenizer, why in ((Characters(None), "no chat template"), (endless, "no token of its own")):
+        with pytest.raises(ChatError, match=why) as caught:
+            with_answer(tokenizer, [USER], "Ho", include_end=True)
+        assert caught.value.code == "no_stop_token"
+
+
+def test_with_smollm2_the_end_is_the_token_that_it_stops_at(smollm2: Any) -> None:
+    assert stop_ids(smollm2, [SYSTEM, USER]) == [smollm2.convert_tokens_to_ids("<|im_end|>")] == [smollm2.eos_token_id]
+    assert smollm2.pad_token_id == smollm2.eos_token_id  # so nobody may mask it as padding

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from persyn.cli.init import write_template
 from persyn.cli.main import app
-from persyn.config import Endpoint, RunConfig, Scorers, Server, Student, Teacher, load_run
+from persyn.config import Endpoint, RunConfig, Scorers, Server, Student, StudentTraining, Teacher, load_run
 from persyn.errors import ConfigError
 
 TEMPLATES = Path(__file__).parents[3] / "persyn" / "cli" / "templates"
@@ -38,7 +38,7 @@ def test_every_value_that_has_a_default_is_shown_as_that_default(written: Path) 
     assert RunConfig.model_validate(bare) == config
 
 
-@pytest.mark.parametrize("model", [RunConfig, Student, Teacher, Server, Endpoint])
+@pytest.mark.parametrize("model", [RunConfig, Student, StudentTraining, Teacher, Server, Endpoint])
 def test_every_key_is_in_the_template(model: type[BaseModel], written: Path) -> None:
     text = written.read_text()
     for key in model.model_fields:
@@ -49,6 +49,13 @@ def test_every_key_is_in_the_template(model: type[BaseModel], written: Path) -> 
 def test_nested_sections_are_complete(key: str, written: Path) -> None:
     shown: dict[str, Any] = yaml.safe_load(written.read_text())[key]
     assert set(shown) == set(RunConfig.model_fields[key].annotation.model_fields)  # type: ignore[union-attr]
+
+
+def test_the_training_that_is_commented_out_is_the_default(written: Path) -> None:
+    block = re.search(r"^  # training:.*\n(  #   .*\n)+", written.read_text(), re.MULTILINE)
+    assert block
+    shown = yaml.safe_load(re.sub("^  # ", "", block[0], flags=re.MULTILINE))["training"]
+    assert StudentTraining.model_validate(shown) == StudentTraining()
 
 
 def test_the_scorers_that_are_commented_out_are_every_kind_and_valid(written: Path) -> None:
