@@ -48,7 +48,7 @@ class RunConfig(Strict):
         BeforeValidator(as_reroute, json_schema_input_type=Reroute | Literal["on", "off"] | bool | None),
     ] = Field(
         default=None,
-        description="ask another teacher where an answer is not good enough; by default where a verdict tells",
+        description="ask another teacher where an answer is not good enough; by default where math_verify checks it",
     )
     export: Export = Export()
     seed: int = Field(default=0, ge=0, lt=2**31, description="of the sample, the router and the random policy")
@@ -256,7 +256,7 @@ class RunConfig(Strict):
         if isinstance(self.reroute, Reroute) or self.reroute == "off":
             return None if self.reroute == "off" else self.reroute
         by_default = self.policy == "persyn" and self.router.preset != "paper" and self.scorers.score == "all"
-        return Reroute() if by_default and self.verdict_bar is not None else None
+        return Reroute() if by_default and self.is_checked else None
 
     @property
     def verdict_bar(self) -> float | None:

@@ -38,14 +38,14 @@ def test_a_teacher_without_a_model_is_passed_over() -> None:
     assert config("b", teachers=[{"name": "a"}, "b", "c"]).opinions == ["b", "c"]
 
 
-def test_it_reroutes_by_default_where_an_opinion_is_named() -> None:
-    by_opinion = config("a")
+def test_it_reroutes_where_an_opinion_is_named_and_rerouting_is_asked_for() -> None:
+    assert config("a").rerouting is None, "agreement may do harm"
+    by_opinion = config("a", reroute="on")
     assert by_opinion.rerouting is not None
     assert by_opinion.verdict_bar == 0.5
     assert not by_opinion.is_checked, "agreement never says wrong"
     alone = config(scorers={"score": "calibration"})
     assert (alone.opinions, alone.rerouting) == ([], None)
-    assert config("a", router={"preset": "paper"}).rerouting is None
 
 
 def test_beside_another_quality_it_is_a_grade() -> None:
