@@ -64,6 +64,7 @@ def evaluate(
         terminal.console.print(_further(evaluation["further_answers"]))
     if evaluation.get("curve"):
         terminal.console.print(_curve(evaluation["curve"]))
+    terminal.console.print(_needed(evaluation), soft_wrap=True, highlight=False)
     if evaluation["advice"]:
         terminal.console.print(evaluation["advice"], soft_wrap=True, highlight=False)
     if plot is not None:
@@ -136,6 +137,22 @@ def _intervals(evaluation: dict[str, Any]) -> Table:
         reward = row["mean_reward"]
         table.add_row(name.replace("_", " "), f"{terminal.number(reward and reward[0])} ({_interval(reward)})", shown)
     return table
+
+
+def _needed(evaluation: dict[str, Any]) -> str:
+    """The numbers of validation prompts that would tell a lead over the static best from noise."""
+    needed = evaluation["prompts_needed"]
+    if any(row["prompts"] is None for row in needed):
+        return "The router's lead over the static best is the same on every validation prompt, so its noise is unknown."
+    leads, prompts = ([f"{row[key]:,}" for row in needed] for key in ("lead", "prompts"))
+    return (
+        f"A lead over the static best of {_listed(leads)} needs {_listed(prompts)} validation prompts to be told from"
+        f" noise; this run has {evaluation['prompts']:,}."
+    )
+
+
+def _listed(values: list[str]) -> str:
+    return f"{', '.join(values[:-1])} or {values[-1]}"
 
 
 def _shares(evaluation: dict[str, Any]) -> Table:

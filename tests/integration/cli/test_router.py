@@ -41,6 +41,7 @@ def compare_by_json(site: Any, run: str) -> None:
         assert sum(method["shares"].values()) == pytest.approx(1.0)
     assert found["differences"].keys() == {f"router_minus_{name}" for name in found["methods"] if name != "router"}
     assert (found["advice"] is None) == found["beats_static"]
+    assert [row["lead"] for row in found["prompts_needed"]] == [0.02, 0.03, 0.05]
     answers = [row["answers"] for row in found["further_answers"]]
     assert answers[0] == 1.0
     assert all(most <= budget for most, budget in zip(answers[1:], (1.25, 1.5, 2.0), strict=True))
@@ -63,6 +64,7 @@ def compare_by_tables(site: Any, run: str) -> None:
         "Learning curve", *(f"t{number}-{site.tag}" for number in range(3)),
     ):  # fmt: skip
         assert expected in shown.stdout
+    assert "lead over the static best" in shown.stdout
     plot = site.home / "curve.jpeg"
     refused = site.persyn("router", "eval", run, "--plot", str(plot))
     assert (refused.returncode, refused.stdout) == (2, "")
