@@ -43,9 +43,10 @@ ORDER BY p.id LIMIT :limit
 
 _INSERT = text("""
 INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, coefficients, margin,
-                              neighbour_ids, samples, attempt, failed_teacher_ids, gain, price, lease_id)
+                              neighbour_ids, samples, attempt, failed_teacher_ids, gain, price, probability,
+                              lease_id)
 VALUES (:run_id, :prompt_id, :policy, :basis, :teacher_id, :router_id, :coefficients, :margin,
-        :neighbour_ids, :samples, :attempt, :failed_teacher_ids, :gain, :price, :lease_id)
+        :neighbour_ids, :samples, :attempt, :failed_teacher_ids, :gain, :price, :probability, :lease_id)
 ON CONFLICT (run_id, policy, prompt_id, attempt) DO NOTHING
 """)
 
@@ -82,6 +83,7 @@ class Decision(NamedTuple):
     failed_teacher_ids: list[int] | None = None  # of a further attempt: those asked before, in order
     gain: float | None = None  # likewise: the expected improvement
     price: float | None = None  # likewise: of the answer
+    probability: float | None = None  # with which the teacher was chosen, where the run explores
 
 
 def enqueue(conn: Connection, run_id: int) -> int:
@@ -142,7 +144,10 @@ def perform(work: Work) -> None:
     if router is not None and config.policy == "budgeted":
         _decide_within_budget(work, router)
         return
-    decide = _by_baseline(work, measured) if router is None else _by_router(work, router)
+    if router is None:
+        decide = _by_baseline(work, measured)
+    else:
+        decide = (_by_router_and_chance if config.policy_options.explore else _by_router)(work, router)
     for batch in _undecided(work):
         decisions = decide(batch)
         _store(work, decisions)
@@ -223,6 +228,24 @@ def _by_router(work: Work, router: RunRouter) -> Decide:
         output = router.ask(batch)
         choice = per_prompt.highest(output.coefficients)
         return list(_router_decisions(work, router, "router", batch, output, choice))
+
+    return decide
+
+
+def _by_router_and_chance(work: Work, router: RunRouter) -> Decide:
+    """`_by_router`, where a share of the prompts gets a teacher at random."""
+    config = work.run.config
+    can_be_asked = [position for position, teacher in enumerate(config.teachers) if teacher.model is not None]
+
+    def decide(batch: list[Undecided]) -> list[Decision]:
+        output, keys = router.ask(batch), [prompt.sha256 for prompt in batch]
+        share, seed = config.policy_options.explore, config.seed
+        choice, drawn, probability = per_prompt.explore(output.coefficients, share, can_be_asked, seed, keys)
+        made = _router_decisions(work, router, "router", batch, output, choice)
+        return [
+            one._replace(basis="explored" if by_chance else "router", probability=float(chance))
+            for one, by_chance, chance in zip(made, drawn, probability, strict=True)
+        ]
 
     return decide
 

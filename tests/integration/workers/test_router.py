@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from persyn import jobs, runs
+from persyn import jobs, reporting, runs
 from persyn.config import parse_run
 from persyn.jobs.wake_ups import ROUTER
 from persyn.stages import pipeline
@@ -347,6 +347,31 @@ def test_without_a_binding_budget_the_decisions_are_persyns(engine: Engine, tmp_
     for row in rows:
         assert row.teacher_id == teachers[max(range(3), key=lambda place: row.coefficients[place])]
         assert row.margin > 0
+
+
+def test_an_exploring_run_draws_some_prompts_and_keeps_the_probability_of_each_choice(
+    engine: Engine, tmp_path: Path, tiny_model: str
+) -> None:
+    options = {"policy": "persyn", "policy_options": {"explore": 0.5}, "calibration_answers": "routed"}
+    run_id = budgeted_run(engine, tmp_path, tiny_model, {}, **options)
+    found = route(engine, tmp_path, run_id)
+    assert sum(found.values()) == PROMPTS
+    assert {basis for _, basis in found} == {"router", "explored"}
+    with engine.connect() as conn:
+        rows = conn.execute(
+            text("SELECT basis, teacher, margin, probability FROM audit.decision WHERE run_id = :id"), {"id": run_id}
+        ).all()
+        shares = conn.execute(text("SELECT basis, sum(share) FROM audit.teacher_share GROUP BY basis")).all()
+        summary = reporting.summary(conn, run_id)
+        trail = conn.execute(text("SELECT detail FROM audit.prompt_trail WHERE what = 'routed'")).scalars().all()
+    for row in rows:
+        assert row.probability == pytest.approx(1 / 6 + (0.5 if row.margin > 0 else 0.0))
+        assert row.margin > 0 or row.basis == "explored"
+    drawn = sum(row.basis == "explored" for row in rows)
+    assert dict(map(tuple, shares)) == pytest.approx({"explored": drawn / PROMPTS, "router": 1 - drawn / PROMPTS})
+    assert (summary.explored, summary.decided) == (drawn, PROMPTS)
+    assert sorted(detail["probability"] for detail in trail) == pytest.approx(sorted(row.probability for row in rows))
+    assert violations(engine) == []
 
 
 def test_a_trained_backbones_checkpoint_goes_once_its_router_is_stored_and_not_before(
