@@ -1,4 +1,4 @@
-"""Let a share of the prompts go to a teacher at random, and keep the probability of each choice."""
+"""Let a share of the prompts go to a teacher at random, keep the probability of each choice, and learn from them."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +12,7 @@ _BASES_BEFORE = "'router', 'budget', 'static', 'random', 'measured', 'rerouted'"
 
 
 def upgrade() -> None:
+    op.add_column("run", sa.Column("with_routed", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.add_column("routing_decision", sa.Column("probability", sa.Double()))
     _constrain(f"{_BASES_BEFORE}, 'explored'", "'router', 'budget', 'explored'")
     op.create_check_constraint(
@@ -28,6 +29,7 @@ def downgrade() -> None:
     # A prompt that was drawn was routed all the same, and an older version knows it as one that chance decided.
     op.execute("UPDATE routing_decision SET basis = 'random', router_id = NULL WHERE basis = 'explored'")
     _constrain(_BASES_BEFORE, "'router', 'budget'")
+    op.drop_column("run", "with_routed")
 
 
 def _constrain(bases: str, by_router: str) -> None:

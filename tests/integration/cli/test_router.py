@@ -98,6 +98,30 @@ def test_a_curve_of_a_trained_backbone_is_refused_as_its_vectors_have_seen_all_p
     assert str(refused.exception).startswith(f"Run {run} trained its backbone on all training prompts")
 
 
+def test_routed_answers_teach_the_router_and_the_command_says_what_that_is_worth(site: Any) -> None:
+    site.prepare(prompts=40, calibration=CALIBRATED)
+    run, config = f"explores-{site.tag}", json.loads(site.config_file.read_text())
+    options = {"policy_options": {"explore": 0.4}, "alpha": 0.5, "reroute": {"attempts": 2, "least_gain": 0.0}}
+    site.config_file.write_text(json.dumps(config | options | {"name": run}))
+    done = site.persyn("run", str(site.config_file), "--with-worker", "--no-check", "--allow-missing", "100%")
+    assert done.returncode == 0, done.stderr
+    drawn = site.scalar("SELECT count(*) FROM routing_decision WHERE basis = 'explored'")
+    assert f"{drawn} of {40 - CALIBRATED} (" in done.stdout + done.stderr
+    answers = site.scalar("SELECT count(*) FROM routing_decision WHERE basis <> 'measured'")
+    decided = site.rows("SELECT prompt_id, attempt, teacher_id FROM routing_decision ORDER BY 1, 2")
+
+    taught = site.persyn("router", "train", run, "--with-routed", "--with-worker")
+    assert taught.returncode == 0, taught.stderr
+    told = f"{answers} measured answers to {40 - CALIBRATED} routed prompts taught the router beside the calibration. "
+    assert told in taught.stdout
+    gain = site.scalar("SELECT metrics -> 'routed_gain' FROM router")
+    assert ("It does not win" in taught.stdout) == (gain[0] <= 0)
+    found = json.loads(site.ask("router", "eval", run, "--json").stdout)
+    assert found["with_routed"]["routed_gain"] == gain
+    assert site.rows("SELECT prompt_id, attempt, teacher_id FROM routing_decision ORDER BY 1, 2") == decided
+    assert site.violations() == {}
+
+
 @pytest.fixture
 def large_model(tmp_path: Path) -> str:
     """A backbone that, once it is trained, is too large for the database."""

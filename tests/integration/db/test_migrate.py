@@ -73,7 +73,8 @@ def test_a_drawn_decision_stays_where_a_version_knows_no_exploring(world: "World
         ).scalar_one()
         conn.execute(
             text("""
-            INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, probability, lease_id)
+            INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, probability,
+                                          lease_id)
             VALUES (:run, :prompt, 'persyn', 'explored', :t, :router, 0.01, :lease)
             """),
             keys | {"router": router},
