@@ -31,6 +31,7 @@ class Run(NamedTuple):
     teacher_ids: tuple[int, ...]  # in coefficient order
     router_run_id: int  # whose calibration and router it goes by: its own, or those of the run in `router.of`
     calibration_in_set: bool  # whether the calibration prompts are of its own set
+    with_routed: bool  # whether its router learns from routed prompts too
 
 
 def create(conn: Connection, config: RunConfig) -> int:
@@ -185,6 +186,7 @@ def load(conn: Connection, run_id: int) -> Run:
         teacher_ids=tuple(teacher.teacher_id for teacher in teachers),
         router_run_id=row.goes_by,
         calibration_in_set=row.calibration_in_set,
+        with_routed=row.with_routed,
     )
 
 

@@ -149,6 +149,9 @@ def _run_table(summary: Summary) -> Table:
     table.add_column(justify="right")
     share = summary.generated / summary.full if summary.full else 0.0
     table.add_row("prompts", str(summary.prompts))
+    if summary.explored:
+        part = f"{summary.explored} of {summary.decided} ({summary.explored / summary.decided:.1%})"
+        table.add_row("teacher drawn at random, of those routed", part)
     table.add_row("generations made, against N·M", f"{summary.generated} of {summary.full} ({share:.0%})")
     metrics = summary.metrics or {}
     for label, key in (("Hit@1", "hit_at_1"), ("Hit@3", "hit_at_3"), ("regret", "regret")):

@@ -86,6 +86,11 @@ class RunConfig(Strict):
                 raise ValueError(f"policy_options.{field}: no teacher is called {name!r}; there are {', '.join(names)}")
         if self.policy == "budgeted":
             check_budget(names, options.budget)
+        if options.explore and sum(teacher.model is not None for teacher in self.teachers) < 2:
+            raise ValueError(
+                "policy_options.explore: it draws among the teachers that can be asked, and fewer than two have a"
+                " model. Leave this key out"
+            )
         if self.policy == "oracle" and self.calibration_answers == "exclude":
             raise ValueError(
                 "calibration_answers: the policy oracle decides by calibration answers, so they cannot be excluded."

@@ -22,7 +22,7 @@ from persyn.rewards import matrix
 from persyn.runs import Run
 from persyn.stages import coefficients, ranges, run_router, train
 from persyn.stages.ranges import Undecided
-from persyn.stages.run_router import RunRouter
+from persyn.stages.run_router import RouterOutput, RunRouter
 from persyn.stages.work import Work
 from persyn.states import Stage
 
@@ -37,9 +37,10 @@ FROM job WHERE run_id = :run_id AND kind = 'route'
 
 _INSERT = text("""
 INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, coefficients, margin,
-                              neighbour_ids, samples, attempt, failed_teacher_ids, gain, price, lease_id)
+                              neighbour_ids, samples, attempt, failed_teacher_ids, gain, price, probability,
+                              lease_id)
 VALUES (:run_id, :prompt_id, :policy, :basis, :teacher_id, :router_id, :coefficients, :margin,
-        :neighbour_ids, :samples, :attempt, :failed_teacher_ids, :gain, :price, :lease_id)
+        :neighbour_ids, :samples, :attempt, :failed_teacher_ids, :gain, :price, :probability, :lease_id)
 ON CONFLICT (run_id, policy, prompt_id, attempt) DO NOTHING
 """)
 
@@ -68,6 +69,7 @@ class Decision(NamedTuple):
     failed_teacher_ids: list[int] | None = None  # of a further attempt: those asked before, in order
     gain: float | None = None  # likewise: the expected improvement
     price: float | None = None  # likewise: of the answer
+    probability: float | None = None  # with which the teacher was chosen, where the run explores
 
 
 def enqueue(conn: Connection, run: Run) -> int:
@@ -127,7 +129,10 @@ def perform(work: Work) -> None:
     if config.policy == "budgeted":
         _decide_within_budget(work)
         return
-    decide = _by_router(work) if config.needs_router else _by_baseline(work)
+    if config.needs_router:
+        decide = (_by_router_and_chance if config.policy_options.explore else _by_router)(work)
+    else:
+        decide = _by_baseline(work)
     for batch in ranges.undecided(work):
         decisions = decide(batch)
         _store(work, decisions)
@@ -170,18 +175,40 @@ Decide = Callable[[list[Undecided]], list[Decision]]
 
 def _by_router(work: Work) -> Decide:
     router = RunRouter(work, run_router.stored(work))
-    run = work.run
 
     def decide(batch: list[Undecided]) -> list[Decision]:
         output = router.ask(batch)
-        choice = per_prompt.highest(output.coefficients)
+        return _routed(work.run, router.id, batch, output, per_prompt.highest(output.coefficients))
+
+    return decide
+
+
+def _routed(
+    run: Run, router_id: int, batch: list[Undecided], output: RouterOutput, choice: per_prompt.Choice
+) -> list[Decision]:
+    return [
+        Decision(
+            prompt.prompt_id, run.teacher_ids[teacher], "router", router_id, output.coefficients[row].tolist(),
+            _number(choice.margin[row]), output.neighbour_ids[row], run.config.teachers[teacher].samples,
+        )
+        for row, (prompt, teacher) in enumerate(zip(batch, choice.teacher_index.tolist(), strict=True))
+    ]  # fmt: skip
+
+
+def _by_router_and_chance(work: Work) -> Decide:
+    """`_by_router`, where a share of the prompts gets a teacher at random."""
+    config, router = work.run.config, RunRouter(work, run_router.stored(work))
+    can_be_asked = [position for position, teacher in enumerate(config.teachers) if teacher.model is not None]
+
+    def decide(batch: list[Undecided]) -> list[Decision]:
+        output, keys = router.ask(batch), [prompt.sha256 for prompt in batch]
+        share, seed = config.policy_options.explore, config.seed
+        choice, drawn, probability = per_prompt.explore(output.coefficients, share, can_be_asked, seed, keys)
+        made = _routed(work.run, router.id, batch, output, choice)
         return [
-            Decision(
-                prompt.prompt_id, run.teacher_ids[teacher], "router", router.id, output.coefficients[row].tolist(),
-                _number(choice.margin[row]), output.neighbour_ids[row], run.config.teachers[teacher].samples,
-            )
-            for row, (prompt, teacher) in enumerate(zip(batch, choice.teacher_index.tolist(), strict=True))
-        ]  # fmt: skip
+            one._replace(basis="explored" if by_chance else "router", probability=float(chance))
+            for one, by_chance, chance in zip(made, drawn, probability, strict=True)
+        ]
 
     return decide
 

@@ -87,6 +87,21 @@ JOIN run_teacher rt ON rt.run_id = d.run_id AND rt.teacher_id = d.teacher_id
 WHERE d.basis = 'router'
   AND d.coefficients[rt.position + 1] IS DISTINCT FROM (SELECT max(c) FROM unnest(d.coefficients) AS c)
 UNION ALL
+SELECT 'a_decision_has_the_probability_that_its_run_explores_by', count(*)
+FROM routing_decision d
+JOIN run_teacher rt ON rt.run_id = d.run_id AND rt.teacher_id = d.teacher_id
+JOIN (SELECT r.id, CAST(r.config #>> '{policy_options,explore}' AS double precision) AS share,
+             array_agg(t.id) FILTER (WHERE t.model IS NOT NULL) AS asked
+      FROM run r
+      JOIN run_teacher pool ON pool.run_id = r.id
+      JOIN teacher t ON t.id = pool.teacher_id
+      GROUP BY r.id) explored ON explored.id = d.run_id
+WHERE d.probability IS NOT NULL AND NOT coalesce(abs(
+    d.probability
+    - CASE WHEN d.teacher_id = ANY(explored.asked) THEN explored.share / cardinality(explored.asked) ELSE 0 END
+    - CASE WHEN rt.position + 1 = array_position(d.coefficients, (SELECT max(c) FROM unnest(d.coefficients) AS c))
+           THEN 1 - explored.share ELSE 0 END) < 1e-9, false)
+UNION ALL
 SELECT 'routed_prompts_of_a_run_are_of_its_set', count(*)
 FROM routing_decision d
 JOIN run r ON r.id = d.run_id

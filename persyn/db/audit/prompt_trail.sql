@@ -33,6 +33,7 @@ SELECT d.run_id, d.prompt_id, d.created_at, 5, CASE d.basis WHEN 'rerouted' THEN
            'neighbours', to_jsonb(d.neighbours),
            CASE d.basis WHEN 'measured' THEN 'rewards' ELSE 'coefficients' END, d.coefficients) END
        || CASE WHEN d.samples > 1 THEN jsonb_build_object('samples', d.samples) ELSE '{}' END
+       || CASE WHEN d.probability IS NOT NULL THEN jsonb_build_object('probability', d.probability) ELSE '{}' END
 FROM audit.decision d
 UNION ALL
 SELECT j.run_id, j.prompt_id, e.at, 3, 'job ' || e.event, t.name,

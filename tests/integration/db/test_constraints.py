@@ -28,13 +28,14 @@ INSERT INTO generation (prompt_id, teacher_id, text, finish_reason, prompt_token
 VALUES (:prompt, :teacher, 'a', 'stop', 1, 1, 0, 0.1, :job, :lease) RETURNING id
 """
 INSERT_DECISION = """
-INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, samples, attempt, gain, lease_id)
-VALUES (:run, :prompt, 'persyn', :basis, :teacher, :router, :samples, :attempt, :gain, :lease)
+INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, samples, attempt, gain,
+                              probability, lease_id)
+VALUES (:run, :prompt, 'persyn', :basis, :teacher, :router, :samples, :attempt, :gain, :probability, :lease)
 """
 INSERT_ROUTER = """
 INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, artifact_place, artifact_path,
                     artifact_sha256, metrics, code_version, job_id, lease_id)
-SELECT run_id, 'b', '{}', 0.4, 'minmax', 0, 'cellar', 'p', repeat('0', 64), '{}', '0', id, :lease FROM job
+SELECT run_id, 'b', '{}', 0.4, 'minmax', 0, :place, 'p', repeat('0', 64), '{}', '0', id, :lease FROM job RETURNING id
 """
 INSERT_CHUNK = "INSERT INTO artifact_chunk VALUES (repeat('0', 64), 'router.json', :part, CAST(:content AS bytea))"
 INSERT_STUDENT = """
@@ -108,9 +109,15 @@ class Rows:
         world = self.world
         values = {
             "run": world.run_id, "prompt": world.prompts[0], "basis": "static", "teacher": world.teachers[0],
-            "router": None, "samples": 1, "attempt": 1, "gain": None, "lease": self.lease,
+            "router": None, "samples": 1, "attempt": 1, "gain": None, "probability": None, "lease": self.lease,
         }  # fmt: skip
         return self.conn.execute(text(INSERT_DECISION), values | changes)
+
+    def add_router(self, place: str = "host") -> int:
+        return int(self.conn.execute(text(INSERT_ROUTER), {"lease": self.lease, "place": place}).scalar_one())
+
+    def add_explored(self, probability: float | None, basis: str = "explored") -> object:
+        return self.add_decision(basis=basis, router=self.add_router(), probability=probability)
 
     def add_scorer(self, kind: str, student: int | None) -> None:
         statement = "INSERT INTO scorer (kind, method, student_id, config_sha256, config) VALUES"
@@ -167,6 +174,8 @@ LEGAL: dict[str, Callable[[Rows], object]] = {
     "an imported score": lambda rows: rows.sql(IMPORTED_SCORE.format(source=f"{rows.add_import()}, NULL, NULL")),
     "a negative score": lambda rows: rows.add_score(-3.5),
     "a decision": lambda rows: rows.add_decision(),
+    "an explored decision": lambda rows: rows.add_explored(0.01),
+    "a router's decision beside explored ones": lambda rows: rows.add_explored(0.99, basis="router"),
     "a quality scorer": lambda rows: rows.add_scorer("quality", None),
     "a trained student": lambda rows: rows.add_student(),
     "two trainings of two seeds": lambda rows: [rows.add_training(seed) for seed in (0, 1)],
@@ -234,13 +243,20 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     ),
     "uq_prompt_prompt_set_id_sha256": lambda rows: rows.sql("UPDATE prompt SET sha256 = repeat('a', 64)"),
     "uq_teacher_name_config_sha256": lambda rows: rows.sql("UPDATE teacher SET name = 'same'"),
-    "ck_router_artifact_place": lambda rows: rows.conn.execute(text(INSERT_ROUTER), {"lease": rows.lease}),
+    "ck_router_artifact_place": lambda rows: rows.add_router("cellar"),
     "ck_artifact_chunk_size of nothing": lambda rows: rows.add_chunk(content=b""),
     "ck_artifact_chunk_size of too much": lambda rows: rows.add_chunk(content=bytes(CHUNK_BYTES + 1)),
     "ck_artifact_chunk_part": lambda rows: rows.add_chunk(part=-1),
     "pk_artifact_chunk": lambda rows: [rows.add_chunk() for _ in range(2)],
     "ck_routing_decision_basis": lambda rows: rows.add_decision(basis="guess"),
     "ck_routing_decision_router_named": lambda rows: rows.add_decision(basis="router"),
+    "ck_routing_decision_router_named of an explored one": lambda rows: rows.add_decision(
+        basis="explored", probability=0.5
+    ),
+    "ck_routing_decision_probability of no draw": lambda rows: rows.add_explored(None),
+    "ck_routing_decision_probability of 0": lambda rows: rows.add_explored(0.0),
+    "ck_routing_decision_probability above 1": lambda rows: rows.add_explored(1.01, basis="router"),
+    "ck_routing_decision_probability where nothing is drawn": lambda rows: rows.add_decision(probability=0.5),
     "ck_routing_decision_samples": lambda rows: rows.add_decision(samples=0),
     "ck_routing_decision_samples of a measured one": lambda rows: rows.add_decision(basis="measured", samples=2),
     "ck_routing_decision_rerouted_says_why": lambda rows: rows.add_decision(attempt=2, basis="rerouted"),

@@ -18,6 +18,9 @@ from persyn.stages import ranges
 if TYPE_CHECKING:
     from tests.integration.conftest import SmallRun
 
+if TYPE_CHECKING:
+    from tests.integration.conftest import World
+
 ROOT = Path(__file__).resolve().parents[3]
 OLDER = "0006"
 UPGRADE = "import sys; from persyn.db import migrate, session; migrate.upgrade(session.connect(sys.argv[1]))"
@@ -57,6 +60,34 @@ def test_upgrading_again_changes_nothing_and_leaves_no_timeout_behind(engine: En
         assert tuple(timeouts.one()) == ("0", "0")
         locks = conn.execute(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"))
         assert locks.scalar_one() == 0
+
+
+def test_a_drawn_decision_stays_where_a_version_knows_no_exploring(world: "World") -> None:
+    with world.engine.begin() as conn:
+        world.enqueue(conn, world.prompts[:1])
+        keys = {"lease": world.lease(conn), "run": world.run_id, "prompt": world.prompts[0], "t": world.teachers[0]}
+        router = conn.execute(
+            text("""
+            INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, artifact_path,
+                                artifact_sha256, metrics, code_version, job_id, lease_id)
+            SELECT run_id, 'b', '{}', 0.4, 'minmax', 0, 'p', repeat('0', 64), '{}', '0', id, :lease FROM job
+            RETURNING id
+            """),
+            keys,
+        ).scalar_one()
+        conn.execute(
+            text("""
+            INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, probability,
+                                          lease_id)
+            VALUES (:run, :prompt, 'persyn', 'explored', :t, :router, 0.01, :lease)
+            """),
+            keys | {"router": router},
+        )
+    migrate.downgrade(world.engine, "0020")
+    assert world.scalar("SELECT basis = 'random' AND router_id IS NULL FROM routing_decision")
+    migrate.upgrade(world.engine)
+    assert world.scalar("SELECT basis = 'random' AND probability IS NULL FROM routing_decision")
+    assert migrate.differences(world.engine) == []
 
 
 def test_two_upgrades_at_once_both_succeed(empty: Engine) -> None:

@@ -200,6 +200,11 @@ BREAKS: dict[str, Callable[[Story], object]] = {
     "a_router_decision_is_its_largest_coefficient": lambda story: story.decide(
         basis="router", router=story.router(), best=1
     ),
+    "a_decision_has_the_probability_that_its_run_explores_by": lambda story: [
+        story.sql("""UPDATE run SET config = '{"policy_options": {"explore": 0.2}}'"""),
+        story.decide(basis="router", router=story.router(), best=1),  # 0.2 / 2 would be right for the other teacher
+        story.sql("UPDATE routing_decision SET basis = 'explored', probability = 0.2"),
+    ],
     "a_measured_decision_is_its_best_reward": lambda story: story.decide_by_measure([0.2, 0.9]),
     "an_oracle_decides_by_what_was_measured": lambda story: [
         story.decide(),
