@@ -85,8 +85,8 @@ def train(
     known = pairs(rewards[train_rows], **preferences.model_dump())
     static = head.static(known, rewards.shape[1])
     model, epochs = None, list[Epoch]()
-    everything = [*prompts, *([] if routed is None else routed.prompts)]  # the routed prompts behind the others
     if vectors is None:
+        everything = [*prompts, *([] if routed is None else routed.prompts)]
         with while_loading():
             backbone = load_backbone(backbone_path, revision=config.revision, dtype=config.backbone_dtype)
         rows = tokenise(backbone, everything, config.max_length)
@@ -103,12 +103,18 @@ def train(
     fitted = _head(
         model, epochs, vectors[train_rows], rewards[train_rows], config, preferences, seed, on_progress, beside
     )
-    held_out = np.full(rewards.shape, np.nan)
-    held_out[train_rows] = np.nan if fitted.held_out is None else fitted.held_out
-    held_out[val_rows] = fitted.head.coefficients(vectors[val_rows])
+    held_out = _held_out(fitted, vectors, train_rows, val_rows)
     metrics = {**evaluate(held_out[val_rows], rewards[val_rows], static=static), **known.counts(), **fitted.metrics}
     ids = [int((prompt_ids or range(len(rewards)))[index]) for index in train_rows]
     return Trained(model, fitted.head, vectors[train_rows], ids, metrics, epochs, config, seed, held_out)
+
+
+def _held_out(fitted: head.Fitted, vectors: Floats, train_rows: Indices, val_rows: Indices) -> Floats:
+    """(P, M) coefficients of each prompt by a head that never saw it, NaN where there are none."""
+    found = np.full((len(vectors), len(fitted.head.bias)), np.nan)
+    found[train_rows] = np.nan if fitted.held_out is None else fitted.held_out
+    found[val_rows] = fitted.head.coefficients(vectors[val_rows])
+    return found
 
 
 def _head(

@@ -216,14 +216,12 @@ def perform(work: Work) -> None:
     name = artifacts.name_of(run.id, work.lease.id)
     sha256 = train.save(trained, routers / name, _description(work))
     kept = artifacts.keep(artifacts.ROUTER, routers / name, sha256, f"{deployment}/{name}", work.lease.beat)
-    flat = count_degenerate(measured.quality, measured.learnability, measured.reward)._asdict()
+    metrics = trained.metrics | _degenerate(measured)
+    if answers is not None:
+        metrics |= _routed_metrics(measured, answers, before, trained.held_out)
     with work.engine.begin() as conn:
         store(
-            conn, work.lease.id, work.claim.id, run.id, config,
-            teacher_ids=run.teacher_ids, kept=kept,
-            metrics=trained.metrics
-            | {f"degenerate_{name}": value for name, value in flat.items()}
-            | ({} if answers is None else _routed_metrics(measured, answers, before, trained.held_out)),
+            conn, work.lease.id, work.claim.id, run.id, config, teacher_ids=run.teacher_ids, kept=kept, metrics=metrics,
             held_out={
                 prompt_id: row.tolist() if np.isfinite(row).all() else None
                 for prompt_id, row in zip(measured.prompt_ids, trained.held_out, strict=True)
@@ -232,6 +230,11 @@ def perform(work: Work) -> None:
     artifacts.settle(kept, work.home)
     checkpoint.unlink(missing_ok=True)  # with the optimiser's state it is several times the router
     log.info("action=train_router lease=%s", work.lease.id)
+
+
+def _degenerate(measured: matrix.CalibrationScores) -> dict[str, Any]:
+    flat = count_degenerate(measured.quality, measured.learnability, measured.reward)._asdict()
+    return {f"degenerate_{name}": value for name, value in flat.items()}
 
 
 def _held_out(conn: Connection, run_id: int, measured: matrix.CalibrationScores) -> Floats:

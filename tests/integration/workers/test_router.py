@@ -430,17 +430,6 @@ def test_a_router_learns_from_routed_answers_too_and_its_decisions_stay(
     assert violations(engine) == []
 
 
-def test_a_routed_prompt_with_the_text_of_a_calibration_prompt_teaches_nothing(
-    engine: Engine, tmp_path: Path, tiny_model: str
-) -> None:
-    run_id = answered_run(engine, tmp_path, tiny_model, calibration_answers="routed")
-    with engine.connect() as conn:
-        run = runs.load(conn, run_id)
-        found = routed.load(conn, run_id, run.config, matrix.load(conn, run_id, run.config))
-        assert conn.execute(text("SELECT count(*) FROM routing_decision")).scalar_one() == PROMPTS
-    assert len(found.prompts) == PROMPTS - CALIBRATED
-
-
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
