@@ -53,15 +53,8 @@ class Trained(NamedTuple):
 
 
 def train(
-    prompts: Sequence[Messages],
-    rewards: Floats,
-    train_idx: Indices,
-    val_idx: Indices,
-    config: config.Router,
-    seed: int,
-    backbone_path: str,
-    on_epoch: Callable[[Epoch], None] | None = None,
-    *,
+    prompts: Sequence[Messages], rewards: Floats, train_idx: Indices, val_idx: Indices, config: config.Router,
+    seed: int, backbone_path: str, on_epoch: Callable[[Epoch], None] | None = None, *,
     preferences: config.Preferences | None = None,
     prompt_ids: Sequence[int] | None = None,
     checkpoint: Path | None = None,
@@ -71,7 +64,7 @@ def train(
     vectors: Floats | None = None,
     device: str = "auto",
     routed: RoutedAnswers | None = None,
-) -> Trained:
+) -> Trained:  # fmt: skip
     """Train on prompts[train_idx] and measure on prompts[val_idx].
 
     rewards: (P, M) combined rewards, NaN where missing. prompt_ids: (P,) the ids that `Prediction.neighbour_ids` uses.

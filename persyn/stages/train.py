@@ -197,22 +197,12 @@ def perform(work: Work) -> None:
         artifacts.try_out()
         backbone_path = models.model_path(config.router.backbone, config.router.revision, work.home)
     trained = train.train(
-        measured.messages,
-        measured.reward,
-        measured.train,
-        measured.validation,
-        config.router,
-        seed=config.seed,
-        backbone_path=backbone_path,
-        on_epoch=lambda *_: work.lease.beat(),
-        preferences=config.preferences,
-        prompt_ids=measured.prompt_ids,
-        checkpoint=checkpoint,
-        on_step=lambda *_: work.lease.beat(),
-        on_progress=work.lease.beat,
-        while_loading=work.lease.patience,
-        routed=None if answers is None else RoutedAnswers(*answers),
-    )
+        measured.messages, measured.reward, measured.train, measured.validation, config.router,
+        seed=config.seed, backbone_path=backbone_path, preferences=config.preferences, prompt_ids=measured.prompt_ids,
+        routed=None if answers is None else RoutedAnswers(*answers), checkpoint=checkpoint,
+        on_epoch=lambda *_: work.lease.beat(), on_step=lambda *_: work.lease.beat(),
+        on_progress=work.lease.beat, while_loading=work.lease.patience,
+    )  # fmt: skip
     name = artifacts.name_of(run.id, work.lease.id)
     sha256 = train.save(trained, routers / name, _description(work))
     kept = artifacts.keep(artifacts.ROUTER, routers / name, sha256, f"{deployment}/{name}", work.lease.beat)
