@@ -108,7 +108,7 @@ def write(
     folder, manifest = exporting.write(engine, run_id, folder, export, policy, benchmarks)
     advice = [flaw for flaw in get_args(Flaw) if flaw in manifest.left_out]
     words = [f"`persyn export {manifest.run} --keep {','.join(advice)}` keeps what was left out."] if advice else []
-    if "not_asked" in manifest.missing:
+    if policy is not None and "not_asked" in manifest.missing:
         words.append(f"`persyn run {manifest.run} --policy {manifest.policy}` asks for the answers that are missing.")
     for line in words:
         terminal.console.print(line, soft_wrap=True, highlight=False, markup=False)

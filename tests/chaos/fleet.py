@@ -52,12 +52,12 @@ OPEN_JOBS = "SELECT count(*) FROM job WHERE state IN ('ready', 'leased')"
 LEASED = "SELECT count(*) FROM job WHERE state = 'leased'"
 HELD_BY = """
 SELECT count(*) FROM job JOIN lease ON lease.id = job.lease_id
-WHERE state = 'leased' AND worker LIKE '%:' || CAST(:pid AS text)
+WHERE state = 'leased' AND worker LIKE '%:' || CAST(:pid AS text) || '-%'
 """
 # A lease under which answers were stored and are asked for: just after its first claim a worker has sent nothing yet.
 _MID_GENERATION = """
 SELECT count(*) FROM job JOIN lease ON lease.id = job.lease_id
-WHERE state = 'leased' AND worker LIKE '%:' || CAST(:pid AS text)
+WHERE state = 'leased' AND worker LIKE '%:' || CAST(:pid AS text) || '-%'
   AND EXISTS (SELECT FROM generation WHERE generation.lease_id = lease.id)
 """
 DONE = "SELECT count(*) FROM job WHERE state = 'done'"

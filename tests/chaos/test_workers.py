@@ -20,7 +20,7 @@ KILLS = int(os.environ.get("PERSYN_CHAOS_KILLS_EACH", "8"))
 RANDOM_KILLS = int(os.environ.get("PERSYN_CHAOS_KILLS", "200"))
 LOST = "SELECT count(*) FROM job_event WHERE event = 'lost'"
 RELEASED = "SELECT count(*) FROM job_event WHERE event = 'released'"
-LEASE_OF = "SELECT max(id) FROM lease WHERE worker LIKE '%:' || CAST(:pid AS text)"
+LEASE_OF = "SELECT max(id) FROM lease WHERE worker LIKE '%:' || CAST(:pid AS text) || '-%'"
 REVOKED = "SELECT count(*) FROM lease WHERE id = :id AND revoked_at IS NOT NULL"
 
 

@@ -161,7 +161,7 @@ def test_a_worker_killed_in_mid_range_leaves_its_decisions_and_the_other_one_mak
         [victim] = [job for job in conn.execute(HELD) if job.first_prompt_id <= first[0] <= job.last_prompt_id]
         before = rows(engine, f"SELECT * FROM routing_decision WHERE prompt_id < {first[0]} ORDER BY prompt_id")
         assert len(before) == 3, "it has decided on the first prompts of its range"
-        (dead,) = [worker for worker in workers if victim.worker.endswith(f":{worker.pid}")]
+        (dead,) = [worker for worker in workers if f":{worker.pid}-" in victim.worker]
         dead.kill()
         dead.wait()
         conn.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": backend})
