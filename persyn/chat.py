@@ -132,7 +132,11 @@ def stop_ids(tokenizer: Tokenizer, messages: Messages, tools: Sequence[Tool] | N
     Raises ChatError `no_stop_token` where there is no template, or none such in it, beside those of `prompt_ids`.
     """
     if not tokenizer.chat_template:
-        raise ChatError("no_stop_token", "The student has no chat template, so nothing says how a turn ends.")
+        raise ChatError(
+            "no_stop_token",
+            "The student has no chat template, so nothing says how a turn ends. Set student.model to one that has"
+            " one, such as its instruct version, or put a chat_template.jinja into its folder.",
+        )
     told = _fitting(tokenizer, messages, True, tools)
     ids = _encode_template(tokenizer, _after(tokenizer, told, {"role": "assistant", "content": ""}, tools))
     for place, token in enumerate(ids):

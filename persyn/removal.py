@@ -42,7 +42,8 @@ SELECT (SELECT count(*) FROM answer WHERE own) AS "answers",
        (SELECT count(*) FROM router WHERE run_id = :run_id) AS "routers",
        (SELECT coalesce(sum(octet_length(c.content)) / 1000, 0) FROM artifact_chunk c
         JOIN router ON router.artifact_sha256 = c.sha256 WHERE router.run_id = :run_id) AS "kB of router files",
-       (SELECT count(*) FROM export WHERE run_id = :run_id) AS "exports"
+       (SELECT count(*) FROM export WHERE run_id = :run_id) AS "exports",
+       (SELECT count(*) FROM student_training WHERE run_id = :run_id) AS "trainings of its student"
 """)
 
 _DELETE_RUN = tuple(
@@ -67,6 +68,10 @@ _DELETE_RUN = tuple(
         "DELETE FROM rerouting WHERE run_id = :run_id",
         "DELETE FROM router WHERE run_id = :run_id",
         "DELETE FROM export WHERE run_id = :run_id",
+        "DELETE FROM student_training WHERE run_id = :run_id",
+        """
+        DELETE FROM student_model m WHERE NOT EXISTS (SELECT FROM student_training t WHERE t.model_id = m.id)
+        """,
         "DELETE FROM calibration_prompt WHERE run_id = :run_id",
         "DELETE FROM run_scorer WHERE run_id = :run_id",
         "DELETE FROM run_teacher WHERE run_id = :run_id",
@@ -81,12 +86,19 @@ _FILES_OF_RUN = text("""
 SELECT path FROM export WHERE run_id = :run_id
 UNION SELECT artifact_path FROM router WHERE run_id = :run_id AND artifact_place = 'host'
 UNION SELECT artifact_path || ' in PERSYN_ARTIFACTS_URL' FROM router WHERE run_id = :run_id AND artifact_place = 'store'
+UNION SELECT CASE m.artifact_place WHEN 'host' THEN m.artifact_path
+                                   ELSE m.artifact_path || ' in PERSYN_ARTIFACTS_URL' END
+FROM student_training t JOIN student_model m ON m.id = t.model_id
+WHERE t.run_id = :run_id AND m.artifact_place <> 'database' AND NOT EXISTS (
+    SELECT FROM student_training other WHERE other.model_id = m.id AND other.run_id <> :run_id)
 ORDER BY 1
 """)
 
 _UNNAMED_CHUNKS = text("""
 DELETE FROM artifact_chunk c WHERE NOT EXISTS (
     SELECT FROM router r WHERE r.artifact_sha256 = c.sha256 AND r.artifact_place = 'database')
+  AND NOT EXISTS (
+    SELECT FROM student_model m WHERE m.artifact_sha256 = c.sha256 AND m.artifact_place = 'database')
 """)
 
 _PROMPTS = text("""
@@ -142,7 +154,10 @@ _DELETE_PROMPTS = tuple(
 
 _FILES_WITH_PROMPTS = text("""
 SELECT DISTINCT x.path FROM export x
-WHERE EXISTS (SELECT FROM routing_decision d WHERE d.run_id = x.run_id AND d.prompt_id = ANY(:ids)) ORDER BY 1
+WHERE EXISTS (SELECT FROM routing_decision d WHERE d.run_id = x.run_id AND d.prompt_id = ANY(:ids))
+UNION SELECT 'the trained student ' || t.model_id FROM student_training t
+WHERE t.model_id IS NOT NULL AND t.generation_ids && ARRAY(SELECT g.id FROM generation g WHERE g.prompt_id = ANY(:ids))
+ORDER BY 1
 """)
 
 _LEASED = {
@@ -166,6 +181,7 @@ _PRUNE = {
       AND NOT EXISTS (SELECT FROM score s WHERE s.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM routing_decision d WHERE d.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM router WHERE router.lease_id = l.id)
+      AND NOT EXISTS (SELECT FROM student_model m WHERE m.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM job j WHERE j.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM job_event e WHERE e.lease_id = l.id)
     """),
@@ -196,9 +212,9 @@ def delete_run(conn: Connection, run_id: int) -> list[str]:
 
 
 def delete_unnamed_chunks(conn: Connection) -> int:
-    """Delete the files that no router names any more; returns how many parts they were.
+    """Delete the files that no router and no student names any more; returns how many parts they were.
 
-    The lock makes it wait for a transaction that stores a router, which may name the same files.
+    The lock makes it wait for a transaction that stores a router, or a student, which may name the same files.
     """
     conn.execute(text("LOCK TABLE artifact_chunk IN SHARE ROW EXCLUSIVE MODE"))
     return conn.execute(_UNNAMED_CHUNKS).rowcount
@@ -248,7 +264,7 @@ def delete_set(conn: Connection, name: str) -> None:
 def prune(engine: Engine, older_than_s: float) -> dict[str, int]:
     """Delete the events of runs that ended before then, leases that nothing names, and workers that left; the numbers.
 
-    The runs, their jobs and results stay. Dead jobs keep their events. Files that no router names go at any age.
+    The runs, their jobs and results stay. Dead jobs keep their events. Files that nothing names go at any age.
     """
     with engine.begin() as conn:
         removed = {table: conn.execute(delete, {"seconds": older_than_s}).rowcount for table, delete in _PRUNE.items()}

@@ -16,6 +16,7 @@ class Stage(IntEnum):
     GENERATE = 50  # each teacher answers its own prompts
     SCORE_ROUTED = 60  # those answers are scored too, where the run asks for it
     REROUTE = 70  # prompts whose answers are not good enough get another teacher, where the run asks for it
+    TRAIN_STUDENT = 80  # a student learns the set; when somebody asks for it, and no run waits for it
 
 
 class JobState(StrEnum):

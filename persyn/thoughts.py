@@ -49,3 +49,8 @@ def _parts(text: str) -> tuple[str, list[str]]:
         elif (after_thoughts or "\n" in before) and not before.rpartition("\n")[2].strip():
             return answer + text[at : mark.start()], [*thoughts, text[scanned:]]
     return answer + text[at:], thoughts
+
+
+def with_thought(thought: str, text: str) -> str:
+    """An answer as a student learns it with its thought; without one as it is."""
+    return f"<think>\n{thought.strip()}\n</think>\n\n{text.lstrip()}" if thought.strip() else text

@@ -31,6 +31,7 @@ def work(
     teachers: Annotated[str, typer.Option("--teachers", metavar="A,B", help="Serve these teachers.")] = "",
     scorers: Annotated[bool, typer.Option("--scorers", help="Score answers.")] = False,
     router: Annotated[bool, typer.Option("--router", help="Train and apply routers.")] = False,
+    trainers: Annotated[bool, typer.Option("--trainers", help="Train students.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Do all of it, for every teacher.")] = False,
     gpus: Annotated[str, typer.Option("--gpus", metavar="0,1", help="Use only these GPUs; empty: all.")] = "",
     tensor_parallel: Annotated[
@@ -56,9 +57,11 @@ def work(
     """Work on this host until told to stop (SIGTERM hands back what is unfinished). One worker per group of GPUs."""
     if ctx.invoked_subcommand is not None:
         return
-    own = queues(teachers, scorers=scorers or everything, router=router or everything)
+    own = queues(teachers, scorers=scorers or everything, router=router or everything, trainers=trainers or everything)
     if not own:
-        raise ConfigError("persyn worker: say what it shall do: --teachers A,B, --scorers, --router or --all.")
+        raise ConfigError(
+            "persyn worker: say what it shall do: --teachers A,B, --scorers, --router, --trainers or --all."
+        )
     leave = Leave(*(None if given is None else fleet.seconds(given) for given in (exit_when_idle, at_most)))
     os.environ |= visible_gpus(gpus, tensor_parallel)
     logs.to_stderr(log_level, log_format, worker=own_name())
@@ -83,13 +86,15 @@ def _warn_of_unknown(engine: "Engine", own: list[str]) -> None:
         )
 
 
-def queues(teachers: str, *, scorers: bool, router: bool) -> list[str]:
-    """The queues of the teachers named with commas between, of the scorers, and of the router."""
+def queues(teachers: str, *, scorers: bool, router: bool, trainers: bool) -> list[str]:
+    """The queues of the teachers named with commas between, of the scorers, of the router, and of the students."""
     names = [wake_ups.teacher_queue(name) for given in teachers.split(",") if (name := given.strip())]
     if scorers:
         names += [wake_ups.SCORE_QUALITY, wake_ups.SCORE_LEARNABILITY]
     if router:
         names.append(wake_ups.ROUTER)
+    if trainers:
+        names.append(wake_ups.TRAIN)
     return names
 
 

@@ -24,6 +24,7 @@ from persyn.workers.generate import drain_teacher
 from persyn.workers.maintenance import Maintenance
 from persyn.workers.router import drain_router
 from persyn.workers.score import drain_scores
+from persyn.workers.train import drain_trainings
 from persyn.workers.worker import ASIDE, Worker
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ def drain(worker: Worker, name: str) -> None:
             drain_teacher(worker, name)
         elif name == wake_ups.ROUTER:
             drain_router(worker, name)
+        elif name == wake_ups.TRAIN:
+            drain_trainings(worker, name)
         else:
             drain_scores(worker, name)
     except LeaseLost as exc:

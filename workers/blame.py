@@ -67,7 +67,8 @@ def explained(exc: BaseException) -> str:
     if isinstance(exc, PersynError):
         return str(exc)
     if isinstance(exc, ModuleNotFoundError):
-        return f"{exc.name} is not installed on this host; `pip install 'persyn[train]'` brings what models need"
+        extra = "students" if exc.name in ("trl", "peft", "datasets") else "train"
+        return f"{exc.name} is not installed on this host; `pip install 'persyn[{extra}]'` brings what models need"
     return f"{type(exc).__name__}: {session.in_one_line(exc)}"
 
 

@@ -1,53 +1,13 @@
 """Drains the router queue: the jobs that train a run's router and route its prompts, once or again, one at a time."""
 
-import logging
-
-from persyn import jobs, logs, runs
 from persyn.jobs.wake_ups import ROUTER
 from persyn.stages import reroute, route, train
-from persyn.stages.work import Work
-from persyn.workers.blame import Fault, blame, explained, failures
-from persyn.workers.fitness import Need
+from persyn.workers.singly import drain_singly
 from persyn.workers.worker import Worker
-
-log = logging.getLogger(__name__)
 
 PERFORM = {"train_router": train.perform, "route": route.perform, "reroute": reroute.perform}
 
 
-# A claim gives the lease an hour; a router may train for days, and beats all the while.
-DEADLINE_S = 7 * 86_400.0
-
-
 def drain_router(worker: Worker, queue: str = ROUTER) -> None:
     """Do the queue's due jobs until none is left that this host can do. Raises LeaseLost."""
-    while not worker.leaving():
-        with worker.engine.connect() as conn:
-            group = worker.next_group(conn, queue)
-            run = None if group is None else runs.load(conn, group.run_id)
-        if run is None:
-            return
-        with worker.lease(queue) as lease:
-            with worker.engine.begin() as conn:
-                claims = jobs.claim(conn, lease.id, queue, 1, run_id=run.id, deadline_s=DEADLINE_S)
-            for claim in claims:
-                work = Work(worker.engine, worker.home, lease, run, claim, worker.stopping)
-                with logs.about(run=run.id, job=claim.id):
-                    _perform(worker, Need(queue, run_id=run.id), work)
-
-
-def _perform(worker: Worker, need: Need, work: Work) -> None:
-    """One job; what is no fault of its own leaves it to be handed back with the lease. Raises LeaseLost."""
-    try:
-        PERFORM[work.claim.kind](work)
-        worker.is_fit([need])
-    except Exception as exc:
-        match blame(exc):
-            case Fault.HOST:
-                worker.is_unfit([need], exc)
-            case Fault.JOB | Fault.UNFORESEEN:
-                log.warning("action=fail queue=%s %s", need.queue, explained(exc))
-                with worker.engine.begin() as conn:
-                    jobs.fail(conn, work.lease.id, failures([work.claim.id], exc))
-            case _:
-                raise
+    drain_singly(worker, queue, lambda work: PERFORM[work.claim.kind](work))

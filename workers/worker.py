@@ -38,7 +38,15 @@ ASIDE = 3
 PLACES = scheduling.Places(ASIDE)
 FAILED_AT_ONCE = 64
 REASON_LIMIT = 500
-STUDENT_NEEDS = ("torch", "transformers")  # what measures learnability
+# The packages without which a host can do nothing of a queue, the extra that brings them, and what then is left.
+NEEDS = {
+    wake_ups.SCORE_LEARNABILITY: (
+        ("torch", "transformers"), "train", "quality without a reward model is scored all the same"
+    ),
+    wake_ups.TRAIN: (
+        ("torch", "transformers", "trl", "peft", "datasets"), "students", "other hosts train students meanwhile"
+    ),
+}  # fmt: skip
 # A round may enqueue a run of a million prompts, which takes minutes.
 ROUND_AT_MOST_S = 1800.0
 
@@ -146,13 +154,15 @@ class Worker:
 
     def look_at_host(self) -> None:
         """Be unfit for what needs a package that this host lacks, before a job of it comes."""
-        listens = self._queues is None or wake_ups.SCORE_LEARNABILITY in self._queues
-        missing = next((name for name in STUDENT_NEEDS if importlib.util.find_spec(name) is None), None)
-        if listens and missing is not None and self.fitness.serves(wake_ups.SCORE_LEARNABILITY, self._clock()):
-            self.is_unfit([Need(wake_ups.SCORE_LEARNABILITY)], MissingExtra(
-                f"{missing} is not installed on this host, so no student can be loaded. Install it, `pip install"
-                " 'persyn[train]'`; quality without a reward model is scored all the same."
-            ))  # fmt: skip
+        for queue, (packages, extra, rest) in NEEDS.items():
+            listens = self._queues is None or queue in self._queues
+            missing = next((name for name in packages if importlib.util.find_spec(name) is None), None)
+            if listens and missing is not None and self.fitness.serves(queue, self._clock()):
+                what = "loaded" if queue == wake_ups.SCORE_LEARNABILITY else "trained"
+                self.is_unfit([Need(queue)], MissingExtra(
+                    f"{missing} is not installed on this host, so no student can be {what}. Install it, `pip install"
+                    f" 'persyn[{extra}]'`; {rest}."
+                ))  # fmt: skip
 
     def may_load(self, queue: str) -> bool:
         """Whether the drain of this queue may load a model: those aside leave that to the one that is not."""

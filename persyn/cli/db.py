@@ -44,7 +44,7 @@ def prune(
     if not yes and not typer.confirm(f"What is older than {older_than} is deleted for good. Go on?"):
         return
     removed = removal.prune(engine, age_s)
-    removed["folders of routers in PERSYN_ARTIFACTS_URL"] = artifacts.prune_store(engine, age_s)
+    removed["folders of routers and students in PERSYN_ARTIFACTS_URL"] = artifacts.prune_store(engine, age_s)
     with engine.connect() as conn:
         after = removal.sizes(conn)
     typer.echo(f"Deleted: {removal.sentence(removed)}. Now: {_megabytes(after)}; what is freed inside is used again.")

@@ -16,6 +16,7 @@ from persyn.errors import MissingExtra, PersynError, ServiceError
 
 # What the extra `train` brings.
 TRAIN = ("torch", "transformers", "safetensors", "accelerate", "sklearn")
+STUDENTS = ("trl", "peft", "datasets")  # and the extra `students`
 INTERRUPTED = 128 + signal.SIGINT
 
 # `persyn worker` stands above this package: it is named here, and nothing below imports it.
@@ -56,6 +57,7 @@ COMMANDS = {
     "api": Entry("persyn.cli.api:api", "Serve the read-only HTTP API."),
     "router": Entry("persyn.cli.router:app", "The router of a run."),
     "reroute": Entry("persyn.cli.reroute:app", "Ask further teachers where an answer is not good enough."),
+    "student": Entry("persyn.cli.student:app", "Train a run's student on its set, and take it away."),
     "worker": Entry("persyn.workers.__main__:app", "Work on this host, or let a worker leave."),
     "prompts": Entry("persyn.cli.prompts:app", "Import prompts into a set, correct them, look at them, delete them."),
     "generations": Entry("persyn.cli.generations:app", "Import answers that exist already."),

@@ -12,6 +12,7 @@ import pyarrow as pa
 from persyn.config import Column, Layout, Reasoning
 from persyn.exports import calls
 from persyn.exports.rows import Answer
+from persyn.thoughts import with_thought
 
 # None where the layout's reader knows no such field: LLaMA-Factory reads <think>, OpenAI's format neither.
 DEFAULT_REASONING: dict[Layout, Reasoning] = {
@@ -109,9 +110,7 @@ def _said(answer: Answer, shape: RowForm) -> dict[str, Any]:
     if shape.reasoning == "field":
         return said | {"reasoning_content": answer.reasoning}
     if shape.reasoning == "think" and answer.reasoning.strip():
-        return said | {
-            "content": f"<think>\n{answer.reasoning.strip()}\n</think>\n\n{said.get('content', '').lstrip()}"
-        }
+        return said | {"content": with_thought(answer.reasoning, said.get("content", ""))}
     return said
 
 

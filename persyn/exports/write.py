@@ -148,6 +148,30 @@ def table(engine: Engine, run_id: int, export: Export | None = None, policy: Pol
         return pa.Table.from_pylist(values, schema=layouts.schema(plan.shape))
 
 
+class Taught(NamedTuple):
+    """The answers that a student would learn from an export of the run, and what it would go without."""
+
+    generation_ids: list[int]  # in the prompts' order
+    with_reasoning: bool  # whether a thought stands before its answer
+    left_out: dict[str, int]
+    missing: dict[str, int]  # prompts without an answer, by reason
+
+
+def taught(engine: Engine, run_id: int, policy: Policy | None = None) -> Taught:
+    """The answers of the training split of the run's export; a layout of pairs is taken as one of rows.
+
+    Raises NotFound; ConfigError where the policy has no decisions here.
+    """
+    with _snapshot(engine) as connection:
+        own = runs.load(connection, run_id).config.export
+        reasoning = own.reasoning or layouts.DEFAULT_REASONING[own.layout]
+        rows_of = own.model_copy(update={"layout": "prompt_completion", "reasoning": reasoning, "columns": []})
+        plan, tally = _plan(connection, run_id, rows_of, policy, ()), Tally()
+        ids = [int(row.values["generation_id"]) for row in _rows(connection, plan, tally) if row.split == "train"]
+        missing = rows.missing(connection, run_id, plan.choices)
+        return Taught(ids, plan.shape.reasoning == "think", dict(tally.left_out), missing)
+
+
 def _rows(connection: Connection, plan: _Plan, tally: Tally) -> Iterator[ExportedRow]:
     config, is_preference = plan.run.config, plan.export.layout == "preference"
     answers = rows.answers(connection, plan.run.id, plan.choices, with_scores=config.asks_several_times)

@@ -21,8 +21,7 @@ from persyn.states import JobState
 from persyn.text import storable
 from persyn.waits import LONGEST_S, bounded
 
-LEASE_TTL_S = 90
-LEASE_DEADLINE_S = 3600
+LEASE_TTL_S, LEASE_DEADLINE_S = 90, 3600
 HOLD_IDLE_S: float = 60
 # From this many losses on a job runs alone, so that a prompt that kills the engine takes no neighbour with it. The
 # statements and the partial indexes spell the number out.
@@ -31,8 +30,7 @@ ALONE_AFTER_LOSSES = 2
 POISON_LOSSES = ALONE_AFTER_LOSSES + 1
 # A lease that ran out may be the job's doing, or a host's that was taken away three times in a night.
 RAN_OUT_LOSSES = 6
-MAX_ATTEMPTS, BACKOFF_CAP_S = 5, 300
-DETAIL_LIMIT = 2000
+MAX_ATTEMPTS, BACKOFF_CAP_S, DETAIL_LIMIT = 5, 300, 2000
 # `waiting` counts so far; more would change nothing.
 WAITING_AT_MOST = 1000
 # The event's detail of a job whose result another run, or an import, had stored.
@@ -155,6 +153,12 @@ def enqueue_stage(conn: Connection, run_id: int, kind: str, queue: str, stage: i
     """The one job of a stage that a run does as a whole; returns 1 if it is new."""
     values = {"run_id": run_id, "kind": kind, "queue": queue, "stage": stage}
     return int(conn.execute(statements.ENQUEUE, values).scalar_one())
+
+
+def enqueue_one(conn: Connection, run_id: int, kind: str, queue: str, stage: int) -> int:
+    """A job of which a run may have several, told apart by the row that names it; returns its id."""
+    values = {"run_id": run_id, "kind": kind, "queue": queue, "stage": stage}
+    return int(conn.execute(statements.ENQUEUE_ONE, values).scalar_one())
 
 
 def open_stage(conn: Connection, run_id: int, kind: str) -> None:
@@ -333,9 +337,7 @@ def reap(conn: Connection) -> int:
     Each counts a loss. The sixth ends a job as `lease_ran_out`, since nothing shows whether the job was to blame.
     One reaper works at a time; the others find nothing to do. A lease that is held is left to the next round.
     """
-    if not _take_turn(conn, _REAPER_LOCK):
-        return 0
-    overdue = [row.id for row in conn.execute(statements.OVERDUE)]
+    overdue = [row.id for row in conn.execute(statements.OVERDUE)] if _take_turn(conn, _REAPER_LOCK) else []
     if not overdue:
         return 0
     conn.execute(statements.REVOKE, {"lease_ids": overdue, "reason": None})
@@ -388,10 +390,7 @@ def cancel(conn: Connection, job_ids: Sequence[int]) -> int:
 
 
 def revive(conn: Connection, job_ids: Sequence[int]) -> int:
-    """Give dead and cancelled jobs a fresh start, with no attempt and no loss on their account.
-
-    A stage's job is due only once `open_stage` says so.
-    """
+    """Give dead and cancelled jobs a fresh start, attempts and losses forgotten; a stage's waits for `open_stage`."""
     return int(conn.execute(statements.REVIVE, {"ids": list(job_ids)}).scalar_one())
 
 

@@ -22,6 +22,7 @@ SCORE = "score."  # and the kind of score
 SCORE_QUALITY = f"{SCORE}quality"
 SCORE_LEARNABILITY = f"{SCORE}learnability"
 ROUTER = "router"
+TRAIN = "train"
 
 # A queue never holds more wake-ups than this: each one drains until nothing is left, so more would find nothing.
 WAKE_UPS_AT_MOST = 8

@@ -21,10 +21,11 @@ from persyn.reporting.runs import (
     status,
     summary,
 )
+from persyn.reporting.students import TrainingReport, students
 
 __all__ = [
     "STAGE_NAMES", "AlphaSweep", "DecisionReport", "HoldUp", "Mean", "Outcome", "PromptTrail", "RunStatus",
-    "Sample", "StageStatus", "Summary", "TeacherResult", "TrailStep", "Verdicts", "a_routed_prompt", "alpha_sweep",
-    "degenerate_prompts", "failures", "integrity", "outcome", "pause_sentence", "prompt_trail", "runs", "status",
-    "summary", "why_waiting",
+    "Sample", "StageStatus", "Summary", "TeacherResult", "TrailStep", "TrainingReport", "Verdicts", "a_routed_prompt",
+    "alpha_sweep", "degenerate_prompts", "failures", "integrity", "outcome", "pause_sentence", "prompt_trail", "runs",
+    "status", "students", "summary", "why_waiting",
 ]  # fmt: skip

@@ -80,7 +80,7 @@ def _by_label(name: str, documentation: str, label: str, values: Mapping[str, fl
 def _queues(conn: Connection, counts: Sequence[jobs.Count]) -> list[str]:
     """All queues that have jobs or could have some."""
     teachers = map(wake_ups.teacher_queue, versions.teacher_names(conn))
-    always = (wake_ups.SCORE_QUALITY, wake_ups.SCORE_LEARNABILITY, wake_ups.ROUTER)
+    always = (wake_ups.SCORE_QUALITY, wake_ups.SCORE_LEARNABILITY, wake_ups.ROUTER, wake_ups.TRAIN)
     return sorted({*always, *teachers, *(count.queue for count in counts)})
 
 

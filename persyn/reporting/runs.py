@@ -23,6 +23,7 @@ STAGE_NAMES: dict[Stage, str] = {
     Stage.GENERATE: "generate",
     Stage.SCORE_ROUTED: "score routed",
     Stage.REROUTE: "reroute",
+    Stage.TRAIN_STUDENT: "train student",
 }
 
 

@@ -35,7 +35,8 @@ UPDATE run SET
 WHERE id = :id AND decided_count IS NULL
 """)
 
-_AROUND_STAGE_JOBS = frozenset(Stage) - {Stage.TRAIN, Stage.ROUTE, Stage.REROUTE}
+_OF_THE_RUN = frozenset(Stage) - {Stage.TRAIN_STUDENT}  # what a run must have done to be finished
+_AROUND_STAGE_JOBS = _OF_THE_RUN - {Stage.TRAIN, Stage.ROUTE, Stage.REROUTE}
 
 
 class Progress(NamedTuple):
@@ -65,7 +66,7 @@ def advance(engine: Engine, run_id: int) -> Progress:
         counts = jobs.counts(conn, run_id)
         new_jobs, blocked = _take_back(conn, run) if run.cancelled else _advance(conn, run, counts)
         # A stage's job that waits for what blocks the run is not waited for.
-        waits_for = _AROUND_STAGE_JOBS if blocked else frozenset(Stage)
+        waits_for = _AROUND_STAGE_JOBS if blocked else _OF_THE_RUN
         finished = new_jobs == 0 and not any(count.state not in FINAL and count.stage in waits_for for count in counts)
         runs.note_look(conn, run_id, new_jobs=new_jobs, finished=finished, blocked=blocked)
         return Progress(new_jobs, finished, blocked)

@@ -80,7 +80,9 @@ def find(conn: Connection, run_id: int) -> StoredRouter | None:
 
 def folder(engine: Engine, stored: StoredRouter, home: Path) -> Path:
     """The folder on this host with the router's files, which are fetched if need be. Raises ConfigError, ModelError."""
-    return artifacts.folder(engine, stored.artifact_place, stored.artifact_path, stored.artifact_sha256, home)
+    return artifacts.folder(
+        artifacts.ROUTER, engine, stored.artifact_place, stored.artifact_path, stored.artifact_sha256, home
+    )
 
 
 def is_used(conn: Connection, run_id: int) -> bool:
@@ -176,7 +178,7 @@ def perform(work: Work) -> None:
     )
     name = artifacts.name_of(run.id, work.lease.id)
     sha256 = train.save(trained, routers / name, _description(work))
-    kept = artifacts.keep(routers / name, sha256, f"{deployment}/{name}", work.lease.beat)
+    kept = artifacts.keep(artifacts.ROUTER, routers / name, sha256, f"{deployment}/{name}", work.lease.beat)
     flat = count_degenerate(measured.quality, measured.learnability, measured.reward)._asdict()
     with work.engine.begin() as conn:
         store(

@@ -6,6 +6,7 @@ counts once its record is there, which is written last; a training that goes on 
 one would have taken.
 """
 
+import gc
 import hashlib
 import json
 import logging
@@ -30,8 +31,8 @@ from persyn.config import StudentTraining
 from persyn.errors import JobFailed, ModelError, PersynError
 from persyn.files import replacing
 from persyn.inference.loading import choose_device, load_network, load_tokenizer
-from persyn.students import artifact
 from persyn.students.dataset import TrainingSet
+from persyn.students.trained import ADAPTER, DESCRIPTION, seal
 from persyn.text import reason
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ def save(
         (folder / "README.md").unlink(missing_ok=True)
         _generation_config(base, stop_ids).save_pretrained(folder)
         base.tokenizer.save_pretrained(folder)
-        return artifact.seal(folder, description)
+        return seal(folder, description)
     except (OSError, SafetensorError) as exc:
         raise _unwritable("The trained student", folder, exc) from exc
 
@@ -178,8 +179,15 @@ def merge(adapter: Path, base_path: str, revision: str | None, folder: Path) -> 
     merged = PeftModel.from_pretrained(network, str(adapter)).merge_and_unload()
     merged.save_pretrained(folder)
     for path in adapter.iterdir():
-        if path.name not in (artifact.DESCRIPTION, artifact.ADAPTER) and path.suffix != ".safetensors":
+        if path.name not in (DESCRIPTION, ADAPTER) and path.suffix != ".safetensors":
             shutil.copyfile(path, folder / path.name)
+
+
+def free_memory() -> None:
+    """Give a GPU's memory back that nothing holds any more: a model server may need it next."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _generation_config(base: BaseStudent, stop_ids: list[int]) -> Any:

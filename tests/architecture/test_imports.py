@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "transformers", "vllm", "sklearn")
+HEAVY = ("torch", "transformers", "vllm", "sklearn", "trl", "peft")
 FOLDERS = ("persyn", "workers", "api", "migrations")
 FILE_LIMIT, FUNCTION_LIMIT = 400, 50
 # A migration is written by Alembic and never changed; one function of it makes all tables.
 GENERATED = "migrations/versions/"
 
 WRITERS = (
-    "enqueue", "enqueue_new", "claim", "claim_on", "claim_suspect", "complete", "retry", "release", "lose", "postpone",
-    "cancel", "revive",
+    "enqueue", "enqueue_new", "enqueue_one", "claim", "claim_on", "claim_suspect", "complete", "retry", "release",
+    "lose", "postpone", "cancel", "revive",
 )  # fmt: skip
 # Assignments to a job's state in SQL or in SQLAlchemy: `SET ... state = 'x'`, `update(Job).values(state=...)`.
 WRITES_STATE = (

@@ -61,7 +61,7 @@ TESTED_THROUGH = {
     "persyn/stages/score.py": "integration/workers/test_score.py",
     "persyn/stages/train.py": "integration/workers/test_router.py",
     "persyn/stages/work.py": "integration/workers/test_router.py",
-    "persyn/students/artifact.py": "unit/students/test_train.py",
+    "persyn/students/trained.py": "unit/students/test_train.py",
     "persyn/versions.py": "integration/test_runs.py",
     "workers/model_server.py": "integration/workers/test_generate.py",
 }

@@ -32,7 +32,7 @@ def test_nothing_leaves_done() -> None:
 
 def test_stages_are_in_the_order_in_which_they_run() -> None:
     assert [stage.name for stage in sorted(Stage)] == [
-        "CALIBRATE", "SCORE", "TRAIN", "ROUTE", "GENERATE", "SCORE_ROUTED", "REROUTE",
+        "CALIBRATE", "SCORE", "TRAIN", "ROUTE", "GENERATE", "SCORE_ROUTED", "REROUTE", "TRAIN_STUDENT",
     ]  # fmt: skip
 
 

@@ -47,6 +47,7 @@ SELECT 'nothing_was_committed_under_a_revoked_lease', count(*)
 FROM (SELECT lease_id, created_at FROM generation
       UNION ALL SELECT lease_id, created_at FROM score
       UNION ALL SELECT lease_id, created_at FROM router
+      UNION ALL SELECT lease_id, created_at FROM student_model
       UNION ALL SELECT lease_id, created_at FROM routing_decision) result
 JOIN lease l ON l.id = result.lease_id
 WHERE l.revoked_at < result.created_at
@@ -194,6 +195,16 @@ SELECT 'a_router_in_the_database_has_its_files', count(*)
 FROM router r
 WHERE r.artifact_place = 'database' AND NOT EXISTS (
     SELECT FROM artifact_chunk c WHERE c.sha256 = r.artifact_sha256 AND c.file = 'router.json')
+UNION ALL
+SELECT 'a_student_in_the_database_has_its_files', count(*)
+FROM student_model m
+WHERE m.artifact_place = 'database' AND NOT EXISTS (
+    SELECT FROM artifact_chunk c WHERE c.sha256 = m.artifact_sha256 AND c.file = 'student.json')
+UNION ALL
+SELECT 'a_done_training_has_its_student', count(*)
+FROM student_training t
+JOIN job j ON j.id = t.job_id
+WHERE j.kind <> 'train_student' OR (j.state = 'done' AND t.model_id IS NULL)
 UNION ALL
 SELECT 'jobs_name_rows_that_exist', count(*)
 FROM job j

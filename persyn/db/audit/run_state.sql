@@ -13,6 +13,8 @@ SELECT r.id AS run_id,
             WHEN r.blocked_reason IS NOT NULL THEN r.blocked_reason
             WHEN r.finished_at IS NOT NULL AND r.target_stage < 50 THEN 'nobody asked for more'
             WHEN r.finished_at IS NOT NULL AND n.dead > 0 THEN n.dead || ' of its jobs are dead'
+            WHEN r.finished_at IS NOT NULL AND n.training > 0
+                THEN 'nothing is left to do but ' || n.training || ' trainings of its student'
             WHEN r.finished_at IS NOT NULL THEN 'nothing is left to do'
             WHEN n.leased > 0 THEN 'workers hold ' || n.leased || ' of its jobs'
             WHEN r.target_stage = 0 THEN 'nobody has started it'
@@ -28,6 +30,8 @@ CROSS JOIN LATERAL (
            CAST(coalesce(sum(c.jobs) FILTER (WHERE c.state = 'leased'), 0) AS bigint) AS leased,
            CAST(coalesce(sum(c.jobs) FILTER (WHERE c.state = 'done'), 0) AS bigint) AS done,
            CAST(coalesce(sum(c.jobs) FILTER (WHERE c.state = 'dead'), 0) AS bigint) AS dead,
-           CAST(coalesce(sum(c.jobs) FILTER (WHERE c.state = 'cancelled'), 0) AS bigint) AS cancelled
+           CAST(coalesce(sum(c.jobs) FILTER (WHERE c.state = 'cancelled'), 0) AS bigint) AS cancelled,
+           CAST(coalesce(sum(c.jobs) FILTER (WHERE c.state IN ('ready', 'leased') AND c.stage = 80), 0) AS bigint)
+               AS training
     FROM job_count c WHERE c.run_id = r.id) AS n
 ORDER BY r.id

@@ -7,5 +7,6 @@ from persyn.db.models.base import Base
 from persyn.db.models.queue import Job
 from persyn.db.models.results import Generation
 from persyn.db.models.runs import Run
+from persyn.db.models.students import StudentModel
 
-__all__ = ["Base", "Generation", "Job", "Run"]
+__all__ = ["Base", "Generation", "Job", "Run", "StudentModel"]

@@ -19,7 +19,7 @@ from persyn.db.models.base import Base, one_of
 from persyn.db.types import CreatedAt, Moment, PrimaryKey
 from persyn.states import JobEvent, JobState
 
-JOB_KINDS = ("generate", "score", "train_router", "route", "reroute")
+JOB_KINDS = ("generate", "score", "train_router", "route", "reroute", "train_student")
 
 
 class Deployment(Base):

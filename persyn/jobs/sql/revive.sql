@@ -1,6 +1,7 @@
 -- Give those of the jobs that are dead or cancelled a fresh start, with no attempt and no loss on their account, and let
--- their runs be looked at again; returns how many. A job that does a whole stage is not due until open_stage.sql says
--- so: what it reads may be among the jobs that are open again.
+-- their runs be looked at again, unless a student's training is all, which no run waits for; returns how many. A job
+-- that does a whole stage is not due until open_stage.sql says so: what it reads may be among the jobs that are open
+-- again.
 -- Called by protocol.revive.
 -- Index: pk_job.
 WITH before AS MATERIALIZED (
@@ -11,7 +12,7 @@ WITH before AS MATERIALIZED (
                    not_before = CASE WHEN kind IN ('train_router', 'route')
                                      THEN clock_timestamp() + interval '100 years' ELSE clock_timestamp() END
     FROM before WHERE job.id = before.id
-    RETURNING job.id, attempt, old_state, state, run_id, queue, stage
+    RETURNING job.id, kind, attempt, old_state, state, run_id, queue, stage
 ), logged AS (
     INSERT INTO job_event (job_id, event, attempt) SELECT id, 'revived', attempt FROM changed
 ), counted AS (
@@ -20,6 +21,6 @@ WITH before AS MATERIALIZED (
     FROM changed CROSS JOIN LATERAL (VALUES (old_state, -1), (changed.state, 1)) AS side (state, jobs)
     GROUP BY run_id, queue, stage, side.state
 ), reopened AS (
-    UPDATE run SET finished_at = NULL, blocked_reason = NULL WHERE id IN (SELECT run_id FROM changed)
+    UPDATE run SET finished_at = NULL, blocked_reason = NULL WHERE id IN (SELECT run_id FROM changed WHERE kind <> 'train_student')
 )
 SELECT count(*) FROM changed;

@@ -14,6 +14,7 @@ from persyn import removal, secrets
 from persyn.errors import ConfigError, ModelError
 from persyn.jobs import wake_ups
 from persyn.reporting import router as evaluation
+from persyn.router import artifact
 from persyn.stages import artifacts, train
 from persyn.stores import VARIABLE
 from persyn.workers.router import drain_router
@@ -22,6 +23,7 @@ from persyn.workers.worker import Worker
 if TYPE_CHECKING:
     from tests.integration.conftest import SmallRun
 
+FILES = (artifact.WEIGHTS, artifact.DESCRIPTION)
 Build = Callable[..., "SmallRun"]
 SPEAKING = """
 UPDATE prompt SET messages = jsonb_build_array(jsonb_build_object('role', 'user', 'content', md5(id::text)))
@@ -115,7 +117,7 @@ def test_a_small_router_reaches_another_host_by_the_database_alone(
 ) -> None:
     found = stored(trained)
     here = evaluated(trained, homes[0])
-    whole = {f"routers/{found.artifact_sha256}/{name}" for name in artifacts.FILES}
+    whole = {f"routers/{found.artifact_sha256}/{name}" for name in FILES}
     assert (found.artifact_place, files(homes[0])) == ("database", whole)
     shutil.rmtree(homes[0])
     work_in(trained, homes[1])
@@ -133,7 +135,7 @@ def test_a_trained_backbone_reaches_another_host_by_the_store(
     found = stored(run)
     here = evaluated(run, homes[0])
     assert (found.artifact_place, Path(found.artifact_path).is_absolute()) == ("store", False)
-    assert files(store) == {f"{found.artifact_path}/{name}" for name in artifacts.FILES}
+    assert files(store) == {f"{found.artifact_path}/{name}" for name in FILES}
     assert run.rows("SELECT count(*) FROM artifact_chunk") == [(0,)]
     shutil.rmtree(homes[0])
     work_in(run, homes[1])
@@ -156,7 +158,7 @@ def test_a_router_of_several_parts_is_put_together_again(
     assert routed(run) == 2
 
 
-@pytest.mark.parametrize("name", artifacts.FILES)
+@pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", ["database", "store"])
 def test_a_spoilt_cache_is_fetched_anew(
     scored: Build, homes: tuple[Path, Path, Path], request: pytest.FixtureRequest, place: str,
@@ -168,7 +170,7 @@ def test_a_spoilt_cache_is_fetched_anew(
     work_in(run, homes[0])
     found = stored(run)
     assert found.artifact_place == place
-    spoilt = artifacts.cache(homes[0], found.artifact_sha256) / name
+    spoilt = artifacts.cache(artifacts.ROUTER, homes[0], found.artifact_sha256) / name
     right = spoilt.read_bytes()
     for wrong in (b"", right[:-1], right[:-1] + bytes([right[-1] ^ 1])):
         spoilt.write_bytes(wrong)
@@ -193,7 +195,7 @@ def test_hosts_that_fetch_into_one_folder_at_once_all_get_it_whole(
     for thread in threads:
         thread.start()
     for number in range(30):  # meanwhile somebody spoils it
-        spoilt = artifacts.cache(homes[1], found.artifact_sha256) / artifacts.FILES[number % 2]
+        spoilt = artifacts.cache(artifacts.ROUTER, homes[1], found.artifact_sha256) / FILES[number % 2]
         if spoilt.exists():
             spoilt.unlink()
         time.sleep(0.01)
@@ -284,7 +286,7 @@ def test_a_router_of_an_earlier_version_is_read_from_its_folder(
 ) -> None:
     old = homes[1] / "routers" / "run-1-lease-1"
     old.parent.mkdir()
-    artifacts.cache(homes[0], stored(trained).artifact_sha256).rename(old)
+    artifacts.cache(artifacts.ROUTER, homes[0], stored(trained).artifact_sha256).rename(old)
     execute(trained, "DELETE FROM artifact_chunk")
     execute(trained, "UPDATE router SET artifact_place = DEFAULT, artifact_path = :path", path=str(old))
     assert stored(trained).artifact_place == "host"

@@ -15,9 +15,9 @@ from persyn.chat import Answered, prompt_ids
 from persyn.config import StudentTraining
 from persyn.errors import JobFailed, ModelError
 from persyn.inference.random_model import build
-from persyn.students import artifact
 from persyn.students.dataset import TrainingSet, training_set
 from persyn.students.train import BaseStudent, TrainedStudent, Watch, load_base, merge, save, train
+from persyn.students.trained import is_whole
 
 # Answers of very different lengths, so that batches are padded and steps hold unequal numbers of learnt tokens.
 ANSWERS = ["a", "bc " * 9, "no", "longer " * 4, "x" * 50, "yes", "7", "so it is", "q" * 3, "end of it"]
@@ -202,7 +202,7 @@ def test_a_trained_student_says_what_it_learnt_and_stops(model: str, tmp_path: P
     stop = rows_for(base, words).stop_ids
     folder = tmp_path / "trained"
     sha256 = save(base, trained, stop, folder, {"model": model})
-    assert artifact.is_whole(folder, sha256)
+    assert is_whole(folder, sha256)
     if method == "lora":
         merge(folder, model, None, tmp_path / "merged")
         folder = tmp_path / "merged"

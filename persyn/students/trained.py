@@ -15,19 +15,24 @@ DESCRIPTION = "student.json"
 ADAPTER = "adapter_config.json"  # there where the weights are LoRA's alone
 
 
-def seal(folder: Path, description: Mapping[str, Any]) -> str:
+def seal(folder: Path, about: Mapping[str, Any]) -> str:
     """Describe a folder whose files are all there; returns the artifact's sha256."""
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     files = {name: _sha256(folder / name) for name in names if name != DESCRIPTION}
-    text = json.dumps({**description, "files": files}, indent=2, sort_keys=True).encode()
+    text = json.dumps({**about, "files": files}, indent=2, sort_keys=True).encode()
     with replacing(folder / DESCRIPTION) as file:
         file.write(text)
     return hashlib.sha256(text).hexdigest()
 
 
-def files(description: bytes) -> list[str]:
+def files(content: bytes) -> list[str]:
     """The names of the files that a description lists, itself left out."""
-    return list(json.loads(description)["files"])
+    return list(json.loads(content)["files"])
+
+
+def description(folder: Path) -> dict[str, Any]:
+    """What student.json says of the student."""
+    return dict(json.loads((folder / DESCRIPTION).read_bytes()))
 
 
 def is_whole(folder: Path, expected_sha256: str) -> bool:

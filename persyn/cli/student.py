@@ -1,0 +1,105 @@
+"""`persyn student`: train a run's student on its set, list what was trained, and take it away as a folder."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from persyn import reporting, runs
+from persyn.cli import context, terminal
+from persyn.cli.options import Json, RunName
+from persyn.config import Settings
+from persyn.driving import exporting, students
+from persyn.stages import train_student
+from persyn.stages.train_student import Asked
+from persyn.states import JobState
+
+app = typer.Typer(no_args_is_help=True, help="Train a run's student on its set, and take it away.")
+
+
+@app.command()
+def train(
+    run: RunName,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Learn another policy's choices, as far as answers exist.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, max=2**31 - 1, help="In place of student.training.seed.")
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Train on what is there, though answers are missing.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Train it anew, where its files are lost.")] = False,
+) -> None:
+    """Ask for a training of the run's student on the answers that an export would hold; workers do it."""
+    engine = context.engine()
+    with engine.connect() as conn:
+        run_id = runs.find(conn, run)
+    asked = train_student.enqueue(
+        engine, run_id, exporting.known_policy(policy), seed, partial=partial, again=again
+    )  # fmt: skip
+    for line in _sentences(asked):
+        terminal.console.print(terminal.safe(line), soft_wrap=True, highlight=False)
+
+
+def _sentences(asked: Asked) -> list[str]:
+    whose = f"by the policy {asked.policy}, seed {asked.seed}"
+    if not asked.is_new:
+        match asked.job_state:
+            case JobState.DONE:
+                return [f"Student {asked.model_id} was trained on these answers already, {whose}; nothing is done."]
+            case JobState.DEAD | JobState.CANCELLED:
+                ways = f"`persyn jobs show {asked.job_id}` says why, and `persyn jobs retry {asked.job_id}` tries again"
+                if asked.job_state == JobState.CANCELLED:
+                    ways = "`persyn runs resume` gives a run's cancelled jobs back"
+                return [
+                    f"This training was asked for before, {whose}, and job {asked.job_id} is {asked.job_state}. {ways}."
+                ]
+        return [f"This training was asked for before, {whose}; job {asked.job_id} is {asked.job_state}."]
+    left = [f"{number:,} {reason}" for reason, number in sorted((asked.left_out | asked.missing).items())]
+    without = f" Without a row: {', '.join(left)}." if left else ""
+    return [
+        f"Job {asked.job_id} trains the student on {asked.answers:,} answers, {whose}.{without}",
+        "A worker with --trainers or --all does it, and `persyn student list` shows it.",
+    ]
+
+
+@app.command("list")
+def list_students(run: RunName, as_json: Json = False) -> None:
+    """List the run's trained students and the trainings that wait or failed."""
+    with context.engine().connect() as conn:
+        found = reporting.students(conn, runs.find(conn, run))
+    if as_json:
+        typer.echo(json.dumps([one.as_json() for one in found], indent=2))
+        return
+    if not found:
+        terminal.console.print("No training was asked for. `persyn student train` asks for one.", highlight=False)
+        return
+    table = Table(
+        "student", "policy", "seed", "method", "rows", "tokens", "steps", "loss", "place", "state", pad_edge=False
+    )
+    for one in found:
+        place = f"{one.artifact_path} on {one.host}" if one.artifact_place == "host" else one.artifact_place
+        cells = (
+            one.model_id, one.policy, one.seed, one.method, one.rows, one.tokens, one.steps,
+            None if one.final_loss is None else terminal.number(one.final_loss), place, one.state,
+        )  # fmt: skip
+        table.add_row(*("–" if cell is None else terminal.safe(str(cell), 300) for cell in cells))
+    terminal.console.print(table)
+
+
+@app.command()
+def save(
+    student: Annotated[int, typer.Argument(metavar="STUDENT", help="Its number in `persyn student list`.")],
+    folder: Annotated[Path, typer.Option("--out", "-o", help="The folder to write; it must not exist.")],
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="Leave LoRA's matrices apart from the base's weights.")
+    ] = False,
+) -> None:
+    """Write a trained student as a folder that transformers and vLLM load."""
+    students.save(context.engine(), student, Settings.from_environment().home, folder, adapter=adapter)
+    terminal.console.print(
+        f"Student {student} is in {terminal.safe(str(folder))}", soft_wrap=True, highlight=False
+    )  # fmt: skip
