@@ -14,9 +14,9 @@ from persyn import logs
 from persyn.cli.lazy import Entry, LazyGroup
 from persyn.errors import MissingExtra, PersynError, ServiceError
 
-# What the extra `train` brings.
+# What the extras `train` and `students` bring.
 TRAIN = ("torch", "transformers", "safetensors", "accelerate", "sklearn")
-STUDENTS = ("trl", "peft", "datasets")  # and the extra `students`
+STUDENTS = ("trl", "peft")
 INTERRUPTED = 128 + signal.SIGINT
 
 # `persyn worker` stands above this package: it is named here, and nothing below imports it.
@@ -124,9 +124,10 @@ def main() -> None:
             print(f"persyn: {exc}", file=sys.stderr)
         sys.exit(exc.exit_code)
     except ModuleNotFoundError as exc:
-        if exc.name not in TRAIN:
+        if exc.name not in (*TRAIN, *STUDENTS):
             raise
-        print(f"persyn: this needs {exc.name}, which is not installed here. Run pip install 'persyn[train]'.",
+        extra = "students" if exc.name in STUDENTS else "train"
+        print(f"persyn: this needs {exc.name}, which is not installed here. Run pip install 'persyn[{extra}]'.",
               file=sys.stderr)  # fmt: skip
         sys.exit(MissingExtra.exit_code)
     except Exception as exc:
