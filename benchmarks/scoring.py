@@ -4,7 +4,8 @@ The bare pass is what the machine gives to whoever reads every prompt with every
 of the same token budget, without any logits. PerSyn reads a prompt once for all its answers so it may be faster;
 `apart` says how it fares where no two answers share a prompt. `one by one` is the loop that one would write first: one
 answer a call, all logits, a softmax over the vocabulary. `ifd` reads each answer a second time, without its prompt; its
-bare pass does so too.
+bare pass does so too. `local_naturalness` reads steps again in their windows. `read` is the number of tokens that went
+through the model, padding included.
 
     python -m benchmarks.scoring --prompts 12 --repeat 5
 
@@ -17,14 +18,15 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from persyn.chat import Encoded, answer_alone, with_answer
-from persyn.config import Ifd, LearnabilityScorer, LogLik, RankSurprisal, Scas
+from persyn.config import Ifd, Lark, LearnabilityScorer, LocalNaturalness, LogLik, RankSurprisal, Scas
 from persyn.inference import models
 from persyn.rewards.learnability.scorer import Learnability
 
@@ -80,6 +82,8 @@ def _report(
         RankSurprisal(kind="rank_surprisal", answer_tokens=answer_tokens),
         Ifd(kind="ifd", answer_tokens=answer_tokens),
         Scas(kind="scas", answer_tokens=answer_tokens),
+        Lark(kind="lark", answer_tokens=answer_tokens),
+        LocalNaturalness(kind="local_naturalness", answer_tokens=answer_tokens),
     ]
     limits = {"max_length": MAX_LENGTH, "answer_tokens": answer_tokens}
     whole = [with_answer(scorer.student.tokenizer, *item, **limits) for item in items]
@@ -98,16 +102,22 @@ def _report(
         "loglik + rank_surprisal": (lambda: scorer.score(items, measures[:2]), _tokens(whole)),
         "loglik + ifd": (lambda: scorer.score(items, [measures[0], measures[2]]), _tokens(whole)),
         "loglik + scas": (lambda: scorer.score(items, [measures[0], measures[3]]), _tokens(whole)),
-        "all four": (lambda: scorer.score(items, measures), _tokens(whole)),
+        "loglik + lark": (lambda: scorer.score(items, [measures[0], measures[4]]), _tokens(whole)),
+        "loglik + local_naturalness": (lambda: scorer.score(items, [measures[0], measures[5]]), _tokens(whole)),
+        "all four": (lambda: scorer.score(items, measures[:4]), _tokens(whole)),
+        "all six": (lambda: scorer.score(items, measures), _tokens(whole)),
     }
     wanted = {*only, *map(_base, only)} or ways.keys()
     ways = {name: way for name, way in ways.items() if name in wanted}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    read: dict[str, int] = {}
     for _ in range(repeat):  # side by side in each round, so that a busy minute hurts all alike
         for name, (run, _tokens_read) in ways.items():
-            began = clock()
-            run()
-            seconds[name].append(clock() - began)
+            with _counted(scorer) as passes:
+                began = clock()
+                run()
+                seconds[name].append(clock() - began)
+            read[name] = sum(passes)
     speed = {name: ways[name][1] / statistics.median(times) for name, times in seconds.items()}
     ratio = lambda name, base: statistics.median(  # noqa: E731
         (ways[name][1] / mine) / (ways[base][1] / theirs)
@@ -116,6 +126,7 @@ def _report(
     return {
         "answers": len(items), "prompts": len(apart), "tokens": _tokens(whole), "tokens_apart": _tokens(single),
         "threads": torch.get_num_threads(), "repeat": repeat,
+        "read": read,
         "tokens_per_s": {name: round(value, 1) for name, value in speed.items()},
         "of_bare_forward": {
             name: round(ratio(name, _base(name)), 3) for name in ways
@@ -126,11 +137,24 @@ def _report(
 def _base(way: str) -> str:
     if way.endswith("apart"):
         return "bare forward apart"
-    return "bare forward twice" if way.endswith(("twice", "ifd", "all four")) else "bare forward"
+    return "bare forward twice" if way.endswith(("twice", "ifd", "all four", "all six")) else "bare forward"
 
 
 def _tokens(encoded: Sequence[Encoded]) -> int:
     return sum(len(item.ids) for item in encoded)
+
+
+@contextmanager
+def _counted(scorer: Learnability) -> Iterator[list[int]]:
+    """The sizes of the batches that the model reads while the block runs, in tokens."""
+    passes: list[int] = []
+    hook = scorer.student.model.base_model.register_forward_pre_hook(
+        lambda _module, _args, given: passes.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    try:
+        yield passes
+    finally:
+        hook.remove()
 
 
 def _bare(scorer: Learnability, rows: Sequence[list[int]]) -> None:
@@ -162,10 +186,11 @@ def _table(report: dict[str, Any]) -> str:
     lines = [
         f"{report['answers']} answers to {report['prompts']} prompts, {report['tokens']} tokens with each prompt read"
         f" with each answer; {report['threads']} threads; medians of {report['repeat']}",
-        f"{'':<26}{'tokens/s':>10}{'of bare forward':>18}",
+        f"{'':<28}{'read':>9}{'tokens/s':>10}{'of bare forward':>18}",
     ]
     for name, speed in report["tokens_per_s"].items():
-        lines.append(f"{name:<26}{speed:>10.1f}{report['of_bare_forward'][name]:>18.3f}")
+        told = f"{report['read'][name]:>9}{speed:>10.1f}{report['of_bare_forward'][name]:>18.3f}"
+        lines.append(f"{name:<28}{told}")
     return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ class Candidate(NamedTuple):
     oldest_s: float  # for how long its oldest due job could have been taken
     loaded: bool
     aside: bool = False
+    stage: int = 0  # of the job that a claim would take first
 
 
 class Places(NamedTuple):
@@ -49,22 +50,37 @@ class Places(NamedTuple):
 def choose(candidates: Sequence[Candidate], *, starved_s: float = STARVED_S) -> str | None:
     """The queue to drain next; None where no candidate has work.
 
-    A queue that has waited for `starved_s` goes first, the longest first. None is starved, because a drained queue gets
-    younger. The loaded model's queue counts as older by as much again, or queues that were filled at the same moment
-    would take turns once all are old. Then come the loaded model's queues, then the one with most work. Age, then the
-    name, tells equals apart, so that two workers with the same view choose the same.
+    What is loaded goes first, and of that the earliest stage: one run's last stage never holds another's first. What
+    is not loaded waits until its oldest job is older than that queue's by `starved_s`; the longest waiting goes first,
+    so none starves for good. Without anything loaded the one with most work is next. The name tells equals apart, so
+    that two workers with the same view choose the same.
     """
     open_ = [candidate for candidate in candidates if candidate.jobs > 0]
-    starving = [candidate for candidate in open_ if candidate.oldest_s >= starved_s]
-    if starving:
-        return min(starving, key=lambda c: (-c.oldest_s - starved_s * c.loaded, c.loaded, c.queue)).queue
     if not open_:
         return None
-    return min(open_, key=lambda c: (not c.loaded, -c.jobs, -c.oldest_s, c.queue)).queue
+
+    def starving(one: Candidate) -> float:
+        return one.oldest_s if one.oldest_s >= starved_s else 0.0
+
+    best = min(open_, key=lambda c: (not c.loaded, c.stage * c.loaded, -starving(c), -c.jobs, -c.oldest_s, c.queue))
+    longest = max(open_, key=lambda c: (not c.loaded, c.oldest_s, c.queue))
+    return longest.queue if not longest.loaded and longest.oldest_s >= best.oldest_s + starved_s else best.queue
 
 
 def should_yield(current: str, candidates: Sequence[Candidate], *, starved_s: float = STARVED_S) -> bool:
-    """Whether a drain that still has work must make room: another queue has waited longer, and by `starved_s`."""
-    ages = {candidate.queue: candidate.oldest_s for candidate in candidates if candidate.jobs > 0}
-    own = ages.pop(current, 0.0)
-    return max(ages.values(), default=0.0) >= own + starved_s
+    """Whether a drain that still has work must make room.
+
+    It must for an earlier stage that needs no loading, and for a queue that has waited longer by `starved_s`, unless
+    that is a later stage.
+    """
+    own = next((one for one in candidates if one.queue == current and one.jobs > 0), None)
+    others = [one for one in candidates if one.queue != current and one.jobs > 0]
+    if own is None:
+        return any(other.oldest_s >= starved_s for other in others)
+
+    def goes_first(other: Candidate) -> bool:
+        if other.loaded and other.stage != own.stage:
+            return other.stage < own.stage
+        return other.oldest_s >= own.oldest_s + starved_s
+
+    return any(map(goes_first, others))

@@ -169,7 +169,7 @@ class Worker:
         return not self._drained.get(queue, False)
 
     def must_yield(self, current: str) -> bool:
-        """Whether a drain that still has work must end, because another queue has starved."""
+        """Whether a drain that still has work must end, for an earlier stage or a queue that has starved."""
         return scheduling.should_yield(current, PLACES.rivals_of(current, self._candidates(), self._drained))
 
     def _candidates(self) -> list[scheduling.Candidate]:
@@ -187,14 +187,15 @@ class Worker:
         if group is None:
             return None
         if wake_ups.teacher_of(item.queue) is None or group.teacher_id is None:
-            return scheduling.Candidate(*item, loaded=self.model_server.leaves_gpu_free())
+            return scheduling.Candidate(*item, loaded=self.model_server.leaves_gpu_free(), stage=group.stage)
         try:
             teacher = versions.load_teacher(conn, group.teacher_id).config
         except (ValueError, PersynError) as exc:  # a configuration of another version's
             self.is_unfit([Need(item.queue, teacher_id=group.teacher_id)], exc)
             return None
         aside = teacher.endpoint is not None
-        return scheduling.Candidate(*item, loaded=aside or self.model_server.holds(teacher), aside=aside)
+        loaded = aside or self.model_server.holds(teacher)
+        return scheduling.Candidate(*item, loaded=loaded, aside=aside, stage=group.stage)
 
     def next_group(self, conn: "Connection", queue: str) -> jobs.Group | None:
         """The needs of the queue's next job, of those that this worker can do; None where none is due."""

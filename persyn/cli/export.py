@@ -9,7 +9,7 @@ import typer
 from persyn import runs
 from persyn.cli import context, terminal
 from persyn.cli.options import RunName
-from persyn.config import Column, Export, Flaw, Format, Layout, Policy
+from persyn.config import Column, Export, Flaw, Format, Layout, Order, Policy
 from persyn.driving import exporting
 from persyn.errors import ConfigError
 from persyn.exports import hub
@@ -27,6 +27,11 @@ Push = Annotated[
 
 def _one_of(kind: Any) -> str:
     return ", ".join(get_args(kind))
+
+
+RowsOrder = Annotated[
+    str | None, typer.Option("--order", help=f"By the student's loss on the answer: one of {_one_of(Order)}.")
+]
 
 
 def export(
@@ -49,6 +54,7 @@ def export(
     margin: Annotated[
         float | None, typer.Option("--margin", help="preference: the least difference of two rewards.")
     ] = None,
+    order: RowsOrder = None,
     decontaminate: Annotated[
         list[Path] | None,
         typer.Option("--decontaminate", metavar="FILE", help="Leave out rows that hold an item of this benchmark."),
@@ -70,7 +76,7 @@ def export(
         config = runs.load(conn, run_id).config
     given = {
         "formats": formats, "layout": layout, "keep": keep, "columns": columns, "reasoning": reasoning,
-        "validation": validation, "margin": margin,
+        "validation": validation, "margin": margin, "order": order,
     }  # fmt: skip
     changes = {key: value for key, value in given.items() if value is not None}
     written, manifest = write(
@@ -101,9 +107,11 @@ def write(
     """Write the export and say what is in it. Raises PersynError where there is nothing to export."""
     folder, manifest = exporting.write(engine, run_id, folder, export, policy, benchmarks)
     advice = [flaw for flaw in get_args(Flaw) if flaw in manifest.left_out]
-    if advice:
-        words = f"`persyn export {manifest.run} --keep {','.join(advice)}` keeps what was left out."
-        terminal.console.print(words, soft_wrap=True, highlight=False, markup=False)
+    words = [f"`persyn export {manifest.run} --keep {','.join(advice)}` keeps what was left out."] if advice else []
+    if "not_asked" in manifest.missing:
+        words.append(f"`persyn run {manifest.run} --policy {manifest.policy}` asks for the answers that are missing.")
+    for line in words:
+        terminal.console.print(line, soft_wrap=True, highlight=False, markup=False)
     terminal.console.print(f"{manifest.outcome()} are in {folder}", soft_wrap=True, highlight=False, markup=False)
     exporting.require_rows(manifest)
     return folder, manifest

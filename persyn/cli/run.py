@@ -3,18 +3,19 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from persyn import logs, reporting, runs
+from persyn import logs, reporting, runs, set_needs
 from persyn.cli import check, context, export, terminal
 from persyn.cli.options import RouterOf, RunName, WithWorker
 from persyn.cli.screen import screen
-from persyn.config import load_run
-from persyn.driving import course
+from persyn.config import RunConfig, load_run
+from persyn.config.variants import Changes, variant
+from persyn.driving import course, exporting
 from persyn.driving.course import ALLOWED, Allowance
-from persyn.errors import RunStopped
+from persyn.errors import ConfigError, RunStopped
 from persyn.stages import pipeline
 from persyn.states import Stage
 
@@ -41,7 +42,10 @@ LogFormat = Annotated[
 
 
 def run(
-    config: Annotated[Path, typer.Argument(help="The run's YAML; `persyn init` writes one.")],
+    config: Annotated[
+        Path,
+        typer.Argument(help="The run's YAML, which `persyn init` writes; of a variant, also the name of a run."),
+    ],
     with_worker: WithWorker = False,
     no_check: NoCheck = False,
     yes: Yes = False,
@@ -51,6 +55,11 @@ def run(
         bool, typer.Option("--more", help="Take in the prompts that came after the run was routed.")
     ] = False,
     router_of: RouterOf = None,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Run a variant: the same run under another policy, named RUN.POLICY.")
+    ] = None,
+    alpha: Annotated[float | None, typer.Option("--alpha", help="Likewise: by another weight of learnability.")] = None,
+    reroute: Annotated[str | None, typer.Option("--reroute", help="Likewise: on or off.")] = None,
     allow_missing: AllowMissing = ALLOWED,
     log_level: LogLevel = None,
     log_format: LogFormat = None,
@@ -58,8 +67,12 @@ def run(
     """Take a run from its YAML to its export; kill it whenever you like, the next call goes on."""
     _log(log_level, log_format)
     allowed = Allowance.parse(allow_missing)
-    parsed = check.load(config, router_of)
+    changes = Changes(exporting.known_policy(policy), alpha, _on_or_off(reroute))
+    if changes.words() and router_of is not None:
+        raise ConfigError("--router-of: a variant goes by the router of its run. Leave it out.")
+    given = None if changes.words() else check.load(config, router_of)
     engine = context.engine(may_begin=True)
+    parsed = given or variant_of(engine, str(config), changes)
     check.before(engine, parsed, with_worker=with_worker, no_check=no_check, yes=yes, dry_run=dry_run)
     with engine.begin() as conn:
         run_id = runs.create(conn, parsed)
@@ -74,6 +87,20 @@ def run(
     else:
         terminal.console.print(terminal.safe(result.sentence()), soft_wrap=True, highlight=False)
     require(result, parsed.name, allowed)
+
+
+def _on_or_off(given: str | None) -> Literal["on", "off"] | None:
+    match given:
+        case None | "on" | "off":
+            return given
+    raise ConfigError(f"--reroute: got {given!r}; give on or off.")
+
+
+def variant_of(engine: "Engine", run: str, changes: Changes) -> RunConfig:
+    """The variant of a run by its YAML, name or number. Raises NotFound, ConfigError."""
+    with engine.connect() as conn:
+        base = load_run(Path(run)) if _is_file(run) else runs.load(conn, runs.find(conn, run)).config
+        return variant(base, changes, set_needs.find(conn, base.prompts).prompts)
 
 
 def _log(level: logs.Level | None, form: logs.Format | None) -> None:

@@ -5,7 +5,7 @@ Addresses and secrets are in the environment and are stored nowhere.
 """
 
 from persyn.config.endpoints import VARIABLE, Endpoint, Price, address_problem
-from persyn.config.export import Column, Export, Flaw, Format, Layout, Reasoning
+from persyn.config.export import Column, Export, Flaw, Format, Layout, Order, Reasoning
 from persyn.config.policies import Budget, Policy, PolicyOptions
 from persyn.config.rerouting import PriceUnit, Reroute
 from persyn.config.router import Preferences, Router
@@ -14,7 +14,9 @@ from persyn.config.scorers import (
     Ifd,
     Imported,
     Judge,
+    Lark,
     LearnabilityScorer,
+    LocalNaturalness,
     LogLik,
     MathVerify,
     QualityScorer,
@@ -33,9 +35,10 @@ from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
     "VARIABLE", "Budget", "Calibration", "Column", "Endpoint", "Export", "Flaw", "Format", "Ifd", "Imported", "Judge",
-    "Layout", "LearnabilityScorer", "LogLik", "MathVerify", "Message", "Name", "Policy", "PolicyOptions",
-    "Preferences", "Price", "PriceUnit", "QualityScorer", "RankSurprisal", "Reasoning", "Reroute", "RewardModel",
-    "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings", "Student", "StudentTraining",
+    "Lark", "Layout", "LearnabilityScorer", "LocalNaturalness", "LogLik", "MathVerify", "Message", "Name", "Order",
+    "Policy", "PolicyOptions", "Preferences", "Price", "PriceUnit", "QualityScorer", "RankSurprisal", "Reasoning",
+    "Reroute", "RewardModel", "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings", "Student",
+    "StudentTraining",
     "Teacher", "address_problem", "differences", "fingerprint", "load_run", "parse_run", "parse_scorer",
     "scorer_identity",
 ]  # fmt: skip

@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from persyn.config.export import Export
+from persyn.config.export import NO_LOGLIK, Export
 from persyn.config.policies import READ_BY, Policy, PolicyOptions, check_budget
 from persyn.config.rerouting import Reroute, as_reroute, check_bar, is_checked, is_measured
 from persyn.config.router import Preferences, Router
-from persyn.config.scorers import Imported, LearnabilityScorer, Scorers, scorer_identity
+from persyn.config.scorers import Imported, Lark, LearnabilityScorer, LogLik, Scorers, scorer_identity
 from persyn.config.strict import Name, Share, Strict, fingerprint
 from persyn.config.teachers import Student, Teacher
 
@@ -64,7 +64,7 @@ class RunConfig(Strict):
         names = [teacher.name for teacher in self.teachers]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"teacher names must differ; given twice: {', '.join(twice)}")
+            raise ValueError(f"teacher names must differ; given twice: {', '.join(twice)}. Give each its own name")
         return self
 
     @model_validator(mode="after")
@@ -112,6 +112,21 @@ class RunConfig(Strict):
         if self.needs_learnability and not self.scorers.learnability:
             reader = "the policy car reads it" if self.policy == "car" else f"alpha is {self.alpha:g}"
             raise ValueError(f"scorers.learnability: {reader}, so it must be measured. Name a measure, as kind: loglik")
+        return self
+
+    @model_validator(mode="after")
+    def _car_divides_by_a_loss(self) -> "RunConfig":
+        if self.policy == "car" and any(isinstance(one, Lark) and one.weight for one in self.scorers.learnability):
+            raise ValueError(
+                "scorers.learnability: the policy car divides by the student's loss, and lark is a gain of training."
+                " Set another measure, as kind: loglik, or lark's weight to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rows_are_ordered_by_what_is_measured(self) -> "RunConfig":
+        if self.export.order != "given" and not any(isinstance(one, LogLik) for one in self.measures()):
+            raise ValueError(f"export.order: {NO_LOGLIK}")
         return self
 
     @model_validator(mode="after")

@@ -86,8 +86,23 @@ class Scas(_Learnability):
     question_weight: float = Field(default=0.5, ge=0.0, le=1.0, description="the paper's λ")
 
 
+class Lark(_Learnability):
+    """LARK's ĝ: how fast training on an answer lowers the loss, among the answers to its prompt."""
+
+    kind: Literal["lark"]
+
+
+class LocalNaturalness(_Learnability):
+    """Local naturalness: the mean log-likelihood of the answer's steps, each after a few steps alone."""
+
+    kind: Literal["local_naturalness"]
+    window: int = Field(default=4, ge=0, description="steps (sentences or lines) before a step that the student sees")
+
+
 QualityScorer = Annotated[MathVerify | RewardModel | Judge | Imported, Field(discriminator="kind")]
-LearnabilityScorer = Annotated[LogLik | Ifd | RankSurprisal | Scas, Field(discriminator="kind")]
+LearnabilityScorer = Annotated[
+    LogLik | Ifd | RankSurprisal | Scas | Lark | LocalNaturalness, Field(discriminator="kind")
+]
 
 
 def _as_list(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """The teachers, how they are asked and served, and the student."""
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
@@ -154,9 +155,18 @@ def _telling(args: list[str]) -> list[str]:
     return told
 
 
+def named_by_model(given: Any) -> Any:
+    """The section with the model's own name, without its folder or owner, where no `name` is given."""
+    model = given.get("model") if isinstance(given, dict) else None
+    if not isinstance(model, str) or "name" in given:
+        return given
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", re.split(r"[/:]", model.rstrip("/"))[-1]).lstrip("._-")[:63]
+    return {"name": name, **given} if name else given
+
+
 class Teacher(Strict):
-    name: Name
-    family: str = Field(min_length=1)
+    name: Name = Field(default="", description="the model's, where none is given")
+    family: str = Field(default="", min_length=1, description="none given: the name as far as its first dash")
     params_b: float | None = Field(default=None, gt=0, description="size in billions of parameters, where it is known")
     model: str | None = Field(
         default=None, min_length=1,
@@ -172,6 +182,19 @@ class Teacher(Strict):
     tools: bool = Field(default=False, description="whether it takes prompts with tools, and may call them")
     endpoint: Endpoint | None = None
     server: Server = Server()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        given = named_by_model(given)
+        name = given.get("name") if isinstance(given, dict) else None
+        return given if not isinstance(name, str) else {"family": name.partition("-")[0].lower() or name, **given}
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> "Teacher":
+        if not self.name:
+            raise ValueError("name: missing, and there is no model to name it by. Add this key")
+        return self
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> "Teacher":
@@ -219,7 +242,7 @@ class Teacher(Strict):
 
 
 class Student(Strict):
-    name: Name
+    name: Name = Field(default="", description="the model's, where none is given")
     model: str = Field(min_length=1)
     revision: str | None = None
     family: str | None = None
@@ -228,6 +251,11 @@ class Student(Strict):
     training: StudentTraining | None = Field(
         default=None, exclude_if=lambda given: given is None, description="how it is trained on the run's set"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        return named_by_model(given)
 
     def identity(self) -> dict[str, object]:
         """The values that change a score."""

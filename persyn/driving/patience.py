@@ -25,7 +25,7 @@ class Patience:
                 raise
             if self._away_since is None:
                 self._away_since = datetime.now(UTC)
-                why = session.in_one_line(exc)
+                why = session.in_one_line(exc).rstrip(".")
                 self._say(
                     f"Postgres is away since {self._away_since:%H:%M:%S} UTC: {why}. This goes on once it is back."
                 )

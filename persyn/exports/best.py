@@ -17,8 +17,8 @@ from persyn.rewards import matrix, several
 _BATCH = 256  # prompts whose rewards are combined at once
 
 _CANDIDATES = text("""
-SELECT a.prompt_id, a.teacher, a.generation_id, a.sample_index, a.quality, a.learnability, a.flaws, a.scores, d.basis,
-       d.attempt
+SELECT a.prompt_id, a.teacher, a.generation_id, a.sample_index, a.quality, a.learnability, a.flaws, a.scores, a.losses,
+       d.basis, d.attempt
 FROM routing_decision d
 JOIN audit.answer a ON a.run_id = d.run_id AND a.prompt_id = d.prompt_id AND a.teacher_id = d.teacher_id
                    AND a.sample_index < d.samples
@@ -42,6 +42,7 @@ class SampledAnswer(NamedTuple):
     learnability: float | None
     flaw_words: list[str]
     scores: dict[str, float] | None
+    losses: dict[str, float] | None
     basis: str
     attempt: int
     reward: float | None = None
@@ -51,25 +52,28 @@ A = TypeVar("A", Answer, SampledAnswer)
 
 
 def groups(conn: Connection, run: runs.Run, answers: Iterable[A]) -> Iterator[list[A]]:
-    """The answers to each prompt, which come together; of several, each with its combined reward.
+    """The answers to each prompt, which come together; of several, each with its reward and learnability among them.
 
     Calibration answers stay apart: their rewards are measured among all teachers.
     """
     scorers = matrix.scorers(conn, run.id)
     apart = (list(group) for _, group in groupby(answers, key=_whose))
     while part := list(islice(apart, _BATCH)):
-        values = [[_by_id(answer.scores) for answer in group] for group in part if len(group) > 1]
-        rewards = iter(several.rewards(values, scorers, run.config))
+        values = [[_raw(answer) for answer in group] for group in part if len(group) > 1]
+        standings = iter(several.standings(values, scorers, run.config))
         for group in part:
-            yield group if len(group) == 1 else _with_rewards(group, next(rewards))
+            yield group if len(group) == 1 else _with_standings(group, next(standings))
 
 
 def _whose(answer: Answer | SampledAnswer) -> tuple[int, str]:
     return answer.prompt_id, answer.teacher if answer.basis == "measured" else ""
 
 
-def _with_rewards(group: list[A], rewards: list[float | None]) -> list[A]:
-    return [answer._replace(reward=reward) for answer, reward in zip(group, rewards, strict=True)]
+def _with_standings(group: list[A], standings: list[several.Standing]) -> list[A]:
+    return [
+        answer._replace(learnability=standing.learnability, reward=standing.reward)
+        for answer, standing in zip(group, standings, strict=True)
+    ]
 
 
 def best(group: Sequence[A], keep: Sequence[str] = ()) -> A:
@@ -88,6 +92,10 @@ def candidates(conn: Connection, run: runs.Run, prompt_id: int | None = None) ->
     values = {"run_id": run.id, "policy": run.config.policy, "prompt_id": prompt_id}
     found = conn.execute(_CANDIDATES, values, execution_options={"yield_per": 1000})
     return groups(conn, run, (SampledAnswer(*row) for row in found))
+
+
+def _raw(answer: Answer | SampledAnswer) -> several.RawScores:
+    return several.RawScores(_by_id(answer.scores), _by_id(answer.losses))
 
 
 def _by_id(scores: Mapping[str, float] | None) -> dict[int, float]:

@@ -66,7 +66,8 @@ def of_policy(conn: Connection, run: runs.Run, policy: Policy) -> Choices:
     if policy in ("persyn", "budgeted"):
         raise ConfigError(
             f"--policy {policy}: the run {run.name} has no decisions of it, and they need a router."
-            f" Start a run with policy: {policy} under another name; the answers that exist are reused."
+            f" `persyn run {run.name} --policy {policy}` makes them in a run beside it; the answers that exist are"
+            " reused."
         )
     raw = run.config.model_dump(mode="json") | {"policy": policy, "policy_options": {}}
     raw["router"]["of"] = None  # the calibration that the run goes by is known

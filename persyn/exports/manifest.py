@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from persyn.config import Column, Flaw, Format, Layout, Reasoning
+from persyn.config import Column, Flaw, Format, Layout, Order, Reasoning
 
 Split = Literal["train", "validation"]
 
@@ -40,6 +40,7 @@ class Manifest(_Frozen):
     reasoning: Reasoning
     keep: list[Flaw]
     columns: list[Column]
+    order: Order = "given"  # easy_first, hard_first: by the student's mean loss on the answer; rows without one last
     prompts: int  # of the set; of the prompts with several answers where rows are preferences
     rows: int
     rows_by_split: dict[Split, int]

@@ -1,7 +1,7 @@
 """Reads an export's answers from the tables: for each prompt those of its chosen teacher, or teachers.
 
-The answers keep the prompts' order and carry no time of reading, so that a second export gives the same bytes. What
-speaks against an answer is said in one place, the view `audit.answer`.
+The answers keep the order that is asked for and carry no time of reading, so that a second export gives the same bytes.
+What speaks against an answer is said in one place, the view `audit.answer`.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 
 from persyn.errors import NotFound
 from persyn.exports.choices import Choices
+from persyn.exports.order import GIVEN, RowOrder
 
 FETCH_ROWS = 1000
 
@@ -45,7 +46,8 @@ JOIN audit.answer a ON a.run_id = :run_id AND a.prompt_id = c.prompt_id AND a.te
                    AND a.sample_index < c.samples
 JOIN prompt p ON p.id = c.prompt_id
 JOIN teacher t ON t.id = c.teacher_id
-ORDER BY p.position, p.id, c.attempt, t.id, a.sample_index
+{join}
+ORDER BY {keys}, c.attempt, t.id, a.sample_index
 """
 
 # Of a prompt with several attempts the last one says why it has no answer.
@@ -144,6 +146,7 @@ class Answer(NamedTuple):
     sample_index: int = 0
     attempt: int = 1
     scores: dict[str, float] | None = None  # raw, by the scorers' ids; read where there may be several answers
+    losses: dict[str, float] | None = None  # likewise, of lark alone
     reward: float | None = None  # where it was measured
 
     @property
@@ -164,15 +167,18 @@ def run_facts(connection: Connection, run_id: int) -> RunFacts:
     return RunFacts(**row._mapping, teachers=teachers)
 
 
-def answers(connection: Connection, run_id: int, choices: Choices, *, with_scores: bool) -> Iterator[Answer]:
-    """The chosen teachers' answers in the prompts' order, flawed ones among them. An unknown text is empty.
+def answers(
+    connection: Connection, run_id: int, choices: Choices, order: RowOrder = GIVEN, *, with_scores: bool
+) -> Iterator[Answer]:
+    """The chosen teachers' answers prompt by prompt, flawed ones among them. An unknown text is empty.
 
     They come through a cursor on the server, so that memory stays flat.
     """
     options = {"stream_results": True, "yield_per": FETCH_ROWS}
-    scores = "a.scores" if with_scores else "NULL"
-    statement = text(_ANSWERS.format(choices=choices.sql, scores=scores))
-    for row in connection.execute(statement, choices.values(run_id), execution_options=options):
+    scores = "a.scores, a.losses" if with_scores else "NULL, NULL"
+    statement = text(_ANSWERS.format(choices=choices.sql, scores=scores, join=order.join, keys=order.keys))
+    values = choices.values(run_id) | order.parameters
+    for row in connection.execute(statement, values, execution_options=options):
         yield Answer(*row)
 
 

@@ -96,13 +96,26 @@ def preference_rows(answers: Iterable[Answer], rules: Rules, tally: Tally) -> It
 
 
 def with_rewards(answers: Iterable[Answer], measured: CalibrationScores, teachers: list[str]) -> Iterator[Answer]:
-    """The answers, with the rewards of those to calibration prompts. teachers: in coefficient order."""
+    """The answers; those to calibration prompts with reward and learnability among all teachers.
+
+    teachers: in coefficient order.
+    """
+    learnability = measured.raw_learnability()
     row_of = {prompt_id: row for row, prompt_id in enumerate(measured.prompt_ids)}
     column_of = {name: column for column, name in enumerate(teachers)}
     for answer in answers:
         row = row_of.get(answer.prompt_id) if answer.reward is None else None
-        reward = np.nan if row is None else measured.reward[row, column_of[answer.teacher]]
-        yield answer if np.isnan(reward) else answer._replace(reward=float(reward))
+        if row is None:
+            yield answer
+            continue
+        place = row, column_of[answer.teacher]
+        yield answer._replace(
+            reward=_known(measured.reward[place]), learnability=_known(learnability[place], answer.learnability)
+        )
+
+
+def _known(value: float, otherwise: float | None = None) -> float | None:
+    return otherwise if np.isnan(value) else float(value)
 
 
 def _reason_against(answer: Answer, export: Export) -> str | None:

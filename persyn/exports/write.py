@@ -23,12 +23,13 @@ from persyn import runs
 from persyn.config import Export, Format, Policy
 from persyn.config.export import BARE
 from persyn.errors import ConfigError, PersynError, ServiceError
-from persyn.exports import best, choices, documents, layouts, rows, selection
+from persyn.exports import best, choices, documents, layouts, order, rows, selection
 from persyn.exports.choices import Choices
 from persyn.exports.contamination import Benchmarks
 from persyn.exports.files import Finished, Sink, open_sink
 from persyn.exports.layouts import RowForm
 from persyn.exports.manifest import ExportedFile, Manifest, RouterVersion, Split
+from persyn.exports.order import RowOrder
 from persyn.exports.rows import RunFacts
 from persyn.exports.selection import ExportedRow, Rules, Tally
 from persyn.exports.splits import Splits
@@ -52,6 +53,7 @@ class _Plan(NamedTuple):
     choices: Choices
     shape: RowForm
     benchmarks: Sequence[Path]
+    loglik: int | None  # the scorer that the rows are ordered by
 
 
 def export_run(
@@ -119,7 +121,8 @@ def _plan(
         export = export.model_copy(update={"keep": list(dict.fromkeys([*export.keep, "below_bar"]))})
     with_tools = rows.have_tools(connection, run_id, chosen)
     shape = RowForm(export.layout, reasoning, tuple(columns), facts.prompt_set, ability, with_tools)
-    return _Plan(facts, run, policy, export, chosen, shape, benchmarks)
+    loglik = None if export.order == "given" else order.loglik_scorer(connection, run, export.order)
+    return _Plan(facts, run, policy, export, chosen, shape, benchmarks, loglik)
 
 
 def _write(connection: Connection, plan: _Plan, folder: Path) -> Manifest:
@@ -174,18 +177,32 @@ def taught(engine: Engine, run_id: int, policy: Policy | None = None) -> Taught:
 
 def _rows(connection: Connection, plan: _Plan, tally: Tally) -> Iterator[ExportedRow]:
     config, is_preference = plan.run.config, plan.export.layout == "preference"
-    answers = rows.answers(connection, plan.run.id, plan.choices, with_scores=config.asks_several_times)
+    answers = rows.answers(
+        connection, plan.run.id, plan.choices, _order(connection, plan), with_scores=config.asks_several_times
+    )
     if config.asks_several_times:
         groups = best.groups(connection, plan.run, answers)
         answers = (
             chain.from_iterable(groups) if is_preference else selection.best_answers(groups, plan.export.keep, tally)
         )
-    if is_preference or "reward" in plan.export.columns:
+    if is_preference or {"reward", "learnability"} & {*plan.export.columns}:
         measured = matrix.load(connection, plan.run.id, config)
         answers = selection.with_rewards(answers, measured, [teacher.name for teacher in config.teachers])
     make = selection.preference_rows if is_preference else selection.training_rows
     benchmarks = Benchmarks(plan.benchmarks) if plan.benchmarks else None
     return make(answers, Rules(plan.export, plan.shape, _splits(connection, plan), benchmarks), tally)
+
+
+def _order(connection: Connection, plan: _Plan) -> RowOrder:
+    """The order of the rows; of prompts with several answers by the one that is taken, for which all are read twice."""
+    if plan.loglik is None:
+        return order.GIVEN
+    if not plan.run.config.asks_several_times:
+        return order.by_score(plan.export.order, plan.loglik)
+    groups = best.groups(connection, plan.run, rows.answers(connection, plan.run.id, plan.choices, with_scores=True))
+    chosen = selection.best_answers(groups, plan.export.keep, Tally())
+    values = {answer.prompt_id: (answer.scores or {}).get(str(plan.loglik)) for answer in chosen}
+    return order.by_value(plan.export.order, {key: value for key, value in values.items() if value is not None})
 
 
 def _splits(connection: Connection, plan: _Plan) -> Splits:
@@ -215,6 +232,7 @@ def _manifest(
         layout=plan.export.layout,
         reasoning=plan.shape.reasoning,
         keep=plan.export.keep,
+        order=plan.export.order,
         columns=list(plan.shape.columns),
         prompts=total + tally.left_out.total() + sum(missing.values()),
         rows=total,

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from sqlalchemy import Connection, text
@@ -21,12 +22,15 @@ WHERE blocked_reason IS NOT NULL AND finished_at IS NULL AND cancelled_at IS NUL
   AND (CAST(:run_id AS bigint) IS NULL OR id = :run_id)
 ORDER BY id
 """)
+_NAMES = text("SELECT id, name FROM run WHERE id = ANY(:ids)")
 
 
 class HoldUp(NamedTuple):
     """One thing that keeps jobs waiting, in a sentence."""
 
-    kind: Literal["look failed", "run paused", "queue paused", "no worker", "unserved", "unfit", "busy", "retry"]
+    kind: Literal[
+        "look failed", "run paused", "queue paused", "no worker", "unserved", "unfit", "busy", "turn", "retry"
+    ]
     sentence: str
 
 
@@ -36,6 +40,7 @@ class Waiting(NamedTuple):
     ready: Mapping[str, int]
     leased: Collection[str]  # the queues with jobs that workers hold
     oldest_s: Mapping[str, float]  # for how long the oldest of the ready jobs has been due; none where none is due
+    ahead: Mapping[str, str] = MappingProxyType({})  # by queue another run whose jobs workers hold
 
 
 def why_waiting(conn: Connection, run_id: int | None = None) -> list[HoldUp]:
@@ -46,14 +51,20 @@ def why_waiting(conn: Connection, run_id: int | None = None) -> list[HoldUp]:
     ]
     ready: Counter[str] = Counter()
     leased: set[str] = set()
-    for count in jobs.counts(conn, run_id):
-        if count.state == JobState.READY:
+    others: dict[str, int] = {}
+    for count in jobs.counts(conn):
+        if run_id not in (None, count.run_id):
+            if count.state == JobState.LEASED and count.jobs:
+                others[count.queue] = count.run_id
+        elif count.state == JobState.READY:
             ready[count.queue] += count.jobs
         elif count.state == JobState.LEASED:
             leased.add(count.queue)
+    names = {row.id: row.name for row in conn.execute(_NAMES, {"ids": [*others.values()]})} if others else {}
+    ahead = {queue: names[other] for queue, other in others.items() if other in names}
     oldest_s = {item.queue: item.oldest_s for item in backlog.read(conn)} if ready else {}
     held = [pause for pause in pauses.paused(conn) if run_id is None or pause.run_id in (None, run_id)]
-    return failed + hold_ups(Waiting(ready, leased, oldest_s), held, workers.workers(conn))
+    return failed + hold_ups(Waiting(ready, leased, oldest_s, ahead), held, workers.workers(conn))
 
 
 def hold_ups(waiting: Waiting, held: Sequence[pauses.Pause], known: Sequence[workers.Worker]) -> list[HoldUp]:
@@ -101,6 +112,8 @@ def _unattended(queue: str, number: int, waiting: Waiting, there: Sequence[worke
     if all(worker.queue is not None and queue not in worker.queue.split(", ") for worker in serving):
         busy = ", ".join(f"{worker.name} works on {worker.queue} first" for worker in serving[:3])
         return [HoldUp("busy", f"{_wait(queue, number)}: {busy}.")]
+    if queue in waiting.ahead:
+        return [HoldUp("turn", f"{_wait(queue, number)}: run {waiting.ahead[queue]} goes first there.")]
     return []
 
 

@@ -95,6 +95,23 @@ def weighted(scores: Sequence[tuple[ArrayLike, float]], how: Normalisation) -> R
     return np.asarray(total / sum(weight for _, weight in counted))
 
 
+def lark_gain(ratio: ArrayLike, loss: ArrayLike) -> Rewards:
+    """LARK's ĝ (arXiv 2605.30651) of each answer among those to its prompt, a row of (P, M), higher for easier.
+
+    ĝ_k = (L_k / ΣL)·(2ρ_k - ΣρL / ΣL) from the answers' own ρ = B / L and L: ρ_k - ρ̄ says whose loss training lowers
+    faster than the others', and L_k / ΣL how much loss there is to lower. An answer that stands alone has ĝ = ρ.
+    0 where no answer has a loss; NaN for one without a score, which takes no part in the sums.
+    """
+    rho, each = _present(ratio), _present(loss)
+    missing = np.isnan(rho) | np.isnan(each)
+    rho[missing] = each[missing] = 0.0
+    total = each.sum(axis=1, keepdims=True)
+    share = each / np.where(total > 0, total, 1.0)
+    gain = share * (2.0 * rho - (share * rho).sum(axis=1, keepdims=True))
+    gain[missing] = np.nan
+    return np.asarray(gain)
+
+
 def _present(values: ArrayLike) -> Rewards:
     array = np.array(values, dtype=np.float64)
     if array.ndim != 2:

@@ -48,7 +48,8 @@ class Night(Fleet):
         self._log: TextIO = (out / "night.log").open("w")
         self.log = out / "workers.log"
         self.environment |= {KEY: "sk-chaos"}
-        self.configure_stub(latency_s=latency_s, latency_sigma=0.5, answer_tokens=24)
+        # Wrong answers are asked elsewhere, so rerouting goes through the night too.
+        self.configure_stub(latency_s=latency_s, latency_sigma=0.5, sums_right=0.6)
         source = out / "prompts.jsonl"
         lines = ({"id": f"p{n}", "prompt": f"What is {n} + {n % 97}?", "reference_answer": str(n + n % 97)}
                  for n in range(prompts))  # fmt: skip
@@ -251,7 +252,7 @@ def main() -> None:
         "--score", choices=["calibration", "all"], default="calibration", help="what the student reads: all takes hours"
     )
     parser.add_argument(
-        "--latency-s", type=float, default=4.0, help="a teacher's median time for an answer; it makes the night last"
+        "--latency-s", type=float, default=6.0, help="a teacher's median time for an answer; it makes the night last"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every-s", type=float, default=60.0, help="from one fault to the next")

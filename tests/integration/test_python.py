@@ -43,7 +43,8 @@ def test_six_lines_make_a_set_and_the_page_looks_at_it(site: "Site", here: Path,
     lines = code("README.md")
     assert len([line for line in lines.splitlines() if line]) == 6
     for theirs, ours in (
-        ('"Qwen/Qwen3-4B"', f'"{tiny_model}", "max_length": 400'), ('"M"', '"stub-model", "system_prompt": f"{n}"'),
+        ('"Qwen/Qwen3-4B"', f'"{tiny_model}", "max_length": 400'),
+        ('f"M{n}"', '"stub-model", "name": f"t{n}", "system_prompt": f"{n}"'),
         ('f"http://gpu{n}/v1"', f'"{site.stub.base_url}"'), ('"teachers": pool', SMALL),
         ("MODEL", tiny_model),
     ):  # fmt: skip

@@ -61,6 +61,12 @@ def test_a_run_measures_learnability_where_it_needs_it(changes: dict[str, Any], 
         ("alpha", 1.5, "alpha: got 1.5; input should be less than or equal to 1."),
         ("scorers.learnability", "none", "scorers.learnability: alpha is 0.4, so it must be measured."),
         ("scorers.quality", "none", "scorers.quality"),
+        ("export", {"layout": "preference", "order": "easy_first"}, "export.order: a row of the layout preference"),
+        (
+            "scorers.learnability",
+            {"kind": "local_naturalness", "window": -1},
+            "scorers.learnability.window: got -1; input should be greater than or equal to 0.",
+        ),
         ("alpha", "much", "alpha: got 'much'; input should be a valid number"),
         ("alpha", math.nan, "alpha: got nan; input should be"),
         ("seed", -1, "seed: got -1; input should be greater than or equal to 0."),
@@ -289,6 +295,23 @@ def test_a_policy_without_what_it_needs_is_refused(raw: dict[str, Any], message:
         parse_run(raw, source="run.yaml")
     assert str(refused.value).startswith(f"run.yaml: {message}")
     assert "\n" not in str(refused.value)
+
+
+def test_rows_are_ordered_by_a_measure_that_the_run_has() -> None:
+    export, ifd = {"order": "easy_first"}, {"kind": "ifd"}
+    with pytest.raises(ConfigError, match=r"export\.order: .* no measure of this run is loglik\."):
+        parse_run(SMALL | {"export": export, "scorers": {"learnability": ifd}}, source="run.yaml")
+    uncounted = [ifd, {"kind": "loglik", "weight": 0.0}]
+    run = parse_run(SMALL | {"export": export, "scorers": {"learnability": uncounted}}, source="run.yaml")
+    assert run.export.order == "easy_first"
+
+
+def test_car_refuses_a_measure_that_is_no_loss_where_it_counts() -> None:
+    lark = {"kind": "lark"}
+    with pytest.raises(ConfigError, match=r"scorers\.learnability: the policy car divides by the student's loss"):
+        parse_run(SMALL | {"policy": "car", "scorers": {"learnability": lark}}, source="run.yaml")
+    beside = [{"kind": "loglik"}, lark | {"weight": 0.0}]
+    assert parse_run(SMALL | {"policy": "car", "scorers": {"learnability": beside}}, source="run.yaml").measures()
 
 
 @pytest.mark.parametrize(

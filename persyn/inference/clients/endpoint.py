@@ -6,6 +6,7 @@ stable code, so that the jobs know whether another attempt can help.
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -148,5 +149,7 @@ def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     try:
         seconds = float(value) if value[:1].isdigit() else parsedate_to_datetime(value).timestamp() - now
     except (ValueError, OverflowError):
+        return None
+    if math.isinf(seconds):  # 1e999 is no wait: the endpoint would be left alone for an hour for nothing
         return None
     return min(max(0.0, seconds), RETRY_AFTER_AT_MOST_S)

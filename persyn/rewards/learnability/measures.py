@@ -4,6 +4,7 @@ Whatever the paper's sign, the value here is higher where the answer is easier t
 the same place in the reward. The paper's own number is kept in the detail.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from persyn.rewards.measurement import Measurement
 
 RANK_CLIP = 100  # r_max of the Rank-Surprisal Ratio's paper
+BRIER_TOP = 50  # probabilities that LARK's Brier score keeps of the vocabulary
 
 
 class TokenScores(NamedTuple):
@@ -23,6 +25,9 @@ class TokenScores(NamedTuple):
     question_nll: float | None = None  # mean -log p of the prompt's own tokens
     question_direction: Tensor | None = None  # (H,) mean of the prompt's normalised activations
     answer_directions: Tensor | None = None  # (n, H) the answer's normalised activations; a special token's is zero
+    brier: Tensor | None = None  # (n,) squared distance of the student's probabilities from certainty of y_t
+    steps: Tensor | None = None  # (n,) the number of the answer's step that y_t belongs to, from 0
+    local: Mapping[int, Tensor] | None = None  # by window: (n,) log p(y_t | x, the `window` steps before, its own step)
 
 
 def loglik(scores: TokenScores) -> Measurement:
@@ -55,6 +60,34 @@ def rank_surprisal(scores: TokenScores) -> Measurement:
     return Measurement(-ratio, _detail(scores) | {"rsr": ratio, "mean_rank": float(ranks.mean())})
 
 
+def lark(scores: TokenScores) -> Measurement:
+    """The ratio ρ = B / L of LARK (arXiv 2605.30651), with L the mean loss and B the mean Brier score of the tokens.
+
+    High where a step of training lowers the loss fast for its height. ρ is LARK's ĝ of an answer that stands alone;
+    among the answers to one prompt ĝ comes of their ρ and L (`persyn.rewards.combine.lark_gain`). 0 without a loss.
+    """
+    assert scores.brier is not None, "lark needs Brier scores"
+    loss, brier = -_mean(scores.logprobs), _mean(scores.brier)
+    ratio = brier / loss if loss > 0 else 0.0
+    return Measurement(ratio, _detail(scores) | {"rho": ratio, "loss": loss, "brier": brier})
+
+
+def local_naturalness(scores: TokenScores, window: int) -> Measurement:
+    """Local naturalness (arXiv 2510.03988): the mean over the answer's steps of their mean log-likelihood, in nats.
+
+    A step is read after the prompt and the `window` steps before it alone, and counts as much as any other, whatever
+    its length. The log-likelihood of whole answers grows with their length, because they explain themselves.
+    """
+    assert scores.local is not None, "local_naturalness needs windows"
+    assert scores.steps is not None, "local_naturalness needs steps"
+    logprobs = scores.local[window].double()
+    counts = torch.bincount(scores.steps)
+    means = torch.zeros(len(counts), dtype=torch.double, device=logprobs.device)
+    means = means.index_add(0, scores.steps, logprobs) / counts
+    value = _mean(means)
+    return Measurement(value, _detail(scores) | {"lalp": value, "steps": len(counts), "loglik": _mean(scores.logprobs)})
+
+
 def scas(scores: TokenScores, weight: float) -> Measurement:
     """The learning cost of Student-Centric Answer Sampling (arXiv 2605.26872), negated.
 
@@ -79,11 +112,17 @@ def scas(scores: TokenScores, weight: float) -> Measurement:
 def first(scores: TokenScores, tokens: int | None) -> TokenScores:
     """The same answer, cut to its first tokens, whose scores depend on no later token."""
 
+    def cut(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values[:tokens]
+
     return scores._replace(
         logprobs=scores.logprobs[:tokens],
-        ranks=None if scores.ranks is None else scores.ranks[:tokens],
-        alone=None if scores.alone is None else scores.alone[:tokens],
-        answer_directions=None if scores.answer_directions is None else scores.answer_directions[:tokens],
+        ranks=cut(scores.ranks),
+        brier=cut(scores.brier),
+        steps=cut(scores.steps),
+        local=scores.local and {window: values[:tokens] for window, values in scores.local.items()},
+        alone=cut(scores.alone),
+        answer_directions=cut(scores.answer_directions),
     )
 
 
@@ -91,6 +130,17 @@ def rank_of(logits: Tensor, targets: Tensor) -> Tensor:
     """(rows,) ranks from 1 of targets (rows,) in logits (rows, vocabulary); equals share the best rank."""
     chosen = logits.gather(1, targets[:, None])
     return 1 + (logits > chosen).sum(dim=1)
+
+
+def brier_of(logits: Tensor, targets: Tensor) -> Tensor:
+    """(rows,) Σ_v (p_v - [v is the target])² from logits (rows, vocabulary), over the 50 likeliest tokens.
+
+    As LARK's code has it, their probabilities are scaled to sum to 1; a target that is not among them has none.
+    """
+    top, places = logits.float().topk(min(BRIER_TOP, logits.shape[1]), dim=1)
+    probabilities = top.softmax(dim=1)
+    of_target = (probabilities * (places == targets[:, None])).sum(dim=1)
+    return 1 - 2 * of_target + probabilities.square().sum(dim=1)
 
 
 def _mean(values: Tensor) -> float:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from persyn.chat import Encoded
 from persyn.inference.loading import choose_device, load_network, load_tokenizer
-from persyn.rewards.learnability.measures import rank_of, unit
+from persyn.rewards.learnability.measures import brier_of, rank_of, unit
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +29,28 @@ class Row(NamedTuple):
     start: int  # at least 1: the first token has no prediction
 
 
+class Asked(NamedTuple):
+    """The wishes for a pass beside the likelihood of each token."""
+
+    ranks: bool = False
+    brier: bool = False
+
+
 class TokenStats(NamedTuple):
     """The student's view of one row: of the m tokens from `start` on, and the activations of all n."""
 
     logprobs: Tensor  # (m,)
     ranks: Tensor | None  # (m,)
+    brier: Tensor | None  # (m,)
     directions: Tensor | None  # (n, H), of length 1
 
 
-# log p of each token that came, and its rank where that was asked: of one row's places, or of all rows' in order.
-_Places = tuple[Tensor, Tensor | None]
+class _Places(NamedTuple):
+    """The tokens that came, of one row's places or of all rows' in order: (m,) each, None where nobody asked."""
+
+    logprobs: Tensor
+    ranks: Tensor | None = None
+    brier: Tensor | None = None
 
 
 class Student:
@@ -62,13 +74,13 @@ class Student:
         self._plain_head = self._head_gives_the_logits()
         self._reuses_prefixes = self._plain_head and self._continues_from_a_cache()
 
-    def read(self, rows: Sequence[Row], *, ranks: bool = False, activations: bool = False) -> list[TokenStats]:
+    def read(self, rows: Sequence[Row], asked: Asked = Asked(), *, activations: bool = False) -> list[TokenStats]:
         """One pass over a batch. A model without an up-projection has no activations."""
         with torch.inference_mode(), _Tap(self._up_projection if activations else None) as tap:
             shared = _common_start(rows) if self._reuses_prefixes else 0
             if shared < SHARED_AT_LEAST:
                 shared = 0
-            places = self._from_shared(rows, shared, ranks) if shared else self._from_rows(rows, ranks)
+            places = self._from_shared(rows, shared, asked) if shared else self._from_rows(rows, asked)
             directions = tap.directions(rows, shared)
         return [TokenStats(*stats, direction) for stats, direction in zip(places, directions, strict=True)]
 
@@ -79,17 +91,17 @@ class Student:
     def _special_ids(self) -> Tensor:
         return torch.tensor(self.tokenizer.all_special_ids, dtype=torch.long, device=self.device)
 
-    def _from_shared(self, rows: Sequence[Row], shared: int, ranks: bool) -> list[_Places]:
+    def _from_shared(self, rows: Sequence[Row], shared: int, asked: Asked) -> list[_Places]:
         """The result of `_from_rows` for rows that begin with the same `shared` tokens, which are read only once."""
         begin = rows[0].ids[:shared]
         read = self.model.base_model(input_ids=torch.tensor([begin], device=self.device), use_cache=True)
         first = min(shared, *(row.start for row in rows))
         # The state at t predicts the token at t + 1; the last one of the beginning, what each row goes on with.
-        common = self._judge(self._heads(read.last_hidden_state[0, first - 1 : shared - 1]), begin[first:], ranks)
+        common = self._judge(self._heads(read.last_hidden_state[0, first - 1 : shared - 1]), begin[first:], asked)
         cache = read.past_key_values
         cache.batch_repeat_interleave(len(rows))
         starts = [max(row.start - shared, 0) for row in rows]
-        ids, attention, asked = _padded([row.ids[shared:] for row in rows], starts)
+        ids, attention, wanted = _padded([row.ids[shared:] for row in rows], starts)
         seen = torch.ones(len(rows), shared, dtype=torch.long)
         states = self.model.base_model(
             input_ids=ids.to(self.device),
@@ -98,29 +110,34 @@ class Student:
             use_cache=True,
         ).last_hidden_state
         before = read.last_hidden_state[:, -1:].expand(len(rows), -1, -1)
-        states = torch.cat([before, states[:, :-1]], dim=1)[asked.to(self.device)]
+        states = torch.cat([before, states[:, :-1]], dim=1)[wanted.to(self.device)]
         targets = [row.ids[shared + start :] for row, start in zip(rows, starts, strict=True)]
-        own = self._judge(self._heads(states), [token for row in targets for token in row], ranks)
+        own = self._judge(self._heads(states), [token for row in targets for token in row], asked)
         pieces = _split(own, [len(row) for row in targets])
         return [_join(_from(common, row.start - first), piece) for row, piece in zip(rows, pieces, strict=True)]
 
-    def _from_rows(self, rows: Sequence[Row], ranks: bool) -> list[_Places]:
-        """Likelihoods and ranks of each row's places, each row read from its beginning."""
+    def _from_rows(self, rows: Sequence[Row], asked: Asked) -> list[_Places]:
+        """Each row's places, each row read from its beginning."""
         targets = [token for row in rows for token in row.ids[row.start :]]
         logits = self._padded_logits(rows) if self._plain_head else self._logits_of_each(rows)
-        return _split(self._judge(logits, targets, ranks), [len(row.ids) - row.start for row in rows])
+        return _split(self._judge(logits, targets, asked), [len(row.ids) - row.start for row in rows])
 
-    def _judge(self, logits: Iterator[Tensor], targets: Sequence[int], ranks: bool) -> _Places:
-        """Likelihoods and ranks of the tokens that came, from logits that come a few rows at a time."""
+    def _judge(self, logits: Iterator[Tensor], targets: Sequence[int], asked: Asked) -> _Places:
+        """Likelihoods, ranks and Brier scores of the tokens that came, from logits that come a few rows at a time."""
         wanted = torch.tensor(targets, dtype=torch.long, device=self.device)
-        logprobs, placed, start = [wanted.new_empty(0, dtype=torch.float)], [wanted[:0]], 0
+        none = wanted.new_empty(0, dtype=torch.float)
+        logprobs, ranks, brier, start = [none], [wanted[:0]], [none], 0
         for chunk in logits:
             token = wanted[start : start + len(chunk)]
             logprobs.append(chunk.gather(1, token[:, None])[:, 0].float() - chunk.float().logsumexp(dim=1))
-            if ranks:
-                placed.append(rank_of(chunk, token))
+            if asked.ranks:
+                ranks.append(rank_of(chunk, token))
+            if asked.brier:
+                brier.append(brier_of(chunk, token))
             start += len(chunk)
-        return torch.cat(logprobs), torch.cat(placed) if ranks else None
+        return _Places(
+            torch.cat(logprobs), torch.cat(ranks) if asked.ranks else None, torch.cat(brier) if asked.brier else None
+        )
 
     def _padded_logits(self, rows: Sequence[Row]) -> Iterator[Tensor]:
         """Logits (≤ ROWS, vocabulary) that predict the tokens asked for, in order, from one padded forward pass."""
@@ -165,8 +182,8 @@ class Student:
         ]
         try:
             with torch.inference_mode():
-                ways = (self._from_shared(rows, len(prefix), ranks=False), self._from_rows(rows, ranks=False))
-                shared, whole = (torch.cat([logprobs for logprobs, _ in way]) for way in ways)
+                ways = (self._from_shared(rows, len(prefix), Asked()), self._from_rows(rows, Asked()))
+                shared, whole = (torch.cat([places.logprobs for places in way]) for way in ways)
         except torch.OutOfMemoryError:
             raise  # says nothing about the cache
         except (AttributeError, NotImplementedError, TypeError, ValueError, RuntimeError, IndexError) as exc:
@@ -195,20 +212,18 @@ def _common_start(rows: Sequence[Row]) -> int:
 
 
 def _split(places: _Places, counts: list[int]) -> list[_Places]:
-    logprobs, ranks = places
-    return list(
-        zip(logprobs.split(counts), [None] * len(counts) if ranks is None else ranks.split(counts), strict=True)
-    )
+    parts = [[None] * len(counts) if values is None else values.split(counts) for values in places]
+    return [_Places(*row) for row in zip(*parts, strict=True)]
 
 
 def _from(places: _Places, start: int) -> _Places:
     """From the place `start` on, which may lie behind the end."""
-    return places[0][start:], None if places[1] is None else places[1][start:]
+    return _Places(*(None if values is None else values[start:] for values in places))
 
 
 def _join(one: _Places, other: _Places) -> _Places:
-    ranks = None if one[1] is None or other[1] is None else torch.cat([one[1], other[1]])
-    return torch.cat([one[0], other[0]]), ranks
+    pairs = zip(one, other, strict=True)
+    return _Places(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))
 
 
 def _padded(ids: Sequence[list[int]], starts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -69,7 +69,7 @@ class Tables:
 
     def answer(
         self, prompt: int, teacher: str, answer: str, *, finish_reason: str = "stop", reasoning: str | None = None,
-        quality: float | None = None, learnability: float | None = None,
+        quality: float | None = None, learnability: float | None = None, loss: float | None = None,
     ) -> None:  # fmt: skip
         self.ask(prompt, teacher, "done")
         self._execute(
@@ -82,10 +82,11 @@ class Tables:
         )
         for kind, value in (("quality", quality), ("learnability", learnability)):
             if value is not None:
-                self._score(prompt, teacher, kind, value)
+                self._score(prompt, teacher, kind, value, loss)
 
-    def _score(self, prompt: int, teacher: str, kind: str, value: float) -> None:
-        references = self._references(prompt, teacher) | {"kind": kind, "value": value}
+    def _score(self, prompt: int, teacher: str, kind: str, value: float, loss: float | None) -> None:
+        detail = {} if loss is None else {"loss": loss}
+        references = self._references(prompt, teacher) | {"kind": kind, "value": value, "detail": json.dumps(detail)}
         self._execute(
             "INSERT INTO job (run_id, kind, queue, stage, generation_id, scorer_id, state, finished_at)"
             " SELECT :run, 'score', 'q', 20, g.id, s.id, 'done', now() FROM generation g, scorer s"
@@ -93,8 +94,8 @@ class Tables:
             references,
         )
         self._execute(
-            "INSERT INTO score (generation_id, scorer_id, value, job_id, lease_id)"
-            " SELECT j.generation_id, j.scorer_id, :value, j.id, :lease FROM job j"
+            "INSERT INTO score (generation_id, scorer_id, value, detail, job_id, lease_id)"
+            " SELECT j.generation_id, j.scorer_id, :value, CAST(:detail AS jsonb), j.id, :lease FROM job j"
             " JOIN generation g ON g.id = j.generation_id JOIN scorer s ON s.id = j.scorer_id"
             " WHERE g.prompt_id = :prompt AND g.teacher_id = :teacher AND s.kind = :kind",
             references,

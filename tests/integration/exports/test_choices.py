@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
+from persyn import reporting
+from persyn.config import Export
 from persyn.errors import ConfigError
 from persyn.exports.write import export_run
 
@@ -42,6 +45,50 @@ def test_a_policy_without_a_router_decides_anew_from_what_was_measured(measured:
 
 def test_the_oracle_takes_the_best_measured_answers(measured: Any, tmp_path: Path) -> None:
     assert teachers(measured, tmp_path, "oracle") == (["0 small", "1 large"], {"not_routed": 2})
+
+
+def test_larks_gain_is_among_the_teachers_answers_to_a_calibration_prompt(make_tables: Any, tmp_path: Path) -> None:
+    """By their own ratios the small teacher's answer is the easier one, by ĝ the large one's (test_combine.py)."""
+    tables = make_tables(4, scorers={"learnability": {"kind": "lark"}}, alpha=1.0)
+    tables.calibrate(0)
+    tables.answer(0, "small", "small", learnability=0.8, loss=1.0)
+    tables.answer(0, "large", "large", learnability=0.5, loss=3.0)
+    export = Export(columns=["learnability", "reward"])
+    export_run(tables.engine, tables.run_id, tmp_path, export, policy="oracle")
+    (row,) = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert (row["teacher"], row["reward"], row["learnability"]) == ("large", 1.0, pytest.approx(0.31875))
+
+
+def test_larks_gain_is_among_the_answers_that_a_prompt_got_one_after_the_other(
+    make_tables: Any, tmp_path: Path
+) -> None:
+    tables = make_tables(4, scorers={"learnability": {"kind": "lark"}}, alpha=1.0, reroute="on")
+    tables.decide(0, "small")
+    tables.answer(0, "small", "small", learnability=0.8, loss=1.0)
+    tables.answer(0, "large", "large", learnability=0.5, loss=3.0)
+    tables.decide(1, "small")
+    tables.answer(1, "small", "alone", learnability=0.8, loss=1.0)
+    with tables.engine.begin() as connection:
+        connection.execute(
+            text("""
+            INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, attempt, failed_teacher_ids,
+                                          gain, price, lease_id)
+            SELECT run_id, prompt_id, policy, 'rerouted', :large, 2, ARRAY[teacher_id], 0.5, 1, lease_id
+            FROM routing_decision WHERE prompt_id = :prompt
+            """),
+            {"large": tables.teacher_ids["large"], "prompt": tables.prompt_ids[0]},
+        )
+    export_run(tables.engine, tables.run_id, tmp_path, Export(columns=["learnability", "reward"]))
+    rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    assert [(row["teacher"], row["learnability"]) for row in rows] == [
+        ("large", pytest.approx(0.31875)),
+        ("small", 0.8),
+    ]
+    with tables.engine.connect() as connection:
+        samples = reporting.prompt_trail(connection, "first", "0").samples
+    assert [(one.learnability, one.reward, one.best) for one in samples] == [
+        (pytest.approx(0.25625), 0.0, False), (pytest.approx(0.31875), 1.0, True),
+    ]  # fmt: skip
 
 
 def test_a_random_policy_decides_the_same_each_time(measured: Any, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ LEARNABILITY = [
     {"kind": "ifd", "weight": 1.0},
     {"kind": "rank_surprisal", "weight": 0.0, "answer_tokens": 5},
     {"kind": "scas", "weight": 1.0},
+    {"kind": "lark", "weight": 1.0},
+    {"kind": "local_naturalness", "window": 0},
 ]
 
 
@@ -37,10 +39,19 @@ def test_all_measures_of_an_answer_are_stored_raw_and_a_router_learns_from_their
         SELECT sc.method, count(*), count(*) FILTER (WHERE s.value < 0) FROM score s
         JOIN scorer sc ON sc.id = s.scorer_id WHERE sc.kind = 'learnability' GROUP BY sc.method""")
     assert sorted(map(tuple, stored)) == [
-        (method, answers, answers) for method in ("ifd", "loglik", "rank_surprisal", "scas")
-    ]
+        ("ifd", answers, answers), ("lark", answers, 0), ("local_naturalness", answers, answers),
+        ("loglik", answers, answers), ("rank_surprisal", answers, answers), ("scas", answers, answers),
+    ]  # fmt: skip
     assert site.scalar("SELECT max((s.detail ->> 'tokens')::int) FROM score s WHERE s.detail ? 'rsr'") == 5
-    # one forward pass for an answer's four measures: they were claimed and completed together
+    loss = "round((s.detail ->> 'loss')::numeric, 4) = round(-l.value::numeric, 4)"
+    assert (
+        site.scalar(f"""
+        SELECT count(*) FROM score s JOIN scorer sc ON sc.id = s.scorer_id AND sc.method = 'lark'
+        JOIN score l ON l.generation_id = s.generation_id JOIN scorer lc ON lc.id = l.scorer_id AND lc.method = 'loglik'
+        WHERE {loss}""")
+        == answers
+    )
+    # one forward pass for an answer's measures: they were claimed and completed together
     leases = site.rows("""
         SELECT s.generation_id FROM score s JOIN scorer sc ON sc.id = s.scorer_id WHERE sc.kind = 'learnability'
         GROUP BY s.generation_id HAVING count(DISTINCT s.lease_id) > 1""")

@@ -66,7 +66,9 @@ def test_the_scorers_that_are_commented_out_are_every_kind_and_valid(written: Pa
         shown |= yaml.safe_load(re.sub("^  # ", "", block[0], flags=re.MULTILINE))
     scorers = Scorers.model_validate(shown)
     assert [scorer.kind for scorer in scorers.quality] == ["math_verify", "reward_model", "judge", "imported"]
-    assert [scorer.kind for scorer in scorers.learnability] == ["loglik", "ifd", "rank_surprisal", "scas"]
+    assert [scorer.kind for scorer in scorers.learnability] == [
+        "loglik", "ifd", "rank_surprisal", "scas", "lark", "local_naturalness",
+    ]  # fmt: skip
 
 
 def test_an_existing_file_is_kept(tmp_path: Path) -> None:

@@ -142,3 +142,31 @@ def test_a_stored_sampling_is_read_back_the_same() -> None:
     shaped = Sampling.model_validate({"max_completion_tokens": 64, "temperature": None, "extra_body": {"x": [1, None]}})
     assert shaped.max_tokens == 64
     assert Sampling.model_validate(shaped.model_dump(mode="json")) == shaped
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "family"),
+    [
+        ("mistralai/Mixtral-8x7B-v0.1", "Mixtral-8x7B-v0.1", "mixtral"),
+        ("bundled:smollm2-135m-instruct", "smollm2-135m-instruct", "smollm2"),
+        ("/srv/models/my model/", "my-model", "my"),
+        ("gpt4", "gpt4", "gpt4"),
+        ("owner/" + "x" * 80, "x" * 63, "x" * 63),
+    ],
+)
+def test_a_teacher_is_called_by_its_model_where_nothing_is_given(model: str, name: str, family: str) -> None:
+    unnamed = Teacher.model_validate({"model": model})
+    assert (unnamed.name, unnamed.family) == (name, family)
+    assert Student.model_validate({"model": model}).name == name
+
+
+def test_what_is_given_stays() -> None:
+    given = Teacher.model_validate({"model": "a/B-7b", "name": "mine", "family": "qwen"})
+    assert (given.name, given.family) == ("mine", "qwen")
+    assert Teacher.model_validate({"model": "a/B-7b", "name": "My-own"}).family == "my"
+
+
+@pytest.mark.parametrize("nameless", [{}, {"family": "f"}, {"model": "//"}])
+def test_a_teacher_without_a_name_needs_a_model(nameless: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="name: missing"):
+        Teacher.model_validate(nameless)

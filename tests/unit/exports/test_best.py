@@ -8,7 +8,7 @@ from persyn.exports.best import SampledAnswer, best
 
 
 def candidate(index: int, reward: float | None = None, *flaws: str) -> SampledAnswer:
-    return SampledAnswer(1, "t", 100 + index, index, None, None, [*flaws], None, "router", 1, reward)
+    return SampledAnswer(1, "t", 100 + index, index, None, None, [*flaws], None, None, "router", 1, reward)
 
 
 @pytest.mark.parametrize(

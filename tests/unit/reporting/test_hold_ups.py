@@ -51,6 +51,9 @@ CASES = [
      ["teacher.cat: 100 jobs wait, and no worker can serve this queue. h:1: KEY is not set."]),
     (waiting(leased=("teacher.cat",)), [], [worker("teacher.ann", drains="teacher.ann")], []),  # it is worked on
     (waiting(leased=("router",)), [], [worker("teacher.cat", "router", drains="router")], []),  # its own work goes on
+    (waiting()._replace(ahead={"teacher.cat": "older"}), [], ALL,
+     ["teacher.cat: 100 jobs wait: run older goes first there."]),
+    (waiting(leased=("teacher.cat",))._replace(ahead={"teacher.cat": "older"}), [], ALL, []),  # both have their turns
     (waiting(oldest_s=None), [], ALL, ["teacher.cat: 100 jobs wait for another attempt"]),
     (waiting(), [pause("teacher.cat")], ALL,
      ["teacher.cat: 100 jobs wait: teacher.cat is paused by h:1 since 2026-01-02 03:04:05 UTC: the key is refused"]),

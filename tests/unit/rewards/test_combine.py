@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from persyn.rewards.combine import DegenerateCounts, Normalisation, combine, count_degenerate, is_degenerate, normalise
+from persyn.rewards.combine import (
+    DegenerateCounts,
+    Normalisation,
+    combine,
+    count_degenerate,
+    is_degenerate,
+    lark_gain,
+    normalise,
+)
 
 ALL: list[Normalisation] = ["minmax", "zscore", "rank"]
 NAN = float("nan")
@@ -108,3 +116,25 @@ def test_each_score_is_counted_over_the_answers_that_have_a_reward() -> None:
 def test_nothing_measured_is_nothing_degenerate() -> None:
     nothing = np.full((2, 3), NAN)
     assert count_degenerate(nothing, nothing, nothing) == DegenerateCounts(0, 0, 0, 0)
+
+
+def test_larks_gain_weighs_how_fast_a_loss_falls_by_how_much_of_it_there_is() -> None:
+    # ΣL 4, ΣρL / ΣL = (0.8 + 1.5) / 4 = 0.575: 1/4 (1.6 - 0.575) and 3/4 (1.0 - 0.575)
+    assert lark_gain([[0.8, 0.5]], [[1.0, 3.0]])[0] == pytest.approx([0.25625, 0.31875])
+
+
+def test_larks_gain_of_an_answer_alone_is_its_own_ratio() -> None:
+    np.testing.assert_allclose(lark_gain([[0.8, NAN], [NAN, NAN]], [[1.7, 2.0], [NAN, NAN]]), [[0.8, NAN], [NAN, NAN]])
+
+
+def test_larks_gain_leaves_out_what_lacks_a_score_and_is_nothing_without_a_loss() -> None:
+    three = lark_gain([[0.8, NAN, 0.5]], [[1.0, 9.0, 3.0]])
+    np.testing.assert_allclose(three, [[0.25625, NAN, 0.31875]])
+    assert lark_gain([[0.0, 0.0]], [[0.0, 0.0]]).tolist() == [[0.0, 0.0]]
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 2), st.floats(0.01, 9)), min_size=1, max_size=6))
+def test_larks_gains_sum_to_the_mean_ratio_weighted_by_loss(answers: list[tuple[float, float]]) -> None:
+    ratios, losses = map(list, zip(*answers, strict=True))
+    mean = sum(ratio * loss for ratio, loss in answers) / sum(losses)
+    assert lark_gain([ratios], [losses]).sum() == pytest.approx(mean)  # Σ L/ΣL (2ρ - ρ̄) = 2ρ̄ - ρ̄

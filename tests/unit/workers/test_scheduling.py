@@ -6,7 +6,7 @@ from persyn.workers.scheduling import STARVED_S, Candidate, Places, choose, shou
 ages = st.floats(min_value=0.0, max_value=10 * STARVED_S, allow_nan=False)
 candidates = st.lists(
     st.builds(Candidate, queue=st.text("abcdef", min_size=1, max_size=3), jobs=st.integers(0, 500), oldest_s=ages,
-              loaded=st.booleans()),
+              loaded=st.booleans(), stage=st.sampled_from([10, 20, 60])),
     max_size=8, unique_by=lambda candidate: candidate.queue,
 )  # fmt: skip
 
@@ -44,6 +44,17 @@ def test_a_drain_makes_room_only_for_what_has_starved_longer_than_its_own_work()
     assert not should_yield("a", [loaded, young("b", 900, age=STARVED_S - 1)])
     assert should_yield("a", [loaded, young("b", 1, age=STARVED_S + 1)])
     assert not should_yield("a", [loaded._replace(oldest_s=9.0), young("b", 1, age=STARVED_S + 1)])
+
+
+def test_an_earlier_stage_goes_before_a_later_one_however_long_that_waits_and_however_much_of_it() -> None:
+    late = young("score.learnability", 50_000, loaded=True, age=9 * STARVED_S)._replace(stage=60)
+    early = young("score.quality", 90, loaded=True)._replace(stage=20)
+    assert choose([late, early]) == "score.quality"
+    assert should_yield("score.learnability", [late, early])
+    assert not should_yield("score.quality", [late, early])
+    needs_a_load = early._replace(loaded=False)
+    assert choose([late, needs_a_load]) == "score.learnability"
+    assert not should_yield("score.learnability", [late, needs_a_load])
 
 
 @given(candidates)

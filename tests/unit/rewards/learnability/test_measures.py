@@ -5,7 +5,18 @@ import math
 import pytest
 import torch
 
-from persyn.rewards.learnability.measures import TokenScores, first, ifd, loglik, rank_of, rank_surprisal, scas
+from persyn.rewards.learnability.measures import (
+    TokenScores,
+    brier_of,
+    first,
+    ifd,
+    lark,
+    local_naturalness,
+    loglik,
+    rank_of,
+    rank_surprisal,
+    scas,
+)
 
 HALF, QUARTER = math.log(0.5), math.log(0.25)
 
@@ -39,6 +50,42 @@ def test_scas_weighs_losses_by_the_cosines_between_activations() -> None:
     # loss 2; AA: (1 + 0 + 0 + 1) / 4; AQ: (1 + 0) / 2
     assert scas(scores, 0.5).value == pytest.approx(-(0.5 * 2**2 * 0.5 + 0.5 * 2 * 4 * 0.5))
     assert scas(scores, 0.0).value == pytest.approx(-(2**2) * 0.5)
+
+
+def test_lark_is_the_mean_brier_score_over_the_mean_loss() -> None:
+    result = lark(TokenScores(torch.tensor([HALF, QUARTER]), brier=torch.tensor([0.5, 1.0])))
+    # L = (ln 2 + 2 ln 2) / 2, B = 0.75
+    assert result.detail == pytest.approx(
+        {"tokens": 2, "rho": 0.5 / math.log(2), "loss": 1.5 * math.log(2), "brier": 0.75}
+    )
+    assert result.value == result.detail["rho"]
+    assert lark(TokenScores(torch.zeros(2), brier=torch.zeros(2))).value == 0.0  # certain: nothing is left to learn
+
+
+def test_a_brier_score_is_the_squared_distance_from_certainty() -> None:
+    logits = torch.tensor([[0.0, HALF, QUARTER, QUARTER]]).log_softmax(dim=1)  # 1/2, 1/4, 1/8, 1/8
+    # (1/2)² + (3/4)² + 2 (1/8)² where the second came: 0.25 + 0.5625 + 0.03125
+    assert brier_of(logits, torch.tensor([1])).tolist() == pytest.approx([0.84375])
+
+
+def test_a_brier_score_sees_the_fifty_likeliest_tokens_alone() -> None:
+    logits = torch.full((2, 100), -9.0)
+    logits[:, :50] = 1.0  # 1/50 each, scaled among themselves
+    # of the 50: 1 - 2/50 + 50/2500; of none: 1 - 0 + 50/2500
+    assert brier_of(logits, torch.tensor([3, 70])).tolist() == pytest.approx([0.98, 1.02])
+
+
+def test_local_naturalness_is_the_mean_of_steps_whatever_their_length() -> None:
+    scores = TokenScores(
+        torch.tensor([-1.0, -1.0, -1.0, -4.0]),
+        steps=torch.tensor([0, 0, 0, 1]),
+        local={0: torch.tensor([-1.0, -2.0, -3.0, -6.0]), 1: torch.tensor([-1.0, -2.0, -3.0, -5.0])},
+    )
+    result = local_naturalness(scores, 0)
+    assert result.value == pytest.approx((-2 - 6) / 2)  # not -12 / 4
+    assert result.detail == pytest.approx({"tokens": 4, "lalp": -4.0, "steps": 2, "loglik": -7 / 4})
+    assert local_naturalness(scores, 1).value == pytest.approx((-2 - 5) / 2)
+    assert local_naturalness(first(scores, 2), 0).value == pytest.approx(-1.5)  # half of the first step is left
 
 
 def test_an_answer_is_cut_in_all_that_is_known_of_it() -> None:

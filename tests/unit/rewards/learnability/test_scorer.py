@@ -1,6 +1,8 @@
 """`rewards.learnability` against the formula computed one answer at a time from the whole model's logits."""
 
+import re
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from transformers import (
 )
 
 from persyn.chat import with_answer
-from persyn.config import Ifd, LogLik, RankSurprisal, Scas
+from persyn.config import Ifd, Lark, LocalNaturalness, LogLik, RankSurprisal, Scas
 from persyn.errors import JobFailed, ModelError
 from persyn.rewards.learnability.scorer import Learnability
 from persyn.rewards.learnability.student import Row, Student
@@ -33,7 +35,7 @@ TEMPLATE = (
 ITEMS = [
     (
         [{"role": "user", "content": f"Question {number}? " + "Please. " * (number % 4)}],
-        "Yes, " * (1 + number % 5) + "!",
+        "Yes. " * (1 + number % 5) + "!",
     )
     for number in range(12)
 ]
@@ -105,7 +107,7 @@ def test_scores_equal_the_formula_whatever_the_batches(family: str, tokens_per_b
 SHARED = [
     (messages, answer * times)
     for messages in ([{"role": "user", "content": "Tell me all about the two. " * 3}], ITEMS[0][0])
-    for answer, times in (("Yes, ", 1), ("No! ", 3), ("Perhaps ", 2), ("Yes, and ", 2), ("Yes, ", 1))
+    for answer, times in (("Yes, ", 1), ("No! ", 3), ("Perhaps ", 2), ("Yes? And. ", 2), ("Yes, ", 1))
 ]
 
 
@@ -122,7 +124,10 @@ def test_answers_to_one_prompt_share_its_reading_and_keep_their_scores(
     layer.register_forward_hook(
         lambda _module, _inputs, given, _output: read.append(given["input_ids"].numel()), with_kwargs=True
     )
-    scored = scorer.score(SHARED, ALL if family == "llama" else ALL[:3])
+    scored = scorer.score(SHARED, IN_ONE_PASS if family == "llama" else ALL[:3])
+    in_one_pass = sum(read)
+    if family == "llama":
+        scored = [[*one, *more] for one, more in zip(scored, scorer.score(SHARED, IN_WINDOWS), strict=True)]
     for item, results in zip(SHARED, scored, strict=True):
         expected = formulas(model, scorer.student.tokenizer, *item, question_weight=0.25) if family == "llama" else [
             naive(model, scorer.student.tokenizer, *item, max_length=256)
@@ -131,7 +136,7 @@ def test_answers_to_one_prompt_share_its_reading_and_keep_their_scores(
         assert found[: len(expected)] == pytest.approx(expected, abs=1e-4)
     whole = sum(len(with_answer(scorer.student.tokenizer, *item).ids) for item in SHARED)
     if family != "gemma2":  # caps its logits after the head, so that it is asked as a whole
-        assert sum(read) < whole
+        assert in_one_pass < whole
 
 
 def test_a_long_answer_is_cut_at_max_length_and_counted_so(student: str) -> None:
@@ -194,7 +199,16 @@ def test_a_student_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -
         Learnability(str(tmp_path / "nowhere"), max_length=256)
 
 
-ALL = [LogLik(), Ifd(kind="ifd"), RankSurprisal(kind="rank_surprisal"), Scas(kind="scas", question_weight=0.25)]
+ALL = [
+    LogLik(),
+    Ifd(kind="ifd"),
+    RankSurprisal(kind="rank_surprisal"),
+    Scas(kind="scas", question_weight=0.25),
+    Lark(kind="lark"),
+    LocalNaturalness(kind="local_naturalness", window=1),
+    LocalNaturalness(kind="local_naturalness", window=0),
+]
+IN_ONE_PASS, IN_WINDOWS = ALL[:5], ALL[5:]
 
 
 @pytest.mark.parametrize("tokens_per_batch", [1, 10_000])
@@ -208,7 +222,7 @@ def test_every_measure_is_what_its_formula_gives_one_answer_at_a_time(student: s
 
 
 def formulas(model: Any, tokenizer: Any, messages: Any, answer: str, question_weight: float) -> list[float]:
-    """The four papers' definitions, written down plainly; higher is easier."""
+    """The papers' definitions, written down plainly; higher is easier."""
     encoded = with_answer(tokenizer, messages, answer, max_length=256)
     ids, begin = torch.tensor(encoded.ids), encoded.mask.index(True)
     seen: list[Any] = []
@@ -234,7 +248,47 @@ def formulas(model: Any, tokenizer: Any, messages: Any, answer: str, question_we
         -mean(answers[1:]) / mean(loss_alone),
         -sum(min(rank, 100) for rank in ranks) / sum(answers),
         -((1 - question_weight) * d_a**2 * mean(aa) + question_weight * d_a * d_q * mean(aq)),
+        mean([brier(logprobs[t - 1].exp(), ids[t]) for t in range(begin, len(ids))]) / d_a,
+        local(model, encoded.ids[:begin], steps(tokenizer, answer), window=1),
+        local(model, encoded.ids[:begin], steps(tokenizer, answer), window=0),
     ]
+
+
+def brier(probabilities: Any, came: Any) -> float:
+    top = sorted(((float(value), token) for token, value in enumerate(probabilities)), reverse=True)[:50]
+    total = sum(value for value, _ in top)
+    missed = 0.0 if int(came) in [token for _, token in top] else 1.0
+    return missed + sum((value / total - (token == int(came))) ** 2 for value, token in top)
+
+
+def steps(tokenizer: Any, answer: str) -> list[list[int]]:
+    """The sentences' tokens; the tiny tokenizer has one for each character."""
+    return [tokenizer.encode(part, add_special_tokens=False) for part in re.split(r"(?<=[.!?])(?= +\S)", answer)]
+
+
+def local(model: Any, prompt: list[int], parts: list[list[int]], window: int) -> float:
+    means = []
+    for number, step in enumerate(parts):
+        seen = [*prompt, *chain.from_iterable(parts[max(0, number - window) : number])]
+        with torch.inference_mode():
+            logprobs = model(torch.tensor([seen + step])).logits[0].log_softmax(dim=-1)
+        means.append(sum(float(logprobs[len(seen) - 1 + t, token]) for t, token in enumerate(step)) / len(step))
+    return sum(means) / len(means)
+
+
+def test_a_step_is_read_in_its_window_and_the_first_ones_not_a_second_time(student: str) -> None:
+    scorer = Learnability(student, max_length=256, device="cpu")
+    messages, answer = [{"role": "user", "content": "Hi"}], "One. Two. Six. Ten."  # 4, 5, 5 and 5 tokens
+    prompt = len(with_answer(scorer.student.tokenizer, messages, "").ids)
+    read: list[int] = []
+    scorer.student.model.base_model.register_forward_hook(
+        lambda _module, _inputs, given, _output: read.append(given["input_ids"].numel()), with_kwargs=True
+    )
+    # Several windows read the prompt once, and with it the space that each begins with.
+    for window, more in ((3, 0), (2, prompt + 15), (1, prompt + 1 + 2 * 9), (0, prompt + 1 + 3 * 4)):
+        read.clear()
+        scorer.score([(messages, answer)], [LogLik(), LocalNaturalness(kind="local_naturalness", window=window)])
+        assert sum(read) == prompt + 19 + more
 
 
 def test_measures_may_look_at_different_lengths_of_one_answer(student: str) -> None:
