@@ -57,7 +57,7 @@ Place = Literal["database", "store", "host"]
 
 
 class Kind(NamedTuple):
-    """What the files are of, and how they are told to be whole."""
+    """A kind of artifact, and how its files are told to be whole."""
 
     noun: str
     description: str  # the file whose sha256 stands for all; it is written last

@@ -31,7 +31,7 @@ def files(content: bytes) -> list[str]:
 
 
 def description(folder: Path) -> dict[str, Any]:
-    """What student.json says of the student."""
+    """The student's base and method, and where it comes from, as student.json has them."""
     return dict(json.loads((folder / DESCRIPTION).read_bytes()))
 
 

@@ -205,6 +205,19 @@ def test_a_finished_run_that_aims_further_is_open_again_and_never_aims_back(engi
         assert runs.open_run_ids(conn) == [run_id]
 
 
+def test_the_students_training_may_change_in_a_run_that_is_finished(engine: Engine) -> None:
+    run_id = create(engine, config())
+    with engine.begin() as conn:
+        conn.execute(text("UPDATE run SET finished_at = now()"))
+    student = {"name": "s", "model": "m"} | config().student.model_dump(mode="json")
+    assert create(engine, config(student=student | {"training": {"epochs": 5}})) == run_id
+    with engine.connect() as conn:
+        run = runs.load(conn, run_id)
+        students = conn.execute(text("SELECT count(*) FROM student")).scalar_one()
+    assert run.config.student.training is not None
+    assert (run.finished, run.config.student.training.epochs, students) == (True, 5, 1)
+
+
 def test_the_export_may_change_in_a_run_that_is_finished(engine: Engine) -> None:
     add_prompts(engine, 4)
     run_id = create(engine, config(export={"layout": "messages"}))

@@ -50,7 +50,7 @@ class StudentModel(Base):
     created_at: Mapped[CreatedAt]
 
 
-class StudentTraining(Base):
+class AskedTraining(Base):
     """A training that was asked for: which answers of a run teach its student, by which policy, and how.
 
     The answers are fixed when it is asked for, so that a job that is tried again trains on the same ones.

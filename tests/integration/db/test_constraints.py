@@ -37,6 +37,18 @@ INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, a
 SELECT run_id, 'b', '{}', 0.4, 'minmax', 0, 'cellar', 'p', repeat('0', 64), '{}', '0', id, :lease FROM job
 """
 INSERT_CHUNK = "INSERT INTO artifact_chunk VALUES (repeat('0', 64), 'router.json', :part, CAST(:content AS bytea))"
+INSERT_STUDENT = """
+INSERT INTO student_model (key_sha256, student_id, base_sha256, rows_sha256, hyperparameters, seed, dtype, rows,
+                           left_out, tokens, steps, seconds, losses, final_loss, artifact_place, artifact_path,
+                           artifact_sha256, code_version, library_versions, job_id, lease_id)
+SELECT repeat('0', 64), min(id), repeat('0', 64), repeat('0', 64), '{}', 0, 'float32', 8, '{}', 9, :steps, 1.5,
+       '{0.5, 0.25}', :loss, :place, 'p', repeat('0', 64), '0', '{}', 1, 1 FROM student
+"""
+INSERT_TRAINING = """
+INSERT INTO student_training (run_id, policy, seed, settings, settings_sha256, generation_ids, with_reasoning,
+                              answers_sha256, job_id)
+VALUES (:run, 'persyn', :seed, '{}', repeat('0', 64), '{1}', false, repeat('0', 64), :job)
+"""
 NOW = "2026-01-01"
 INSERT_IMPORTED = """
 INSERT INTO generation (prompt_id, teacher_id, text, finish_reason, origin, job_id, lease_id, import_id)
@@ -114,6 +126,15 @@ class Rows:
         }  # fmt: skip
         return self.conn.execute(text(INSERT_IMPORTED), values | changes)
 
+    def add_student(self, *, steps: int = 2, loss: float = 0.25, place: str = "host") -> object:
+        return self.conn.execute(text(INSERT_STUDENT), {"steps": steps, "loss": loss, "place": place})
+
+    def add_training(self, seed: int = 0, *, of_another_job: bool = True) -> object:
+        if of_another_job:
+            self.add_job(kind="train_student", prompt=None, teacher=None)
+        job = self.conn.execute(text("SELECT max(id) FROM job")).scalar_one()
+        return self.conn.execute(text(INSERT_TRAINING), {"run": self.world.run_id, "seed": seed, "job": job})
+
     def sql(self, statement: str) -> None:
         self.conn.execute(text(statement))
 
@@ -131,6 +152,8 @@ LEGAL: dict[str, Callable[[Rows], object]] = {
     "a negative score": lambda rows: rows.add_score(-3.5),
     "a decision": lambda rows: rows.add_decision(),
     "a quality scorer": lambda rows: rows.add_scorer("quality", None),
+    "a trained student": lambda rows: rows.add_student(),
+    "two trainings of two seeds": lambda rows: [rows.add_training(seed) for seed in (0, 1)],
 }
 
 ILLEGAL: dict[str, Callable[[Rows], object]] = {
@@ -202,6 +225,12 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     "ck_routing_decision_rerouted_says_why": lambda rows: rows.add_decision(attempt=2, basis="rerouted"),
     "ck_routing_decision_rerouted_says_why of a first one": lambda rows: rows.add_decision(gain=0.5),
     "ck_routing_decision_rerouted_says_why of a second one": lambda rows: rows.add_decision(attempt=2),
+    "ck_student_model_artifact_place": lambda rows: rows.add_student(place="cellar"),
+    "ck_student_model_counts": lambda rows: rows.add_student(steps=3),
+    "ck_student_model_final_loss_is_a_number": lambda rows: rows.add_student(loss=float("nan")),
+    "uq_student_model_key_sha256": lambda rows: [rows.add_student() for _ in range(2)],
+    "uq_student_training_asked_once": lambda rows: [rows.add_training() for _ in range(2)],
+    "uq_student_training_job_id": lambda rows: [rows.add_training(seed, of_another_job=seed == 0) for seed in (0, 1)],
     "uq_routing_decision_run_id_policy_prompt_id_attempt": lambda rows: [rows.add_decision() for _ in range(2)],
 }
 

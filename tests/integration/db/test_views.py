@@ -22,6 +22,18 @@ INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, a
                     code_version, job_id, lease_id)
 SELECT :run, 'b', :teachers, 0.4, 'minmax', 0, 'p', repeat('0', 64), '{}', '0', min(id), :lease FROM job RETURNING id
 """
+STUDENT = """
+INSERT INTO student_model (key_sha256, student_id, base_sha256, rows_sha256, hyperparameters, seed, dtype, rows,
+                           left_out, tokens, steps, seconds, losses, final_loss, artifact_place, artifact_path,
+                           artifact_sha256, code_version, library_versions, job_id, lease_id)
+VALUES (repeat('0', 64), :student, repeat('0', 64), repeat('0', 64), '{"method": "lora"}', 3, 'float32', 8, '{}', 9, 1,
+        1.5, '{0.5}', 0.5, 'database', 'p', repeat('0', 64), '0', '{}', 1, :lease) RETURNING id
+"""
+TRAINING = """
+INSERT INTO student_training (run_id, policy, seed, settings, settings_sha256, generation_ids, with_reasoning,
+                              answers_sha256, job_id, model_id)
+VALUES (:run, 'strong', 3, '{"method": "full"}', repeat('0', 64), '{1, 2}', false, repeat('0', 64), :job, :model)
+"""
 REROUTE = """
 INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, attempt, failed_teacher_ids, gain, price,
                               lease_id)
@@ -85,6 +97,16 @@ class Story:
     def router(self) -> int:
         teachers = self.world.teachers
         return int(self.sql(ROUTER, run=self.world.run_id, teachers=teachers, lease=self.lease).scalar_one())
+
+    def student(self) -> int:
+        return int(self.sql(STUDENT, student=self.world.student_id, lease=self.lease).scalar_one())
+
+    def training(self, model: int | None) -> None:
+        """The job that trains the student is done."""
+        jobs.enqueue_one(self.conn, self.world.run_id, "train_student", "train", 80)
+        (claim,) = jobs.claim(self.conn, self.lease, "train", 1)
+        self.sql(TRAINING, run=self.world.run_id, job=claim.id, model=model)
+        jobs.complete(self.conn, self.lease, [claim.id])
 
     def score_job(self) -> int:
         jobs.enqueue(self.conn, SCORE_JOB, {"run": self.world.run_id, "scorer": self.world.quality_id})
@@ -200,6 +222,8 @@ BREAKS: dict[str, Callable[[Story], object]] = {
         story.router(),
         story.sql("UPDATE router SET artifact_place = 'database'"),
     ],
+    "a_student_in_the_database_has_its_files": Story.student,
+    "a_done_training_has_its_student": lambda story: story.training(None),
     "jobs_name_rows_that_exist": lambda story: story.sql(
         "UPDATE job SET prompt_id = 987 WHERE id = :id", id=story.leased
     ),
@@ -230,6 +254,23 @@ def test_a_router_decision_for_the_largest_coefficient_is_in_order(world: "World
         story = Story(world, conn)
         story.decide(basis="router", router=story.router(), best=1, teacher=1)
     assert world.violations() == {}
+
+
+def test_the_view_of_students_tells_of_those_that_are_trained_and_of_those_that_wait(world: "World") -> None:
+    with world.engine.begin() as conn:
+        story = Story(world, conn)
+        jobs.enqueue_one(conn, world.run_id, "train_student", "train", 80)
+        waiting = story.sql("SELECT max(id) FROM job").scalar_one()
+        story.sql(TRAINING.replace("strong", "car"), run=world.run_id, job=waiting, model=None)
+        story.sql("UPDATE job SET not_before = clock_timestamp() + interval '1 day' WHERE id = :id", id=waiting)
+        story.training(story.student())
+        first, second = story.sql("SELECT * FROM audit.student_model").all()
+    assert (first.policy, first.job_state, first.model_id, first.hyperparameters) == (
+        "car", "ready", None, {"method": "full"},
+    )  # fmt: skip
+    assert (second.policy, second.job_state, second.final_loss, second.hyperparameters, second.host) == (
+        "strong", "done", 0.5, {"method": "lora"}, "h",
+    )  # fmt: skip
 
 
 def test_the_trail_of_a_prompt_tells_what_happened_in_its_order(world: "World") -> None:

@@ -14,7 +14,7 @@ from persyn.jobs import operators
 from persyn.jobs.operators import Filter
 from persyn.reporting import STAGE_NAMES
 from persyn.stages import pipeline, train
-from persyn.stages.artifacts import Kept
+from persyn.stages.artifacts import ROUTER, Kept
 from persyn.states import JobState, Stage
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def train_by_hand(run: Any, artifact: str) -> None:
         teachers = runs.load(conn, run.id).teacher_ids
         train.store(
             conn, lease_id, claim.id, run.id, run.config, teacher_ids=teachers,
-            kept=Kept("host", artifact, "0" * 64, Path(artifact)), metrics={},
+            kept=Kept(ROUTER, "host", artifact, "0" * 64, Path(artifact)), metrics={},
         )  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from persyn.workers.__main__ import queues, visible_gpus
 
 @pytest.mark.parametrize("given", ["ann,bob", "ann, bob", " ann ,, bob,"])
 def test_blanks_between_the_names_of_teachers_do_not_matter(given: str) -> None:
-    assert queues(given, scorers=False, router=False) == ["teacher.ann", "teacher.bob"]
+    assert queues(given, scorers=False, router=False, trainers=False) == ["teacher.ann", "teacher.bob"]
+    assert queues("", scorers=False, router=True, trainers=True) == ["router", "train"]
 
 
 def test_a_group_of_gpus_is_all_that_a_worker_sees() -> None:
