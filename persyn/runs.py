@@ -200,8 +200,8 @@ def load(conn: Connection, run_id: int) -> Run:
 _BESIDE = text("""
 WITH pool AS (
     SELECT r.id, r.prompt_set_id, r.student_id,
-           (SELECT array_agg(rt.teacher_id ORDER BY rt.teacher_id) FROM run_teacher rt WHERE rt.run_id = r.id) AS teachers
-    FROM run r
+           array_agg(rt.teacher_id ORDER BY rt.teacher_id) AS teachers
+    FROM run r JOIN run_teacher rt ON rt.run_id = r.id GROUP BY r.id
 )
 SELECT other.id FROM pool own JOIN pool other USING (prompt_set_id, student_id, teachers)
 WHERE own.id = :id ORDER BY other.id <> own.id, other.id

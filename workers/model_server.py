@@ -27,7 +27,8 @@ class ModelServer:
     ) -> None:  # fmt: skip
         """`tensor_parallel`: over how many GPUs a server spreads its model. `make_room` frees a GPU for a server.
 
-        `path_of` finds a model's files by its reference and revision; it may fetch them. A server that does not answer within `load_s` of its start is given up.
+        `path_of` finds a model's files by its reference and revision; it may fetch them.
+        A server that does not answer within `load_s` of its start is given up.
         """
         self._load_s = load_s
         self._home, self._path_of = home, path_of

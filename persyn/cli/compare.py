@@ -96,7 +96,7 @@ def _students(found: Comparison, rows: list[ComparisonRow]) -> Table:
             f"{facts.result.low:{form}} to {facts.result.high:{form}}",
             _as(differs and differs.mean, signed),
             "–" if differs is None else f"{differs.low:{signed}} to {differs.high:{signed}}",
-            _as(facts.p, ".2g"), f"{facts.leaks:,}", style="bold" if row is found.own else None,
+            _as(differs and differs.p, ".2g"), f"{facts.leaks:,}", style="bold" if row is found.own else None,
         )  # fmt: skip
     table.caption = (
         f"Intervals are over problems and students. Difference: from {terminal.safe(found.own.label)}, over the same"

@@ -108,7 +108,7 @@ def _chosen(conn: "Connection", own: runs.Run, model_ids: Sequence[int]) -> dict
 def _config(
     conn: "Connection", config: RunConfig, prompts: str, model_id: int, sha256: str, max_tokens: int | None, count: int
 ) -> RunConfig:
-    """As it was made before, if it was; other limits and other files are no part of the same examination."""
+    """The stored one, if it was made before; other limits and other files are no part of the same examination."""
     run_id = runs.known(conn, name(model_id, prompts))
     if run_id is None:
         return examination(config, prompts, model_id, sha256, max_tokens or MAX_TOKENS, count)

@@ -1,4 +1,4 @@
-"""Policies side by side, as in the paper's Table 2: what their sets are like, and how well their students do. Reads only.
+"""Policies side by side, as in the paper's Table 2: how good their sets are, and their students. Reads only.
 
 A row is a policy of the run or of a run beside it. The newest student of each training seed stands for its policy.
 """
@@ -82,8 +82,14 @@ class StudentFacts(NamedTuple):
     result: Difference  # from nothing: mean and interval
     unanswered: int
     leaks: int  # problems that one of them knows
-    difference: Difference | None = None  # from the run's own policy's students
-    p: float | None = None  # adjusted for the number of comparisons
+    values: Floats  # (S, P)
+    difference: Difference | None = None  # from the run's own policy's students; p adjusted for their number
+
+    def as_json(self) -> dict[str, Any]:
+        differs = self.difference
+        told = self._asdict() | {"result": self.result._asdict(), "difference": differs and differs._asdict()}
+        del told["values"]
+        return told
 
 
 class ComparisonRow(NamedTuple):
@@ -95,18 +101,13 @@ class ComparisonRow(NamedTuple):
     data: DataFacts | None
     relative_tokens: float | None  # the run's own policy is 1
     trained: int  # students, examined or not
-    students: StudentFacts | None
-    values: Floats | None = None  # (S, P)
+    students: StudentFacts | None = None
 
     def as_json(self) -> dict[str, Any]:
         """All but the single problems."""
         told = self._asdict() | {"data": self.data and self.data._asdict()}
         if self.students is not None:
-            differs = self.students.difference
-            told["students"] = self.students._asdict() | {
-                "result": self.students.result._asdict(), "difference": differs and differs._asdict()
-            }  # fmt: skip
-        del told["values"]
+            told["students"] = self.students.as_json()
         return told
 
 
@@ -159,10 +160,10 @@ def compare(engine: "Engine", run: str, prompts: str | None = None) -> Compariso
     rows = _data_rows(engine, beside, trained)
     if all(row.data is None and not row.trained for row in rows):
         raise PersynError(
-            f"Run {own.name} has no set and no student yet. `persyn run` takes it to its set; `persyn status {own.name}`"
-            " shows how far it is."
+            f"Run {own.name} has no set and no student yet. `persyn run` takes it to its set, and"
+            f" `persyn status {own.name}` shows how far it is."
         )
-    rows = [ComparisonRow(BASE, None, None, None, None, 0, None), *rows]
+    rows = [ComparisonRow(BASE, None, None, None, None, 0), *rows]
     problems = 0
     if prompts is not None:
         with engine.connect() as conn:
@@ -194,7 +195,7 @@ def _data_rows(engine: "Engine", beside: Sequence[runs.Run], trained: Sequence[_
                 label = _label(beside[0].config, run.config, policy)
                 if label in {row.label for row in rows}:
                     label = f"{label} ({run.name})"
-                rows.append(ComparisonRow(label, run.name, policy, data, None, count, None))
+                rows.append(ComparisonRow(label, run.name, policy, data, None, count))
     whole = rows[0].data.tokens if rows[0].data is not None else 0
     return [
         row._replace(relative_tokens=row.data.tokens / whole) if row.data is not None and whole else row for row in rows
@@ -267,23 +268,24 @@ def _result(
         result=difference(values, np.zeros_like(values), paired=True),
         unanswered=sum(paper.unanswered for paper in papers),
         leaks=leaked,
+        values=values,
     )
-    return row._replace(students=facts, values=values)
+    return row._replace(students=facts)
 
 
 def _with_differences(rows: list[ComparisonRow]) -> list[ComparisonRow]:
     """Each row's difference from the run's own policy, the p-values adjusted for their number (Holm)."""
-    own = rows[1]
-    if own.students is None or own.values is None:
+    own = rows[1].students
+    if own is None:
         return rows
-    found: dict[int, Difference] = {}
-    for place, row in enumerate(rows):
-        if row is not own and row.students is not None and row.values is not None:
-            paired = row.students.seeds == own.students.seeds
-            found[place] = difference(row.values, own.values, paired=paired)
+    found = {
+        place: difference(row.students.values, own.values, paired=row.students.seeds == own.seeds)
+        for place, row in enumerate(rows)
+        if row.students is not None and place != 1
+    }
     adjusted = dict(zip(found, holm([one.p for one in found.values()]), strict=True))
     return [
-        row if place not in found or row.students is None
-        else row._replace(students=row.students._replace(difference=found[place], p=adjusted[place]))
+        row if row.students is None or place not in found
+        else row._replace(students=row.students._replace(difference=found[place]._replace(p=adjusted[place])))
         for place, row in enumerate(rows)
     ]  # fmt: skip

@@ -121,7 +121,8 @@ class Examined(NamedTuple):
             f" {shown(self.base)}."
         )
         if self.unanswered:
-            told += f" {self.unanswered:,} problems have no measured answer and count as {'wrong' if self.is_share else 'the worst'}."
+            counts = "wrong" if self.is_share else "the lowest quality"
+            told += f" {self.unanswered:,} problems have no measured answer and count as {counts}."
         if self.leaks:
             told += f" {self.leaks:,} problems are like what it learnt."
         return told
@@ -136,10 +137,10 @@ def examined(conn: Connection, model_id: int, prompts: str, run_id: int) -> Exam
     if paper is None or found.base is None:
         return Examined(model_id, prompts, 0, is_share, None, None, 0, leaked)
     problems, missing = list(paper.quality), worst([paper, found.base], is_share=is_share)
-    results = [
-        None if np.isnan(missing) else float(values(one, problems, missing).mean()) for one in (paper, found.base)
-    ]
-    return Examined(model_id, prompts, len(problems), is_share, *results, paper.unanswered, leaked)
+    if np.isnan(missing):
+        return Examined(model_id, prompts, len(problems), is_share, None, None, paper.unanswered, leaked)
+    result, base = (float(values(one, problems, missing).mean()) for one in (paper, found.base))
+    return Examined(model_id, prompts, len(problems), is_share, result, base, paper.unanswered, leaked)
 
 
 def worst(found: Sequence[Paper], *, is_share: bool) -> float:
