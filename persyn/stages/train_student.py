@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import Connection, Engine, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -19,13 +19,15 @@ from persyn import jobs, runs
 from persyn.chat import Answered
 from persyn.config import Policy, StudentTraining, fingerprint
 from persyn.errors import ConfigError, JobFailed, NotFound, PersynError
-from persyn.exports import write
 from persyn.inference import models
 from persyn.jobs import wake_ups
 from persyn.stages import artifacts
 from persyn.stages.work import Work
 from persyn.states import JobState, Stage
 from persyn.thoughts import with_thought
+
+if TYPE_CHECKING:
+    from persyn.exports.write import Taught
 
 log = logging.getLogger(__name__)
 
@@ -115,6 +117,8 @@ def enqueue(
     Raises NotFound; ConfigError where the run is cancelled or the policy has no decisions; PersynError where answers
     are missing.
     """
+    from persyn.exports import write  # noqa: PLC0415 - it loads pyarrow, which no worker needs
+
     with engine.connect() as conn:
         run = runs.load(conn, run_id)
     if run.cancelled:
@@ -148,7 +152,7 @@ def enqueue(
         return Asked(*told, job_id, JobState.READY, None, is_new=True)
 
 
-def _require_answers(run: runs.Run, policy: Policy, taught: write.Taught, *, partial: bool) -> None:
+def _require_answers(run: runs.Run, policy: Policy, taught: "Taught", *, partial: bool) -> None:
     waiting = sum(taught.missing.get(reason, 0) for reason in STILL_TO_COME)
     if waiting and not partial:
         own = policy == run.config.policy

@@ -206,10 +206,11 @@ def test_a_finished_run_that_aims_further_is_open_again_and_never_aims_back(engi
 
 
 def test_the_students_training_may_change_in_a_run_that_is_finished(engine: Engine) -> None:
+    add_prompts(engine, 4)
     run_id = create(engine, config())
     with engine.begin() as conn:
         conn.execute(text("UPDATE run SET finished_at = now()"))
-    student = {"name": "s", "model": "m"} | config().student.model_dump(mode="json")
+    student = config().student.model_dump(mode="json")
     assert create(engine, config(student=student | {"training": {"epochs": 5}})) == run_id
     with engine.connect() as conn:
         run = runs.load(conn, run_id)
