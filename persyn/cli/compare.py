@@ -85,7 +85,7 @@ def _students(found: Comparison, rows: list[ComparisonRow]) -> Table:
     table.add_column("policy")
     for column in ("students", "right" if found.is_share else "quality", "95%", "difference", "95%", "p", "leaks"):
         table.add_column(column, justify="right", no_wrap=True)
-    form, signed = (".1%", "+.1%") if found.is_share else (".3f", "+.3f")
+    form = ".1%" if found.is_share else ".3f"
     for row in rows:
         facts = row.students
         if facts is None:
@@ -94,15 +94,19 @@ def _students(found: Comparison, rows: list[ComparisonRow]) -> Table:
         table.add_row(
             terminal.safe(row.label), f"{len(facts.seeds) or '–'}", format(facts.result.mean, form),
             f"{facts.result.low:{form}} to {facts.result.high:{form}}",
-            _as(differs and differs.mean, signed),
-            "–" if differs is None else f"{differs.low:{signed}} to {differs.high:{signed}}",
+            "–" if differs is None else _signed(found, differs.mean),
+            "–" if differs is None else f"{_signed(found, differs.low)} to {_signed(found, differs.high)}",
             _as(differs and differs.p, ".2g"), f"{facts.leaks:,}", style="bold" if row is found.own else None,
         )  # fmt: skip
     table.caption = (
         f"Intervals are over problems and students. Difference: from {terminal.safe(found.own.label)}, over the same"
-        " problems; p is adjusted for the number of comparisons (Holm)."
+        f" problems{', in points' if found.is_share else ''}; p is adjusted for the number of comparisons (Holm)."
     )
     return table
+
+
+def _signed(found: Comparison, value: float) -> str:
+    return f"{100 * value:+.1f}" if found.is_share else f"{value:+.3f}"
 
 
 def _as(value: float | None, form: str) -> str:

@@ -1,6 +1,6 @@
 """Examines a run's trained students on a set: one run after the other, each looked over before anything is asked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
@@ -47,10 +47,12 @@ def plan(
         own = runs.load(conn, run_id)
         exam_set = set_needs.find(conn, prompts)
         _require_fit(conn, own, prompts, exam_set)
-        students = _chosen(conn, own, model_ids)
+        every = _students(conn, own)
+        students = _chosen(own, every, model_ids)
+        limit = _limit(conn, prompts, every, max_tokens)
         leaked = leaks(conn, exam_set.id, list(students))
         configs = {
-            model_id: _config(conn, own.config, prompts, model_id, sha256, max_tokens, exam_set.prompts)
+            model_id: _config(conn, own.config, prompts, model_id, sha256, limit, exam_set.prompts)
             for model_id, sha256 in students.items()
         }
         for config in configs.values():
@@ -87,8 +89,8 @@ def _require_fit(conn: "Connection", own: runs.Run, prompts: str, exam_set: set_
             )
 
 
-def _chosen(conn: "Connection", own: runs.Run, model_ids: Sequence[int]) -> dict[int, str]:
-    """The sha256 of each chosen student's files."""
+def _students(conn: "Connection", own: runs.Run) -> dict[int, str]:
+    """The sha256 of the files of each student of the run and of those beside it."""
     found = conn.execute(_STUDENTS, {"run_ids": runs.beside(conn, own.id)})
     students = {row.id: row.sha256 for row in found}
     if not students:
@@ -96,6 +98,10 @@ def _chosen(conn: "Connection", own: runs.Run, model_ids: Sequence[int]) -> dict
             f"Run {own.name} has no trained student. `persyn student train {own.name}` asks for one, and a worker with"
             " --trainers or --all trains it."
         )
+    return students
+
+
+def _chosen(own: runs.Run, students: dict[int, str], model_ids: Sequence[int]) -> dict[int, str]:
     strange = [model_id for model_id in model_ids if model_id not in students]
     if strange:
         raise ConfigError(
@@ -105,24 +111,40 @@ def _chosen(conn: "Connection", own: runs.Run, model_ids: Sequence[int]) -> dict
     return {model_id: sha256 for model_id, sha256 in students.items() if model_id in model_ids or not model_ids}
 
 
-def _config(
-    conn: "Connection", config: RunConfig, prompts: str, model_id: int, sha256: str, max_tokens: int | None, count: int
-) -> RunConfig:
-    """The stored one, if it was made before; other limits and other files are no part of the same examination."""
+def _limit(conn: "Connection", prompts: str, model_ids: Iterable[int], given: int | None) -> int:
+    """The limit of tokens, one for all students on a set: the given one, that of former examinations, or the usual."""
+    for model_id in model_ids:
+        if (former := _former(conn, prompts, model_id)) is None:
+            continue
+        limit = former.teachers[-1].sampling.max_tokens
+        if given not in (None, limit):
+            raise ConfigError(
+                f"--max-tokens {given}: student {model_id} was examined on {prompts} with {limit}, and those that are"
+                f" compared have one limit. Leave it out, or take {former.name} away by `persyn runs delete`."
+            )
+        return limit
+    return given or MAX_TOKENS
+
+
+def _former(conn: "Connection", prompts: str, model_id: int) -> RunConfig | None:
+    """The configuration of the examination of this student that exists."""
     run_id = runs.known(conn, name(model_id, prompts))
-    if run_id is None:
-        return examination(config, prompts, model_id, sha256, max_tokens or MAX_TOKENS, count)
-    stored = runs.load(conn, run_id).config
-    former = stored.teachers[-1]
-    remedy = f"`persyn runs delete {stored.name}` takes that examination away."
-    if former.revision != sha256:
-        raise ConfigError(f"Student {model_id} was trained again since it was examined on {prompts}. {remedy}")
-    if max_tokens not in (None, former.sampling.max_tokens):
+    return None if run_id is None else runs.load(conn, run_id).config
+
+
+def _config(
+    conn: "Connection", config: RunConfig, prompts: str, model_id: int, sha256: str, max_tokens: int, count: int
+) -> RunConfig:
+    """The stored one, if there is one. Raises ConfigError where that examined other files."""
+    former = _former(conn, prompts, model_id)
+    if former is None:
+        return examination(config, prompts, model_id, sha256, max_tokens, count)
+    if former.teachers[-1].revision != sha256:
         raise ConfigError(
-            f"--max-tokens {max_tokens}: student {model_id} was examined on {prompts} with"
-            f" {former.sampling.max_tokens}. Give that, or none; {remedy}"
+            f"Student {model_id} was trained again since it was examined on {prompts}. `persyn runs delete"
+            f" {former.name}` takes that examination away."
         )
-    return stored
+    return former
 
 
 def _refuse_leaks(prompts: str, leaked: dict[int, list[Leak]]) -> None:

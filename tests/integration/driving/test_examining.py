@@ -189,14 +189,17 @@ def test_from_a_run_to_a_verdict_though_the_worker_is_killed(trained: "SmallRun"
     assert "Only random has examined students" in verdict.sentences(compared)[0]
     assert site.violations() == {}
     train(trained, tmp_path / "trainer", seed=3)
+    assert {one.config.teachers[1].sampling.max_tokens for one in examining.plan(trained.engine, "small", "exam")} == {
+        24
+    }
     second = next(
         one
         for one in examining.plan(trained.engine, "small", "exam", max_tokens=24)
         if one.model_id != planned.model_id
     )
-    with trained.engine.begin() as conn:
-        runs.aim(conn, examining.begin(trained.engine, second), Stage.SCORE)
-    site.follow(examining.begin(trained.engine, second))
+    done = site.persyn("student", "examine", "small", "--prompts", "exam", "--with-worker")
+    assert done.returncode == 0, done.stderr
+    assert f"Student {second.model_id}: " in done.stdout
     assert site.scalar(answers, id=examining.begin(trained.engine, second)) == 12, "the base answered before"
     again = comparison.compare(trained.engine, "small")
     assert again.own.students is not None

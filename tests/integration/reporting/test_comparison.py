@@ -233,7 +233,7 @@ def test_a_person_and_a_program_read_the_same(world: World, tmp_path: Path, monk
     done = say("small", "--plot", str(tmp_path / "plot.png"))
     assert done.exit_code == 0, done.exception
     assert (tmp_path / "plot.png").stat().st_size > 0
-    for part in ("base student", "90.0%", "+40.0%", "With one student of random and strong", "teacher tokens", "cost"):
+    for part in ("base student", "90.0%", "+40.0", "With one student of random and strong", "teacher tokens", "cost"):
         assert part in done.output
     told = json.loads(say("small", "--json").output)
     assert [row["label"] for row in told["rows"]] == ["base student", "random", "strong"]
