@@ -62,7 +62,7 @@ def _models(config: RunConfig) -> Iterator[_Model]:
 def _files(config: RunConfig, *, strict: bool, with_worker: bool) -> Iterator[Finding]:
     first: dict[tuple[str, str | None], _Model] = {}
     for model in _models(config):
-        if model.ref.startswith(STUDENT):  # the worker that needs it fetches it by the database
+        if model.ref.startswith(STUDENT) and model.about != "router.backbone":  # the worker that needs it fetches it
             continue
         first.setdefault((model.ref, model.revision), model)
     models = list(first.values())

@@ -68,7 +68,7 @@ class Paper(NamedTuple):
 
 
 class Papers(NamedTuple):
-    """What was answered on one set."""
+    """The papers on one set."""
 
     base: Paper | None
     students: dict[int, Paper]

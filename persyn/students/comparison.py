@@ -36,7 +36,7 @@ class Effort(NamedTuple):
 
 
 def difference(one: Floats, other: Floats, *, paired: bool, seed: int = 0) -> Difference:
-    """Of `one` (S, P) and `other` (T, P) on the same problems, without NaN.
+    """The difference of `one` (S, P) and `other` (T, P) on the same problems, without NaN.
 
     paired: both have the same training seeds in the same order, which are then drawn together.
     """

@@ -14,10 +14,9 @@ HARD = RNG.random(300)  # what each problem takes
 
 def students(skill: float, seeds: int = 3, *, leaks: int = 0, unanswered: int = 0) -> StudentFacts:
     values = (skill + RNG.normal(0, 0.02, (seeds, 1)) > HARD[None, :] + RNG.normal(0, 0.1, (seeds, 300))).astype(float)
-    facts = StudentFacts(
+    return StudentFacts(
         [*range(seeds)], [*range(seeds)], Difference(float(values.mean()), 0, 1, 1), unanswered, leaks, values
     )
-    return facts
 
 
 def row(label: str, facts: StudentFacts | None, own: StudentFacts | None = None, trained: int = 3) -> ComparisonRow:
