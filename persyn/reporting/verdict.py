@@ -110,7 +110,7 @@ def _study(found: Comparison, least: float, size: Effort | None, which: str = ""
 
 
 def _to_do(found: Comparison) -> list[str]:
-    """What to type next."""
+    """The commands to type next."""
     told = []
     untrained = [row for row in found.policies if row.data is not None and not row.trained]
     if untrained:

@@ -67,13 +67,13 @@ class World:
         self.run.id = own
         return run_id
 
-    def train(self, run_id: int, policy: str, seed: int = 0) -> int:
+    def train(self, run_id: int, policy: str, seed: int = 0, sha: str = "a" * 64) -> int:
         """A student, as if it had been trained."""
         with self.engine.begin() as conn:
             lease_id = jobs.open_lease(conn, worker="w", host="h", queue="train")
             job_id = jobs.enqueue_one(conn, run_id, "train_student", "train", Stage.TRAIN_STUDENT)
-            values = {"run_id": run_id, "policy": policy, "seed": seed, "sha": "a" * 64, "job_id": job_id,
-                      "lease_id": lease_id, "name": f"{run_id} {policy} {seed}"}  # fmt: skip
+            values = {"run_id": run_id, "policy": policy, "seed": seed, "sha": sha, "job_id": job_id,
+                      "lease_id": lease_id, "name": f"{run_id} {policy} {seed} {sha}"}  # fmt: skip
             jobs.claim(conn, lease_id, "train", 1)
             jobs.complete(conn, lease_id, [job_id])
             values["model_id"] = conn.execute(text(MODEL), values).scalar_one()
@@ -184,7 +184,24 @@ def test_a_problem_without_an_answer_is_wrong_and_counted(world: World) -> None:
     assert "10 answers are missing or unmeasured, and count as wrong." in verdict.sentences(found)
 
 
-def test_the_newest_student_of_a_seed_stands_for_it_and_an_unfinished_examination_for_none(world: World) -> None:
+def test_a_student_that_answers_nothing_is_a_result(world: World) -> None:
+    model_id = world.train(world.run.id, "random")
+    world.examine(model_id, lambda teacher, _: None if teacher.startswith("student-") else 1.0)
+    found = comparison.compare(world.engine, "small", "exam")
+    assert found.own.students is not None
+    assert (found.own.students.result.mean, found.own.students.unanswered) == (0.0, PROBLEMS)
+
+
+def test_the_newest_student_of_a_seed_stands_for_it(world: World) -> None:
+    first, second = (world.train(world.run.id, "random", sha=letter * 64) for letter in "ab")
+    world.examine(first, share(0.5))
+    world.examine(second, share(0.8))
+    found = comparison.compare(world.engine, "small", "exam")
+    assert found.own.students is not None
+    assert (found.own.students.model_ids, found.own.students.result.mean) == ([second], pytest.approx(0.8))
+
+
+def test_an_unfinished_examination_is_no_result(world: World) -> None:
     first = world.train(world.run.id, "random")
     world.examine(first, share(0.5))
     with world.engine.begin() as conn:
