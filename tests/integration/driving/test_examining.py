@@ -201,6 +201,10 @@ def test_from_a_run_to_a_verdict_though_the_worker_is_killed(trained: "SmallRun"
     assert done.returncode == 0, done.stderr
     assert f"Student {second.model_id}: " in done.stdout
     assert site.scalar(answers, id=examining.begin(trained.engine, second)) == 12, "the base answered before"
+    repeated = site.persyn("student", "examine", "small", "--prompts", "exam", "--json")  # no worker: all is there
+    assert [one["problems"] for one in json.loads(repeated.stdout)] == [12, 12]
+    refused = site.persyn("student", "examine", "small", "--prompts", "set")
+    assert (refused.returncode, refused.stdout) == (2, "")
     again = comparison.compare(trained.engine, "small")
     assert again.own.students is not None
     assert len(again.own.students.seeds) == 2
