@@ -7,6 +7,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from persyn import reporting, runs
+from persyn.api import database
 from persyn.reporting import gauges
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ router = APIRouter()
 
 
 def _connection(request: Request) -> "Iterator[Connection]":
-    with request.app.state.engine.connect() as connection:
+    with database.engine(request.app).connect() as connection:
         yield connection
 
 
@@ -32,7 +33,7 @@ def health(conn: Conn) -> dict[str, str]:
 
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
-    return Response(gauges.render(request.app.state.engine), media_type=CONTENT_TYPE_LATEST)
+    return Response(gauges.render(database.engine(request.app)), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/runs")

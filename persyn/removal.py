@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, text
 from persyn.errors import ConfigError, NotFound
 from persyn.runs import routed_by
 
+AT_ONCE = 5000  # prompts that a statement may name
 PRUNED_TABLES = ("job_event", "lease", "worker", "artifact_chunk")
 
 # The teachers of a run that no other run over the same set has: only their answers go with it.
@@ -65,6 +66,7 @@ _DELETE_RUN = tuple(
         """,
         "UPDATE generation_import SET run_id = NULL WHERE run_id = :run_id",
         "DELETE FROM routing_decision WHERE run_id = :run_id",
+        "DELETE FROM routing_coefficients WHERE run_id = :run_id",
         "DELETE FROM rerouting WHERE run_id = :run_id",
         "DELETE FROM router WHERE run_id = :run_id",
         "DELETE FROM export WHERE run_id = :run_id",
@@ -136,6 +138,7 @@ _DELETE_PROMPTS = tuple(
         "DELETE FROM score s USING generation g WHERE g.id = s.generation_id AND g.prompt_id = ANY(:ids)",
         "DELETE FROM generation WHERE prompt_id = ANY(:ids)",
         "DELETE FROM calibration_prompt WHERE prompt_id = ANY(:ids)",
+        "DELETE FROM routing_coefficients WHERE prompt_id = ANY(:ids)",
         """
         WITH gone AS (DELETE FROM routing_decision WHERE prompt_id = ANY(:ids) RETURNING run_id, policy), fewer AS (
             SELECT gone.run_id, count(*) AS decisions FROM gone
@@ -180,6 +183,7 @@ _PRUNE = {
       AND NOT EXISTS (SELECT FROM generation g WHERE g.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM score s WHERE s.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM routing_decision d WHERE d.lease_id = l.id)
+      AND NOT EXISTS (SELECT FROM routing_coefficients k WHERE k.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM router WHERE router.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM student_model m WHERE m.lease_id = l.id)
       AND NOT EXISTS (SELECT FROM job j WHERE j.lease_id = l.id)
@@ -234,7 +238,8 @@ def find_prompts(conn: Connection, set_name: str, keys: Sequence[str], *, everyt
 
 def size_of_prompts(conn: Connection, ids: Sequence[int]) -> dict[str, int]:
     """The numbers of all that `delete_prompts` would remove."""
-    return dict(conn.execute(_SIZE_OF_PROMPTS, {"ids": list(ids)}).one()._mapping)
+    parts = [conn.execute(_SIZE_OF_PROMPTS, {"ids": part}).one()._mapping for part in _parts(ids)]
+    return {what: sum(part[what] for part in parts) for what in parts[0]}
 
 
 def delete_prompts(conn: Connection, ids: Sequence[int]) -> list[str]:
@@ -242,12 +247,16 @@ def delete_prompts(conn: Connection, ids: Sequence[int]) -> list[str]:
 
     Raises ConfigError while workers hold a job of theirs.
     """
-    values = {"ids": list(ids)}
-    _refuse_leased(conn, "prompts", values)
-    files = list(conn.execute(_FILES_WITH_PROMPTS, values).scalars())
-    for statement in _DELETE_PROMPTS:
-        conn.execute(statement, values)
-    return files
+    _refuse_leased(conn, "prompts", *({"ids": part} for part in _parts(ids)))
+    files = {path for part in _parts(ids) for path in conn.execute(_FILES_WITH_PROMPTS, {"ids": part}).scalars()}
+    for part in _parts(ids):
+        for statement in _DELETE_PROMPTS:
+            conn.execute(statement, {"ids": part})
+    return sorted(files)
+
+
+def _parts(ids: Sequence[int]) -> list[list[int]]:
+    return [list(ids[start : start + AT_ONCE]) for start in range(0, len(ids), AT_ONCE)]
 
 
 def delete_set(conn: Connection, name: str) -> None:
@@ -288,8 +297,8 @@ def sentence(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{number:,} {what}" for number, what in named) or "nothing hangs on it"
 
 
-def _refuse_leased(conn: Connection, kind: str, values: dict[str, Any]) -> None:
-    leased = conn.execute(_LEASED[kind], values).scalar_one()
+def _refuse_leased(conn: Connection, kind: str, *parts: dict[str, Any]) -> None:
+    leased = sum(conn.execute(_LEASED[kind], values).scalar_one() for values in parts)
     if leased:
         raise ConfigError(
             f"Workers hold {leased} of the jobs. `persyn runs cancel` the run, wait until they have finished, and try"

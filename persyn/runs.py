@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 import persyn
 from persyn import set_needs, versions
-from persyn.config import RunConfig, differences
+from persyn.config import Consensus, QualityScorer, RunConfig, differences
 from persyn.errors import ConfigError, NotFound, SchemaError
 from persyn.jobs import operators, pauses
 from persyn.states import JobState, Stage
@@ -31,6 +31,7 @@ class Run(NamedTuple):
     teacher_ids: tuple[int, ...]  # in coefficient order
     router_run_id: int  # whose calibration and router it goes by: its own, or those of the run in `router.of`
     calibration_in_set: bool  # whether the calibration prompts are of its own set
+    with_routed: bool  # whether its router learns from routed prompts too
 
 
 def create(conn: Connection, config: RunConfig) -> int:
@@ -54,6 +55,7 @@ def create(conn: Connection, config: RunConfig) -> int:
         return int(row.id)
     prompt_set_id = set_needs.check(conn, config)
     student_id = versions.keep(conn, "student", config.student)
+    router_run_id = _router_run(conn, config)
     run_id = conn.execute(
         text("""
         INSERT INTO run (name, prompt_set_id, student_id, policy, alpha, config, config_sha256, code_version,
@@ -71,16 +73,11 @@ def create(conn: Connection, config: RunConfig) -> int:
             "sha256": config.sha256(),
             "code": persyn.__version__,
             "libraries": library_versions(),
-            "router_run_id": _router_run(conn, config),
+            "router_run_id": router_run_id,
         },
     ).scalar_one()
-    for position, teacher in enumerate(config.teachers):
-        teacher_id = versions.keep(conn, "teacher", teacher)
-        conn.execute(
-            text("INSERT INTO run_teacher (run_id, teacher_id, position) VALUES (:run, :teacher, :position)"),
-            {"run": run_id, "teacher": teacher_id, "position": position},
-        )
-    _add_scorers(conn, int(run_id), config, student_id)
+    _add_teachers(conn, int(run_id), config)
+    _add_scorers(conn, int(run_id), config, student_id, router_run_id or int(run_id))
     take_over(conn, int(run_id))
     return int(run_id)
 
@@ -194,6 +191,7 @@ def load(conn: Connection, run_id: int) -> Run:
         teacher_ids=tuple(teacher.teacher_id for teacher in teachers),
         router_run_id=row.goes_by,
         calibration_in_set=row.calibration_in_set,
+        with_routed=row.with_routed,
     )
 
 
@@ -310,8 +308,19 @@ def _json(*names: str) -> list[Any]:
     return [bindparam(name, type_=JSONB) for name in names]
 
 
-def _add_scorers(conn: Connection, run_id: int, config: RunConfig, student_id: int) -> None:
-    weights = {versions.keep_scorer(conn, "quality", scorer, None): scorer.weight for scorer in config.scorers.quality}
+def _add_teachers(conn: Connection, run_id: int, config: RunConfig) -> None:
+    for position, teacher in enumerate(config.teachers):
+        teacher_id = versions.keep(conn, "teacher", teacher)
+        conn.execute(
+            text("INSERT INTO run_teacher (run_id, teacher_id, position) VALUES (:run, :teacher, :position)"),
+            {"run": run_id, "teacher": teacher_id, "position": position},
+        )
+
+
+def _add_scorers(conn: Connection, run_id: int, config: RunConfig, student_id: int, goes_by: int) -> None:
+    """goes_by: the run whose calibration and router it goes by."""
+    quality = [_bound(scorer, config, goes_by) for scorer in config.scorers.quality]
+    weights = {versions.keep_scorer(conn, "quality", scorer, None): scorer.weight for scorer in quality}
     weights |= {
         versions.keep_scorer(conn, "learnability", scorer, student_id): scorer.weight for scorer in config.measures()
     }
@@ -320,3 +329,10 @@ def _add_scorers(conn: Connection, run_id: int, config: RunConfig, student_id: i
             text("INSERT INTO run_scorer (run_id, scorer_id, weight) VALUES (:run, :scorer, :weight)"),
             {"run": run_id, "scorer": scorer_id, "weight": weight},
         )
+
+
+def _bound(scorer: QualityScorer, config: RunConfig, goes_by: int) -> QualityScorer:
+    """The scorer with what it has of its run: a consensus is that of the run's teachers, on its calibration set."""
+    if not isinstance(scorer, Consensus):
+        return scorer
+    return scorer.model_copy(update={"opinion": config.opinions, "run_id": goes_by})

@@ -103,7 +103,7 @@ def serve(worker: Worker, broker_url: str, queues: list[str], *, follow_teachers
     signals.worker_ready.connect(_ready, weak=False)
     signals.worker_shutting_down.connect(stop, weak=False)
     try:
-        _run(app, f"persyn-{deployment}-{os.getpid()}@{worker.host}", queues)
+        _run(app, f"persyn-{deployment}-{worker.name.rpartition(':')[2]}@{worker.host}", queues)
     finally:
         worker.stopping.set()
         log.info("action=stop this worker leaves")

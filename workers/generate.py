@@ -33,6 +33,7 @@ EMPTY_S = 1.0
 YIELD_CHECK_S = 30.0
 STORE_AFTER_S = 2.0
 STORE_AFTER_ROWS = 64
+STORE_AFTER_BYTES = 8_000_000
 WATCH_S = 5.0
 # An engine that died answers 500 or cuts the line some seconds before its process is gone.
 DEATH_CONFIRMED_WITHIN_S = 15.0
@@ -110,7 +111,7 @@ class Drain:
         self.generations: list[generate.NewGeneration] = []
         self.failures: list[jobs.Failure] = []
         self.doubtful: list[jobs.Failure] = []  # failed in a way that a dying server explains
-        self.stored_at = time.monotonic()
+        self.stored_at, self.unstored_bytes = time.monotonic(), 0
         self.claim_again_at = 0.0
         self.died = False
         self.alone = False  # a suspect is in flight, and nothing may join it
@@ -246,6 +247,7 @@ class Drain:
             else:
                 version = self.target.version
                 self.generations.append(generate.NewGeneration(request, **completion._asdict(), server_version=version))
+                self.unstored_bytes += self.generations[-1].size
 
     async def _check_server(self) -> None:
         """Stop a server that hangs; tell the failures of a dead one from a live one's."""
@@ -295,14 +297,15 @@ class Drain:
     async def _store(self, *, force: bool) -> None:
         waiting = len(self.generations) + len(self.failures)
         overdue = time.monotonic() - self.stored_at >= STORE_AFTER_S
-        if not waiting or not (force or overdue or waiting >= STORE_AFTER_ROWS):
+        many = waiting >= STORE_AFTER_ROWS or self.unstored_bytes >= STORE_AFTER_BYTES
+        if not waiting or not (force or overdue or many):
             return
         await asyncio.to_thread(self._write)
-        self.generations, self.failures, self.stored_at = [], [], time.monotonic()
+        self.generations, self.failures, self.stored_at, self.unstored_bytes = [], [], time.monotonic(), 0
 
     def _write(self) -> None:
         with self.worker.engine.begin() as conn:
-            refused = store_each(conn, self.lease.id, self.generations, generate.store, _job_of)
+            refused = store_each(conn, self.lease.id, self.generations, generate.store, _job_of, _size_of)
             if refused or self.failures:
                 jobs.fail(conn, self.lease.id, [*self.failures, *refused])
         lost = {failure.job_id for failure in refused}
@@ -320,3 +323,7 @@ class Drain:
 
 def _job_of(generation: generate.NewGeneration) -> int:
     return generation.request.claim.id
+
+
+def _size_of(generation: generate.NewGeneration) -> int:
+    return generation.size

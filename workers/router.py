@@ -9,5 +9,5 @@ PERFORM = {"train_router": train.perform, "route": route.perform, "reroute": rer
 
 
 def drain_router(worker: Worker, queue: str = ROUTER) -> None:
-    """Do the queue's due jobs until none is left that this host can do. Raises LeaseLost."""
+    """Do the queue's due jobs until none is left that this host can do, or others must come first. Raises LeaseLost."""
     drain_singly(worker, queue, lambda work: PERFORM[work.claim.kind](work))

@@ -16,7 +16,7 @@ DEADLINE_S = 7 * 86_400.0
 
 
 def drain_singly(worker: Worker, queue: str, perform: Callable[[Work], None]) -> None:
-    """Do the queue's due jobs until none is left that this host can do. Raises LeaseLost."""
+    """Do the queue's due jobs until none is left that this host can do, or others must come first. Raises LeaseLost."""
     while not worker.leaving():
         with worker.engine.connect() as conn:
             group = worker.next_group(conn, queue)
@@ -27,9 +27,12 @@ def drain_singly(worker: Worker, queue: str, perform: Callable[[Work], None]) ->
             with worker.engine.begin() as conn:
                 claims = jobs.claim(conn, lease.id, queue, 1, run_id=run.id, deadline_s=DEADLINE_S)
             for claim in claims:
-                work = Work(worker.engine, worker.home, lease, run, claim, worker.stopping)
+                work = Work(worker.engine, worker.home, lease, run, claim, worker.warm, worker.stopping)
                 with logs.about(run=run.id, job=claim.id):
                     _do(worker, Need(queue, run_id=run.id), work, perform)
+        if worker.must_yield(queue):
+            log.info("action=yield queue=%s others must come first", queue)
+            return
 
 
 def _do(worker: Worker, need: Need, work: Work, perform: Callable[[Work], None]) -> None:

@@ -10,7 +10,9 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
@@ -52,9 +54,10 @@ NEEDS = {
 ROUND_AT_MOST_S = 1800.0
 
 
+@cache
 def own_name() -> str:
-    """The name of this process's worker."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+    """The name of this process's worker. Two containers may share the name of their host, and both have a process 1."""
+    return f"{socket.gethostname()}:{os.getpid()}-{token_hex(3)}"
 
 
 class Target(NamedTuple):

@@ -82,6 +82,8 @@ def _print_decision(decision: reporting.DecisionReport) -> None:
     if decision.runner_up is not None:
         rival = f"{terminal.safe(decision.runner_up)} with {terminal.number(decision.runner_up_coefficient, 4)}"
         words += f", the best other teacher {rival}, margin {terminal.number(decision.margin, 4)}"
+    if decision.basis == "explored":
+        words += f"; drawn at random, with the probability {terminal.number(decision.probability, 4)}"
     terminal.console.print(f"\n{words}", highlight=False, emoji=False)
 
 

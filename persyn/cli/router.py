@@ -28,15 +28,23 @@ def train_router(
     again: Annotated[
         bool, typer.Option("--again", help="Train it anew, where its files are lost or scores came later.")
     ] = False,
+    with_routed: Annotated[
+        bool,
+        typer.Option("--with-routed", help="Train it anew, from the measured answers to routed prompts as well."),
+    ] = False,
     no_check: NoCheck = False,
     yes: Yes = False,
 ) -> None:
     """Stop once the router is trained."""
-    if again:
+    if again or with_routed:
         engine = context.engine()
         with engine.begin() as conn:
-            train.again(conn, runs.find(conn, run))
-    step(run, Stage.TRAIN, with_worker, retry, no_check=no_check, yes=yes)
+            train.again(conn, runs.find(conn, run), with_routed=with_routed)
+    engine, run_id = step(run, Stage.TRAIN, with_worker, retry, no_check=no_check, yes=yes)
+    with engine.connect() as conn:
+        stored = train.find(conn, run_id)
+    if with_routed and stored is not None:
+        terminal.console.print(_routed(run, stored.metrics), soft_wrap=True, highlight=False)
 
 
 @app.command("eval")
@@ -64,6 +72,9 @@ def evaluate(
         terminal.console.print(_further(evaluation["further_answers"]))
     if evaluation.get("curve"):
         terminal.console.print(_curve(evaluation["curve"]))
+    terminal.console.print(_needed(evaluation), soft_wrap=True, highlight=False)
+    if evaluation["with_routed"] is not None:
+        terminal.console.print(_routed(run, evaluation["with_routed"]), soft_wrap=True, highlight=False)
     if evaluation["advice"]:
         terminal.console.print(evaluation["advice"], soft_wrap=True, highlight=False)
     if plot is not None:
@@ -136,6 +147,41 @@ def _intervals(evaluation: dict[str, Any]) -> Table:
         reward = row["mean_reward"]
         table.add_row(name.replace("_", " "), f"{terminal.number(reward and reward[0])} ({_interval(reward)})", shown)
     return table
+
+
+def _routed(run: str, metrics: dict[str, Any]) -> str:
+    """The outcome of learning from routed prompts as well."""
+    told = (
+        f"{metrics['routed_answers']:,} measured answers to {metrics['routed_prompts']:,} routed prompts taught the"
+        " router beside the calibration. "
+    )
+    gain = metrics["routed_gain"]
+    if gain is None:
+        return f"{told}No validation prompt tells what that is worth."
+    change = f"by {gain[0]:+.3f} ({_interval(gain)}) on the validation prompts"
+    if gain[0] <= 0:
+        return (
+            f"{told}It does not win: the reward of its choices changed {change}. `persyn router train"
+            f" {terminal.safe(run)} --again` goes back to the calibration alone."
+        )
+    noise = "; the interval holds 0, so this may be noise" if gain[1] <= 0 else ""
+    return f"{told}The reward of its choices changed {change}{noise}."
+
+
+def _needed(evaluation: dict[str, Any]) -> str:
+    """The numbers of validation prompts that would tell a lead over the static best from noise."""
+    needed = evaluation["prompts_needed"]
+    if any(row["prompts"] is None for row in needed):
+        return "The router's lead over the static best is the same on every validation prompt, so its noise is unknown."
+    leads, prompts = ([f"{row[key]:,}" for row in needed] for key in ("lead", "prompts"))
+    return (
+        f"A lead over the static best of {_listed(leads)} needs {_listed(prompts)} validation prompts to be told from"
+        f" noise; this run has {evaluation['prompts']:,}."
+    )
+
+
+def _listed(values: list[str]) -> str:
+    return f"{', '.join(values[:-1])} or {values[-1]}"
 
 
 def _shares(evaluation: dict[str, Any]) -> Table:

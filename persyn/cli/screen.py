@@ -23,6 +23,7 @@ from rich.text import Text
 from persyn import logs, reporting
 from persyn.cli import terminal
 from persyn.driving.follow import Screen
+from persyn.stages.route import WHOLE_SET
 from persyn.states import Stage
 
 LINE_EVERY_S = 60.0
@@ -41,8 +42,8 @@ def screen() -> Iterator[Screen]:
 
 
 def done_of(stage: reporting.StageStatus, status: reporting.RunStatus) -> tuple[int, int]:
-    """The part of a stage that is done, and the whole. Routing is one job, but as many decisions as prompts."""
-    if stage.stage == reporting.STAGE_NAMES[Stage.ROUTE]:
+    """The part of a stage that is done, and the whole. Routing counts its decisions, unless they come all at once."""
+    if stage.stage == reporting.STAGE_NAMES[Stage.ROUTE] and status.policy not in WHOLE_SET:
         return status.decided, status.prompts
     return stage.done, stage.total - stage.cancelled
 

@@ -89,12 +89,22 @@ def summary_tables(summary: Summary) -> list[Table]:
     teachers = Table(title="Teachers", pad_edge=False)
     teachers.add_column("teacher")
     rerouted = any(teacher.rerouted for teacher in summary.teachers)
-    for column in ("prompts", "made", "reused", "tokens", "quality", "learnability"):
+    opinions = any(teacher.opinions for teacher in summary.teachers)
+    for column in (
+        "prompts",
+        *(["opinions"] if opinions else []),
+        "made",
+        "reused",
+        "tokens",
+        "quality",
+        "learnability",
+    ):
         teachers.add_column(column, justify="right", no_wrap=True)
     for teacher in summary.teachers:
         prompts = f"{teacher.prompts} +{teacher.rerouted}" if rerouted else str(teacher.prompts)
         counts = (teacher.generated, teacher.reused, teacher.completion_tokens)
-        cells = [prompts, *map(str, counts), number(teacher.quality), number(teacher.learnability)]
+        second = [str(teacher.opinions)] if opinions else []
+        cells = [prompts, *second, *map(str, counts), number(teacher.quality), number(teacher.learnability)]
         teachers.add_row(safe(teacher.teacher), *cells)
     teachers.add_section()
     for label, mean in (
@@ -102,9 +112,12 @@ def summary_tables(summary: Summary) -> list[Table]:
         ("chosen, routed", summary.routed),
         *([("first, routed", summary.first)] if summary.first else []),
     ):
-        teachers.add_row(label, str(mean.prompts), "", "", "", number(mean.quality), number(mean.learnability))
-    teachers.caption = "A teacher's quality and learnability are its means on the calibration set." + (
-        " After +: prompts that came to it because another had failed." if rerouted else ""
+        empty = [""] * (4 if opinions else 3)
+        teachers.add_row(label, str(mean.prompts), *empty, number(mean.quality), number(mean.learnability))
+    teachers.caption = (
+        "A teacher's quality and learnability are its means on the calibration set."
+        + (" After +: prompts that came to it because another had failed." if rerouted else "")
+        + (" Opinions: prompts of others that it answers too." if opinions else "")
     )
     return [teachers, _run_table(summary)]
 
@@ -136,6 +149,9 @@ def _run_table(summary: Summary) -> Table:
     table.add_column(justify="right")
     share = summary.generated / summary.full if summary.full else 0.0
     table.add_row("prompts", str(summary.prompts))
+    if summary.explored:
+        part = f"{summary.explored} of {summary.decided} ({summary.explored / summary.decided:.1%})"
+        table.add_row("teacher drawn at random, of those routed", part)
     table.add_row("generations made, against N·M", f"{summary.generated} of {summary.full} ({share:.0%})")
     metrics = summary.metrics or {}
     for label, key in (("Hit@1", "hit_at_1"), ("Hit@3", "hit_at_3"), ("regret", "regret")):

@@ -11,6 +11,7 @@ from persyn.config.rerouting import PriceUnit, Reroute
 from persyn.config.router import Preferences, Router
 from persyn.config.run import Calibration, RunConfig
 from persyn.config.scorers import (
+    Consensus,
     Ifd,
     Imported,
     Judge,
@@ -34,11 +35,11 @@ from persyn.config.training import StudentTraining
 from persyn.config.yaml_file import load_run, parse_run
 
 __all__ = [
-    "VARIABLE", "Budget", "Calibration", "Column", "Endpoint", "Export", "Flaw", "Format", "Ifd", "Imported", "Judge",
-    "Lark", "Layout", "LearnabilityScorer", "LocalNaturalness", "LogLik", "MathVerify", "Message", "Name", "Order",
-    "Policy", "PolicyOptions", "Preferences", "Price", "PriceUnit", "QualityScorer", "RankSurprisal", "Reasoning",
-    "Reroute", "RewardModel", "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings", "Student",
-    "StudentTraining",
-    "Teacher", "address_problem", "differences", "fingerprint", "load_run", "parse_run", "parse_scorer",
+    "VARIABLE", "Budget", "Calibration", "Column", "Consensus", "Endpoint", "Export", "Flaw", "Format", "Ifd",
+    "Imported", "Judge", "Lark", "Layout", "LearnabilityScorer", "LocalNaturalness", "LogLik", "MathVerify", "Message",
+    "Name", "Order", "Policy", "PolicyOptions", "Preferences", "Price", "PriceUnit", "QualityScorer", "RankSurprisal",
+    "Reasoning", "Reroute", "RewardModel", "Router", "RunConfig", "Sampling", "Scas", "Scorers", "Server", "Settings",
+    "Student", "StudentTraining", "Teacher", "address_problem", "differences", "fingerprint", "load_run", "parse_run",
+    "parse_scorer",
     "scorer_identity",
 ]  # fmt: skip

@@ -3,13 +3,15 @@
 The base is the same teacher in each, so that it answers a set once, whoever is examined on it.
 """
 
+from persyn.config.rerouting import is_checked
 from persyn.config.run import RunConfig
-from persyn.config.scorers import Imported
+from persyn.config.scorers import Consensus, Imported, QualityScorer
 from persyn.config.teachers import Server
 from persyn.config.yaml_file import parse_run
 
 STUDENT = "student:"  # before the number of a trained student, where a model is named
 _NAME_LENGTH = 63
+NO_MEASURE = (Imported, Consensus)  # of a single new answer
 
 
 def examination(
@@ -29,8 +31,7 @@ def examination(
         {"name": base, "model": student.model, "revision": student.revision, **served},
         {"name": trained, "model": f"{STUDENT}{model_id}", "revision": sha256, **served},
     ]
-    measured = [scorer for scorer in config.scorers.quality if not isinstance(scorer, Imported)]
-    quality = [scorer.model_dump(mode="json") for scorer in measured]
+    quality = [scorer.model_dump(mode="json") for scorer in _measures(config)]
     given = {
         "name": name(model_id, prompts),
         "prompts": prompts,
@@ -43,6 +44,15 @@ def examination(
         "reroute": "off",
     }
     return parse_run(given, source=f"the examination {given['name']}")
+
+
+def gives_shares(config: RunConfig) -> bool:
+    """Whether an answer in an examination of the run's students is right or wrong, and nothing between."""
+    return is_checked(_measures(config))
+
+
+def _measures(config: RunConfig) -> list[QualityScorer]:
+    return [scorer for scorer in config.scorers.quality if not isinstance(scorer, NO_MEASURE)]
 
 
 def name(model_id: int, prompts: str) -> str:

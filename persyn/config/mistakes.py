@@ -19,6 +19,7 @@ from persyn.config.strict import NAME
 
 Path = tuple[str | int, ...]
 _SHOWN = 60
+DEEPEST_SHOWN = 6  # parts of the path to what is nested without an end
 # A validator of a section may name the key that it is about.
 _OF_A_KEY = re.compile(r"Value error, ([a-z_]+(?:\.[a-z_]+)*): ")
 
@@ -70,6 +71,8 @@ def _is_word_of_a_union(error: ErrorDetails) -> bool:
 
 def _located(error: ErrorDetails, raw: Any, root: yaml.Node | None) -> _Mistake:
     path = _in_file(error["loc"], raw)
+    if error["type"] == "recursion_depth_exceeded":
+        path = path[:DEEPEST_SHOWN]
     if error["type"].startswith("union_tag"):
         path = (*path, "kind")
     if error["type"] == "value_error" and (named := _OF_A_KEY.match(error["msg"])) is not None:
@@ -140,6 +143,8 @@ def _told(one: _Mistake) -> str:
             return _unknown_key(one)
         case "value_error":
             return f"{message}."
+        case "recursion_depth_exceeded":
+            return "nested too deeply. Close its brackets or sections earlier."
         case "literal_error" if isinstance(value, str):
             known = re.findall(r"'([^']*)'", error["ctx"]["expected"])
             return f"got {_shown(one)}; {_choose(value, known)}"

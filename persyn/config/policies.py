@@ -38,6 +38,9 @@ class PolicyOptions(Strict):
     weak: Name | None = Field(default=None, description="mix: the weak teacher; by measured quality if absent")
     strong_share: Share = Field(default=0.2, description="mix: the strong teacher's share")
     beta: float = Field(default=3.0, ge=0.0, description="car: the weight of the student's loss")
+    explore: Share = Field(
+        default=0.0, description="persyn: the share of the routed prompts that gets a teacher at random"
+    )
     budget: dict[Name, Budget] = Field(default={}, description="budgeted: limits by teacher; none given, none set")
 
 
@@ -46,6 +49,7 @@ READ_BY: dict[str, tuple[Policy, ...]] = {
     "weak": ("mix",),
     "strong_share": ("mix",),
     "beta": ("car",),
+    "explore": ("persyn",),
     "budget": ("budgeted",),
 }
 

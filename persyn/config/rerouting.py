@@ -7,7 +7,9 @@ from pydantic import Field
 from persyn.config.scorers import Imported, MathVerify, QualityScorer
 from persyn.config.strict import Share, Strict
 
-_RANGES = {"math_verify": (0.0, 1.0), "judge": (1.0, 10.0)}  # of raw values
+_RANGES = {"math_verify": (0.0, 1.0), "consensus": (0.0, 1.0), "judge": (1.0, 10.0)}  # of raw values
+# Right; or what a strict majority says: half of the others and this answer's own teacher.
+_VERDICTS = {"math_verify": 1.0, "consensus": 0.5}
 
 PriceUnit = Literal["answers", "tokens", "cost"]
 
@@ -17,7 +19,8 @@ class Reroute(Strict):
 
     attempts: int = Field(default=3, ge=2, le=64, description="answers to a prompt at most, the routed one among them")
     bar: float | None = Field(
-        default=None, description="raw quality that is good enough; none: 1 for math_verify, else by the quantile"
+        default=None,
+        description="raw quality that is good enough; none: 1 for math_verify, 0.5 for consensus, else by the quantile",
     )
     quantile: Share = Field(default=0.5, description="of the calibration answers' raw quality: the bar, if none is set")
     least_gain: float = Field(
@@ -30,8 +33,10 @@ class Reroute(Strict):
         default=None, gt=0.0, description="in units of the price, for all answers of a prompt on average"
     )
     per: Literal["prompt", "run"] = Field(default="prompt", description="whether the budget is a prompt's or the run's")
-    below_bar: Literal["keep", "drop"] = Field(
-        default="keep", description="whether an export takes what stays below the bar; a wrong answer never leaves"
+    below_bar: Literal["keep", "drop", "separate"] = Field(
+        default="keep",
+        description="whether an export takes what stays below the bar, or puts it into files of its own; a wrong answer"
+        " never leaves",
     )
 
 
@@ -60,7 +65,13 @@ def is_measured(scorers: list[QualityScorer]) -> bool:
     return not any(isinstance(scorer, Imported) and scorer.weight for scorer in scorers)
 
 
+def verdict_bar(scorers: list[QualityScorer]) -> float | None:
+    """The bar where the quality is a verdict on the final answer; None where it is a grade, or several qualities."""
+    kinds = {scorer.kind for scorer in scorers if scorer.weight}
+    return _VERDICTS.get(kinds.pop()) if len(kinds) == 1 else None
+
+
 def is_checked(scorers: list[QualityScorer]) -> bool:
-    """Whether the quality is a verdict, right or wrong."""
+    """Whether the quality says right or wrong, by a reference answer."""
     weighed = [scorer for scorer in scorers if scorer.weight]
     return all(isinstance(scorer, MathVerify) for scorer in weighed)

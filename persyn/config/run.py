@@ -1,16 +1,19 @@
 """One run's whole configuration, and the rules that tie its sections together."""
 
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from persyn.config.export import NO_LOGLIK, Export
 from persyn.config.policies import READ_BY, Policy, PolicyOptions, check_budget
-from persyn.config.rerouting import Reroute, as_reroute, check_bar, is_checked, is_measured
+from persyn.config.rerouting import Reroute, as_reroute, check_bar, is_checked, is_measured, verdict_bar
 from persyn.config.router import Preferences, Router
-from persyn.config.scorers import Imported, Lark, LearnabilityScorer, LogLik, Scorers, scorer_identity
+from persyn.config.scorers import Consensus, Imported, Lark, LearnabilityScorer, LogLik, Scorers, scorer_identity
 from persyn.config.strict import Name, Share, Strict, fingerprint
 from persyn.config.teachers import Student, Teacher
+
+FEWEST_VOTERS = 3
 
 
 class Calibration(Strict):
@@ -83,6 +86,11 @@ class RunConfig(Strict):
                 raise ValueError(f"policy_options.{field}: no teacher is called {name!r}; there are {', '.join(names)}")
         if self.policy == "budgeted":
             check_budget(names, options.budget)
+        if options.explore and sum(teacher.model is not None for teacher in self.teachers) < 2:
+            raise ValueError(
+                "policy_options.explore: it draws among the teachers that can be asked, and fewer than two have a"
+                " model. Leave this key out"
+            )
         if self.policy == "oracle" and self.calibration_answers == "exclude":
             raise ValueError(
                 "calibration_answers: the policy oracle decides by calibration answers, so they cannot be excluded."
@@ -180,6 +188,73 @@ class RunConfig(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_consensus_has_its_voters(self) -> "RunConfig":
+        scorer = self.consensus
+        if scorer is None:
+            return self
+        if len(self.teachers) < FEWEST_VOTERS:
+            raise ValueError(
+                f"scorers.quality: consensus asks how many teachers agree, and needs {FEWEST_VOTERS} of them; there are"
+                f" {len(self.teachers)}. Add one, or name another scorer"
+            )
+        if scorer.opinion:
+            self._check_opinion(scorer.opinion)
+        elif isinstance(self.reroute, Reroute) or (self.scorers.score == "all" and self.policy != "oracle"):
+            key, other = ("reroute", "reroute: off") if isinstance(self.reroute, Reroute) else ("scorers.score", "")
+            raise ValueError(
+                f"{key}: consensus needs a second answer to each routed prompt. Name the teacher that gives it, as"
+                f" scorers.quality.opinion: {self.teachers[0].name}, or set scorers.score: calibration"
+                + (f" and {other}" if other else "")
+            )
+        return self
+
+    def _check_opinion(self, opinion: list[str]) -> None:
+        by_name = {teacher.name: teacher for teacher in self.teachers}
+        for name in opinion:
+            if name not in by_name:
+                raise ValueError(
+                    f"scorers.quality.opinion: no teacher is called {name!r}; there are {', '.join(by_name)}"
+                )
+            if by_name[name].model is None:
+                raise ValueError(
+                    f"scorers.quality.opinion: the teacher {name!r} has no model, so it cannot be asked. Name another"
+                )
+        if len(set(opinion)) < len(opinion):
+            raise ValueError(
+                f"scorers.quality.opinion: {opinion[0]!r} stands there twice; the second is for what is routed to the"
+                " first. Name another, or one"
+            )
+        if len(self.opinions) == 1:
+            raise ValueError(
+                f"scorers.quality.opinion: only {opinion[0]!r} has a model, so nobody can be asked about its own"
+                " answers. Leave opinion out, and set scorers.score: calibration"
+            )
+        if self.scorers.score != "all":
+            raise ValueError(
+                "scorers.quality.opinion: no routed answer is scored, so no second one is asked for. Set scorers.score:"
+                " all, or leave opinion out"
+            )
+        if self.policy == "budgeted":
+            raise ValueError(
+                "scorers.quality.opinion: the policy budgeted holds each teacher to its budget. Leave opinion out and"
+                " set scorers.score: calibration, or choose another policy"
+            )
+
+    @property
+    def consensus(self) -> Consensus | None:
+        """The scorer of agreement between teachers, where the run has it."""
+        return next((scorer for scorer in self.scorers.quality if isinstance(scorer, Consensus)), None)
+
+    @property
+    def opinions(self) -> list[str]:
+        """Who answers each routed prompt a second time, and who does where it is routed to that teacher; or nobody."""
+        opinion = self.consensus.opinion if self.consensus is not None else []
+        if len(opinion) != 1:
+            return opinion
+        others = (one.name for one in self.teachers if one.model is not None and one.name != opinion[0])
+        return [*opinion, *islice(others, 1)]
+
     @property
     def rerouting(self) -> Reroute | None:
         """The options of rerouting, where the run does it."""
@@ -189,8 +264,13 @@ class RunConfig(Strict):
         return Reroute() if by_default and self.is_checked else None
 
     @property
+    def verdict_bar(self) -> float | None:
+        """The bar where an answer's quality is a verdict on its final answer; None where it is none."""
+        return verdict_bar(self.scorers.quality)
+
+    @property
     def is_checked(self) -> bool:
-        """Whether an answer's quality is a verdict, right or wrong."""
+        """Whether an answer's quality says right or wrong, by a reference answer."""
         return is_checked(self.scorers.quality)
 
     @property

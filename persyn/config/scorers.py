@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationInfo, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
-from persyn.config.endpoints import Endpoint
-from persyn.config.strict import Dtype, Strict
+from persyn.config.endpoints import FROM_FILE, Endpoint
+from persyn.config.strict import Dtype, Name, Strict
 from persyn.config.teachers import Sampling
 
 
@@ -19,6 +20,33 @@ class MathVerify(_Scorer):
     """1 if the final answer equals the prompt's reference answer, else 0."""
 
     kind: Literal["math_verify"] = "math_verify"
+
+
+def _as_names(value: Any) -> Any:
+    """A list of names, where one name stands for a list, and an empty one where nothing does."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else value
+
+
+class Consensus(_Scorer):
+    """The share of the other teachers' answers to the same prompt whose final answer is this one's."""
+
+    kind: Literal["consensus"]
+    opinion: Annotated[list[Name], BeforeValidator(_as_names, json_schema_input_type=Name | list[Name] | None)] = Field(
+        default=[],
+        max_length=2,
+        description="the teacher that answers each routed prompt too; a second one, where it is routed to the first",
+    )
+    # Whose teachers vote and which prompts they all answered: a verdict counts there alone. Set when a run is made.
+    run_id: SkipJsonSchema[int | None] = None
+
+    @field_validator("run_id")
+    @classmethod
+    def _in_no_file(cls, given: int | None, info: ValidationInfo) -> int | None:
+        if given is not None and info.context == FROM_FILE:
+            raise ValueError("a run sets this key itself. Leave it out")
+        return given
 
 
 class RewardModel(_Scorer):
@@ -99,7 +127,7 @@ class LocalNaturalness(_Learnability):
     window: int = Field(default=4, ge=0, description="steps (sentences or lines) before a step that the student sees")
 
 
-QualityScorer = Annotated[MathVerify | RewardModel | Judge | Imported, Field(discriminator="kind")]
+QualityScorer = Annotated[MathVerify | Consensus | RewardModel | Judge | Imported, Field(discriminator="kind")]
 LearnabilityScorer = Annotated[
     LogLik | Ifd | RankSurprisal | Scas | Lark | LocalNaturalness, Field(discriminator="kind")
 ]
@@ -139,6 +167,8 @@ class Scorers(Strict):
                 raise ValueError(f"{kind}: two scorers are the same but for their weight; keep one")
         if sum(isinstance(scorer, Imported) for scorer in self.quality) > 1:
             raise ValueError("quality: only one scorer can be imported")
+        if sum(isinstance(scorer, Consensus) for scorer in self.quality) > 1:
+            raise ValueError("quality: only one scorer can be consensus")
         return self
 
 

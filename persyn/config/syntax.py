@@ -145,7 +145,7 @@ def _of_one_character(problem: str) -> str | None:
 
 
 def _of_a_construct(problem: str) -> str | None:
-    if problem.startswith(("key ", "the value ")):  # ours
+    if problem.startswith(("key ", "the value ", "the number ")):  # ours
         return problem
     if problem == "sequence entries are not allowed here":
         return "a list begins on a line of its own. Put each - below its key, or write [a, b]."

@@ -13,6 +13,9 @@ from persyn.config.run import RunConfig
 from persyn.config.secrecy import looks_secret
 from persyn.errors import ConfigError
 
+LONGEST_NUMBER, LARGEST_BITS = 400, 1024  # in characters; as an integer
+TOO_LARGE = "the number is larger than any that a key takes. Write a smaller one."
+
 
 class _Loader(yaml.SafeLoader):
     """A loader that refuses a key given twice, of which YAML silently takes the last one."""
@@ -31,13 +34,19 @@ class _Loader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
         except (ValueError, OverflowError) as exc:  # no such date, a number of five thousand digits
             kind = {"timestamp": "a date", "int": "a number", "float": "a number"}.get(
                 node.tag.rpartition(":")[2], "one"
             )
             problem = f"the value looks like {kind} and is none. Correct it, or put it in quotes."
-            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark) from exc
+            too_long = kind == "a number" and isinstance(node, yaml.ScalarNode) and len(node.value) > LONGEST_NUMBER
+            raise yaml.constructor.ConstructorError(
+                problem=TOO_LARGE if too_long else problem, problem_mark=node.start_mark
+            ) from exc
+        if isinstance(value, int) and value.bit_length() > LARGEST_BITS:
+            raise yaml.constructor.ConstructorError(problem=TOO_LARGE, problem_mark=node.start_mark)
+        return value
 
 
 def load_run(path: Path) -> RunConfig:
@@ -48,12 +57,18 @@ def load_run(path: Path) -> RunConfig:
     text = _read(path)
     try:
         loader = _Loader(text)
+    except yaml.YAMLError as exc:
+        raise ConfigError(f"{path}: {syntax.in_words(exc, text)}") from None
+    try:
         root = loader.get_single_node()
         raw = loader.construct_document(root) if root is not None else None
     except yaml.YAMLError as exc:
         raise ConfigError(f"{path}: {syntax.in_words(exc, text)}") from None
     except RecursionError:
-        raise ConfigError(f"{path}: its brackets or sections are nested too deeply. Close them earlier.") from None
+        place = f"line {loader.line + 1}, column {loader.column + 1}"
+        raise ConfigError(
+            f"{path}: {place}: brackets or sections are nested too deeply here. Close them earlier."
+        ) from None
     return _validated(raw, str(path), root)
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 
 from persyn import runs, set_needs
-from persyn.config import Imported, MathVerify, RunConfig
-from persyn.config.examination import examination, name
+from persyn.config import MathVerify, RunConfig
+from persyn.config.examination import NO_MEASURE, examination, name
 from persyn.errors import ConfigError
 from persyn.exports.leaks import Leak, leaks
 
@@ -74,10 +74,10 @@ def _require_fit(conn: "Connection", own: runs.Run, prompts: str, exam_set: set_
             f"--prompts {prompts}: it is the set that run {own.name} learns from. Import problems that no student has"
             " seen as a set of their own: `persyn prompts import FILE --set NAME`."
         )
-    if all(isinstance(scorer, Imported) for scorer in own.config.scorers.quality):
+    if all(isinstance(scorer, NO_MEASURE) for scorer in own.config.scorers.quality):
         raise ConfigError(
-            f"Run {own.name} imports its qualities, and nothing measures that of a student's answer. Examine the"
-            " student of a run with another scorer, such as math_verify."
+            f"Run {own.name} imports its qualities or measures agreement; neither tells how good one answer is."
+            " Examine the student of a run with another scorer, such as math_verify."
         )
     if any(isinstance(scorer, MathVerify) for scorer in own.config.scorers.quality):
         bare = conn.execute(_BARE, {"set_id": exam_set.id}).scalar_one()

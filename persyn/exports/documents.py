@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import yaml
 
-from persyn.exports.manifest import ExportedFile, Manifest
+from persyn.exports.manifest import BELOW_BAR, ExportedFile, Manifest
 from persyn.exports.rows import RunFacts
 from persyn.exports.selection import Tally
 
@@ -107,9 +107,12 @@ The licences of the prompts and of the teachers' models are not known to PerSyn:
 
 
 def _files_to_read(files: Sequence[ExportedFile]) -> list[ExportedFile]:
-    """The files of one format, because a reader of several would have each row twice: Parquet where there is any."""
+    """The files of one format, because a reader of several would have each row twice: Parquet where there is any.
+
+    What stayed below the bar is for no reader.
+    """
     format = "parquet" if any(file.format == "parquet" for file in files) else "jsonl"
-    return [file for file in files if file.format == format]
+    return [file for file in files if file.format == format and file.split != BELOW_BAR]
 
 
 def _feature(field: pa.Field) -> dict[str, Any]:

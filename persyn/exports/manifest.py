@@ -6,7 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from persyn.config import Column, Flaw, Format, Layout, Order, Reasoning
 
-Split = Literal["train", "validation"]
+# `below_bar`: in files of their own, which no loader takes for training data.
+Split = Literal["train", "validation", "below_bar"]
+BELOW_BAR: Split = "below_bar"
 
 
 class _Frozen(BaseModel):
@@ -45,6 +47,7 @@ class Manifest(_Frozen):
     rows: int
     rows_by_split: dict[Split, int]
     rows_by_teacher: dict[str, int]  # of preferences: the chosen answers
+    rows_below_bar: int = Field(default=0, exclude_if=lambda number: number == 0)  # beside the rows, in their own files
     unchecked: int  # rows whose quality nobody measured
     passed_over: int = Field(default=0, exclude_if=lambda number: number == 0)  # further answers to a row's prompt
     flawed: dict[str, int]  # rows that were kept although something speaks against them, by flaw
@@ -62,6 +65,8 @@ class Manifest(_Frozen):
             for what, counts in (("left out", self.left_out), ("kept", self.flawed), ("missing", self.missing))
             if counts
         ]
+        if self.rows_below_bar:
+            remarks.append(f"in files of their own: {self.rows_below_bar:,} below_bar")
         if self.passed_over:
             remarks.append(f"best of several: {self.passed_over:,} further answers passed over")
         if self.unchecked:

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from persyn.config import Export, Flaw
+from persyn.config import Export, Layout
 from persyn.exports import calls, layouts
 from persyn.exports.best import best
 from persyn.exports.contamination import Benchmarks, Match
 from persyn.exports.layouts import RowForm
-from persyn.exports.manifest import Split
+from persyn.exports.manifest import BELOW_BAR, Split
 from persyn.exports.pairs import pairs
 from persyn.exports.rows import Answer
 from persyn.exports.splits import Splits
@@ -34,6 +34,7 @@ class Rules(NamedTuple):
     shape: RowForm
     splits: Splits
     benchmarks: Benchmarks | None = None  # whose items no row may hold
+    separates: bool = False  # whether what is below the bar, and has no other flaw, goes into files of its own
 
 
 class Tally:
@@ -45,7 +46,7 @@ class Tally:
         self.tokens_by_teacher: Counter[str] = Counter()
         self.left_out: Counter[str] = Counter()
         self.flawed: Counter[str] = Counter()
-        self.unchecked = 0
+        self.unchecked = self.below_bar = 0
         self.passed_over = 0
         self.longest = 0
         self.matches: list[tuple[Answer, Match]] = []  # of contaminated rows
@@ -66,16 +67,22 @@ class Tally:
 def training_rows(answers: Iterable[Answer], rules: Rules, tally: Tally) -> Iterator[ExportedRow]:
     """The rows of sound answers, and of flawed ones that the export keeps."""
     for answer in answers:
-        reason = _reason_against(answer, rules.export) or _contaminated([answer], rules, tally)
+        keep = [*rules.export.keep, *([BELOW_BAR] if rules.separates else [])]
+        reason = _reason_against(answer, rules.export.layout, keep) or _contaminated([answer], rules, tally)
         if reason is not None:
             tally.left_out[reason] += 1
             continue
-        split, size = rules.splits.of(answer.prompt_id), _characters(answer)
-        tally.add(answer, split, size)
+        size = _characters(answer)
+        if rules.separates and BELOW_BAR in answer.flaw_words:
+            split = BELOW_BAR
+            tally.below_bar += 1
+        else:
+            split = rules.splits.of(answer.prompt_id)
+            tally.add(answer, split, size)
         yield ExportedRow(split, layouts.row(answer, rules.shape), size)
 
 
-def best_answers(groups: Iterable[list[Answer]], keep: Sequence[Flaw], tally: Tally) -> Iterator[Answer]:
+def best_answers(groups: Iterable[list[Answer]], keep: Sequence[str], tally: Tally) -> Iterator[Answer]:
     """The best answer to each prompt; the others are counted."""
     for group in groups:
         tally.passed_over += len(group) - 1
@@ -118,13 +125,13 @@ def _known(value: float, otherwise: float | None = None) -> float | None:
     return otherwise if np.isnan(value) else float(value)
 
 
-def _reason_against(answer: Answer, export: Export) -> str | None:
+def _reason_against(answer: Answer, layout: Layout, keep: Sequence[str]) -> str | None:
     for flaw in answer.flaw_words:
-        if flaw not in export.keep:
+        if flaw not in keep:
             return flaw
-    if export.layout == "verl" and not answer.reference_answer:
+    if layout == "verl" and not answer.reference_answer:
         return "no_reference_answer"
-    if export.layout == "llamafactory" and calls.text_beside_call(answer):
+    if layout == "llamafactory" and calls.text_beside_call(answer):
         return "text_beside_call"
     return None
 

@@ -28,7 +28,7 @@ from persyn.exports.choices import Choices
 from persyn.exports.contamination import Benchmarks
 from persyn.exports.files import Finished, Sink, open_sink
 from persyn.exports.layouts import RowForm
-from persyn.exports.manifest import ExportedFile, Manifest, RouterVersion, Split
+from persyn.exports.manifest import BELOW_BAR, ExportedFile, Manifest, RouterVersion, Split
 from persyn.exports.order import RowOrder
 from persyn.exports.rows import RunFacts
 from persyn.exports.selection import ExportedRow, Rules, Tally
@@ -54,6 +54,18 @@ class _Plan(NamedTuple):
     shape: RowForm
     benchmarks: Sequence[Path]
     loglik: int | None  # the scorer that the rows are ordered by
+    separates: bool = False  # whether what stays below the bar goes into files of its own
+
+    @property
+    def splits(self) -> list[Split]:
+        """The splits that have files, the training rows' first."""
+        kept_aside: list[Split] = ["validation"] if self.export.validation else []
+        return ["train", *kept_aside, *([BELOW_BAR] if self.separates else [])]
+
+    @property
+    def takes(self) -> list[str]:
+        """The flaws with which an answer gets a row, of whichever split."""
+        return [*self.export.keep, *([BELOW_BAR] if self.separates else [])]
 
 
 def export_run(
@@ -117,37 +129,40 @@ def _plan(
         columns.append("flaws")  # whoever keeps flawed answers must be able to tell them from the others
     ability = "math" if facts.is_mathematics else ""
     rerouting = run.config.rerouting
-    if rerouting is not None and rerouting.below_bar == "keep" and not run.config.is_checked:
-        export = export.model_copy(update={"keep": list(dict.fromkeys([*export.keep, "below_bar"]))})
+    by_grades = rerouting is not None and not run.config.is_checked
+    if rerouting is not None and by_grades and rerouting.below_bar == "keep":
+        export = export.model_copy(update={"keep": list(dict.fromkeys([*export.keep, BELOW_BAR]))})
+    separates = (
+        rerouting is not None and by_grades and rerouting.below_bar == "separate" and export.layout != "preference"
+    ) and BELOW_BAR not in export.keep
     with_tools = rows.have_tools(connection, run_id, chosen)
     shape = RowForm(export.layout, reasoning, tuple(columns), facts.prompt_set, ability, with_tools)
     loglik = None if export.order == "given" else order.loglik_scorer(connection, run, export.order)
-    return _Plan(facts, run, policy, export, chosen, shape, benchmarks, loglik)
+    return _Plan(facts, run, policy, export, chosen, shape, benchmarks, loglik, separates)
 
 
 def _write(connection: Connection, plan: _Plan, folder: Path) -> Manifest:
     tally, schema = Tally(), layouts.schema(plan.shape)
-    splits: list[Split] = ["train", "validation"] if plan.export.validation else ["train"]
     with ExitStack() as stack:
         sinks: dict[tuple[Split, Format], Sink] = {}
-        for split in splits:
+        for split in plan.splits:
             for format in plan.export.formats:
                 sinks[split, format] = stack.enter_context(open_sink(folder, split, format, schema))
         for row in _rows(connection, plan, tally):
             for format in plan.export.formats:
                 sinks[row.split, format].add(row.values, row.characters)
         files = [_describe(*kind, finished) for kind, sink in sinks.items() for finished in sink.finish()]
-    manifest = _manifest(connection, plan, tally, splits, files)
+    manifest = _manifest(connection, plan, tally, files)
     for name, content in documents.documents(manifest, documents.Origin(plan.facts, tally, schema)):
         (folder / name).write_text(content, encoding="utf-8")
     return manifest
 
 
 def table(engine: Engine, run_id: int, export: Export | None = None, policy: Policy | None = None) -> pa.Table:
-    """The rows that `export_run` would write, of both splits, in memory. Raises as it does."""
+    """The rows for training and validation that `export_run` would write, in memory. Raises as it does."""
     with _snapshot(engine) as connection:
         plan = _plan(connection, run_id, export, policy, ())
-        values = [row.values for row in _rows(connection, plan, Tally())]
+        values = [row.values for row in _rows(connection, plan, Tally()) if row.split != BELOW_BAR]
         return pa.Table.from_pylist(values, schema=layouts.schema(plan.shape))
 
 
@@ -182,15 +197,14 @@ def _rows(connection: Connection, plan: _Plan, tally: Tally) -> Iterator[Exporte
     )
     if config.asks_several_times:
         groups = best.groups(connection, plan.run, answers)
-        answers = (
-            chain.from_iterable(groups) if is_preference else selection.best_answers(groups, plan.export.keep, tally)
-        )
+        answers = chain.from_iterable(groups) if is_preference else selection.best_answers(groups, plan.takes, tally)
     if is_preference or {"reward", "learnability"} & {*plan.export.columns}:
         measured = matrix.load(connection, plan.run.id, config)
         answers = selection.with_rewards(answers, measured, [teacher.name for teacher in config.teachers])
     make = selection.preference_rows if is_preference else selection.training_rows
     benchmarks = Benchmarks.of_files(plan.benchmarks) if plan.benchmarks else None
-    return make(answers, Rules(plan.export, plan.shape, _splits(connection, plan), benchmarks), tally)
+    rules = Rules(plan.export, plan.shape, _splits(connection, plan), benchmarks, plan.separates)
+    return make(answers, rules, tally)
 
 
 def _order(connection: Connection, plan: _Plan) -> RowOrder:
@@ -200,7 +214,7 @@ def _order(connection: Connection, plan: _Plan) -> RowOrder:
     if not plan.run.config.asks_several_times:
         return order.by_score(plan.export.order, plan.loglik)
     groups = best.groups(connection, plan.run, rows.answers(connection, plan.run.id, plan.choices, with_scores=True))
-    chosen = selection.best_answers(groups, plan.export.keep, Tally())
+    chosen = selection.best_answers(groups, plan.takes, Tally())
     values = {answer.prompt_id: (answer.scores or {}).get(str(plan.loglik)) for answer in chosen}
     return order.by_value(plan.export.order, {key: value for key, value in values.items() if value is not None})
 
@@ -213,9 +227,7 @@ def _splits(connection: Connection, plan: _Plan) -> Splits:
     return splits
 
 
-def _manifest(
-    connection: Connection, plan: _Plan, tally: Tally, splits: Sequence[Split], files: list[ExportedFile]
-) -> Manifest:
+def _manifest(connection: Connection, plan: _Plan, tally: Tally, files: list[ExportedFile]) -> Manifest:
     facts = plan.facts
     is_preference = plan.export.layout == "preference"
     missing = {} if is_preference else rows.missing(connection, facts.id, plan.choices)
@@ -234,9 +246,10 @@ def _manifest(
         keep=plan.export.keep,
         order=plan.export.order,
         columns=list(plan.shape.columns),
-        prompts=total + tally.left_out.total() + sum(missing.values()),
+        prompts=total + tally.below_bar + tally.left_out.total() + sum(missing.values()),
         rows=total,
-        rows_by_split={split: tally.by_split[split] for split in splits},
+        rows_by_split={split: tally.by_split[split] for split in plan.splits if split != BELOW_BAR},
+        rows_below_bar=tally.below_bar,
         rows_by_teacher={teacher.name: tally.by_teacher[teacher.name] for teacher in facts.teachers},
         unchecked=tally.unchecked,
         passed_over=tally.passed_over,

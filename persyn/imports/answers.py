@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from persyn import jobs
 from persyn.errors import ConfigError
@@ -21,7 +21,7 @@ from persyn.imports.reader import STDIN, Format
 from persyn.imports.reading import Reading, Taken
 from persyn.imports.records import Rejected, excerpt
 from persyn.imports.rejects import RejectsFile, default_path
-from persyn.imports.source_pass import ImportProgress, SourcePass, check_places, publish_rejects, transaction
+from persyn.imports.source_pass import ImportProgress, SourcePass, check_places, parts, publish_rejects, transaction
 
 MAX_BYTES = 1 << 24  # of a record, which holds an answer of every teacher
 
@@ -102,7 +102,7 @@ ON CONFLICT (generation_id, scorer_id) DO NOTHING
 # Jobs that ask for an answer that is now imported.
 MOOT = """
 SELECT j.id FROM answer_staging s JOIN job j ON j.prompt_id = s.prompt_id AND j.teacher_id = s.teacher_id
-WHERE j.kind = 'generate' AND j.state IN ('ready', 'dead') AND j.sample_index = 0
+WHERE j.kind = 'generate' AND j.state IN ('ready', 'dead') AND j.sample_index = 0 ORDER BY j.id
 """
 REOPEN = "UPDATE run SET finished_at = NULL WHERE id = %s"
 
@@ -161,11 +161,12 @@ def import_answers(
         source_pass = SourcePass(files, format, max_bytes, check, refused, on_progress)
         staged = _stage(cursor, run_id, source_pass)
         chosen.check_columns()
-        staged -= _match(cursor, run_id, pool, refused)
+        staged -= _match(connection, cursor, run_id, pool, refused)
         published = publish_rejects(refused, strict=strict, what="answers or records")
         imported = cursor.execute(MERGE).rowcount
         scored = cursor.execute(MERGE_QUALITY, {"scorer_id": pool.scorer_id}).rowcount if pool.scorer_id else 0
-        jobs.cancel(connection, [row[0] for row in cursor.execute(MOOT).fetchall()])
+        for moot in parts(connection, MOOT, {}):
+            jobs.cancel(connection, [row[0] for row in moot])
         cursor.execute(REOPEN, [run_id])
     shapes = tuple(chosen.taken())
     notes = (SCORES_LEFT,) if pool.scorer_id is None and any(taken.shape == SCORED_SHAPE for taken in shapes) else ()
@@ -215,19 +216,17 @@ def _new_import(cursor: psycopg.Cursor[Any], run_id: int, source: str) -> int:
     return int(row[0])
 
 
-def _match(cursor: psycopg.Cursor[Any], run_id: int, pool: Pool, refused: RejectsFile) -> int:
+def _match(connection: Connection, cursor: psycopg.Cursor[Any], run_id: int, pool: Pool, refused: RejectsFile) -> int:
     """Find each answer's prompt, and remove the answers without one or with a contradiction; returns their number."""
     cursor.execute("ANALYZE answer_staging")  # autovacuum never sees a temporary table
     cursor.execute(MATCH_TEXT, [run_id])
     cursor.execute(MATCH_ID, [run_id])
-    numbers = []
-    for number, path, line, teacher, text, reason in cursor.execute(
-        REFUSED, {"run_id": run_id, "scorer_id": pool.scorer_id}
-    ).fetchall():
-        refused.add(path, Rejected(line, f"{teacher}: {reason}", excerpt(text.encode())))
-        numbers.append(number)
-    cursor.execute(DROP, [numbers])
-    return len(numbers)
+    dropped = 0
+    for rows in parts(connection, REFUSED, {"run_id": run_id, "scorer_id": pool.scorer_id}):
+        for _, path, line, teacher, text, reason in rows:
+            refused.add(path, Rejected(line, f"{teacher}: {reason}", excerpt(text.encode())))
+        dropped += cursor.execute(DROP, [[row[0] for row in rows]]).rowcount
+    return dropped
 
 
 def _sha256(source: str) -> str | None:

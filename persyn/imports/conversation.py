@@ -5,6 +5,7 @@ import re
 from typing import Any, NamedTuple
 
 from persyn import tools
+from persyn.imports import dialogues
 from persyn.imports.fields import Refused
 
 ROLES = {
@@ -60,8 +61,10 @@ class _Turn(NamedTuple):
 def conversation(turns: Any, column: str) -> Conversation:
     """Raises Refused."""
     turns = tools.decoded(turns)  # a CSV cell can hold no list
+    if isinstance(turns, str):
+        turns = dialogues.spoken(turns)
     if not isinstance(turns, list) or not turns:
-        raise Refused(f"{column} is not a list of messages")
+        raise Refused(f"{column} is not a list of messages, nor a text with Human: or USER: before its turns")
     read: list[_Turn] = []
     for number, turn in enumerate(turns, start=1):
         read.append(_turn(number, turn, read))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from persyn import jobs
 from persyn.errors import NotFound
@@ -21,7 +21,7 @@ from persyn.imports.reader import Format
 from persyn.imports.reading import Reading
 from persyn.imports.records import MAX_BYTES, Rejected
 from persyn.imports.rejects import RejectsFile, default_path
-from persyn.imports.source_pass import ImportProgress, SourcePass, check_places, publish_rejects, transaction
+from persyn.imports.source_pass import ImportProgress, SourcePass, check_places, parts, publish_rejects, transaction
 from persyn.imports.staging import stage
 
 READ_REFERENCE = ("math_verify", "judge")  # the scorers that read a prompt's reference answer
@@ -29,7 +29,7 @@ READ_REFERENCE = ("math_verify", "judge")  # the scorers that read a prompt's re
 MATCH = """
 CREATE TEMP TABLE correction ON COMMIT DROP AS
 SELECT s.number, s.source, s.line, s.external_id, s.reference_answer, s.meta, s.sha256, p.id AS prompt_id,
-       row_number() OVER (PARTITION BY p.id ORDER BY s.number) AS turn
+       row_number() OVER (PARTITION BY p.id ORDER BY s.number) AS turn, false AS has_new_reference
 FROM prompt_staging s
 LEFT JOIN LATERAL (
     SELECT min(x.id) AS id FROM prompt x
@@ -48,9 +48,9 @@ SELECT c.source, c.line, coalesce(c.external_id, ''), CASE
 FROM correction c WHERE c.prompt_id IS NULL OR c.turn > 1 ORDER BY c.number
 """
 DROP_REFUSED = "DELETE FROM correction WHERE prompt_id IS NULL OR turn > 1"
-WITH_NEW_REFERENCE = """
-SELECT p.id FROM correction c JOIN prompt p ON p.id = c.prompt_id
-WHERE c.reference_answer IS NOT NULL AND c.reference_answer IS DISTINCT FROM p.reference_answer
+MARK_NEW_REFERENCES = """
+UPDATE correction c SET has_new_reference = true FROM prompt p
+WHERE p.id = c.prompt_id AND c.reference_answer IS NOT NULL AND c.reference_answer IS DISTINCT FROM p.reference_answer
 """
 UPDATE = """
 UPDATE prompt p
@@ -62,21 +62,22 @@ WHERE p.id = c.prompt_id
       IS DISTINCT FROM (p.reference_answer, p.external_id, p.meta)
 """
 # The jobs are locked before the scores are looked at: one that a worker is completing now is waited for.
-SCORE_JOBS = text("""
-SELECT j.id FROM job j JOIN generation g ON g.id = j.generation_id JOIN scorer s ON s.id = j.scorer_id
-WHERE j.kind = 'score' AND g.prompt_id = ANY(:prompts) AND s.method = ANY(:methods) ORDER BY j.id FOR UPDATE OF j
-""")
-REMOVE_SCORES = text("""
-DELETE FROM score x USING generation g, scorer s
-WHERE g.id = x.generation_id AND s.id = x.scorer_id AND g.prompt_id = ANY(:prompts) AND s.method = ANY(:methods)
-RETURNING x.generation_id
-""")
+SCORE_JOBS = """
+SELECT j.id FROM correction c JOIN generation g ON g.prompt_id = c.prompt_id
+JOIN job j ON j.generation_id = g.id JOIN scorer s ON s.id = j.scorer_id
+WHERE c.has_new_reference AND j.kind = 'score' AND s.method = ANY(%(methods)s) ORDER BY j.id FOR UPDATE OF j
+"""
+REMOVE_SCORES = """
+DELETE FROM score x USING generation g, scorer s, correction c
+WHERE g.id = x.generation_id AND s.id = x.scorer_id AND c.prompt_id = g.prompt_id AND c.has_new_reference
+  AND s.method = ANY(%(methods)s)
+"""
 # The runs that read such a score, whoever made it.
-REOPEN = text("""
+REOPEN = """
 UPDATE run SET finished_at = NULL
-WHERE id IN (SELECT rs.run_id FROM run_scorer rs JOIN scorer s ON s.id = rs.scorer_id WHERE s.method = ANY(:methods))
-  AND prompt_set_id IN (SELECT prompt_set_id FROM prompt WHERE id = ANY(:prompts))
-""")
+WHERE id IN (SELECT rs.run_id FROM run_scorer rs JOIN scorer s ON s.id = rs.scorer_id WHERE s.method = ANY(%(methods)s))
+  AND prompt_set_id = %(set_id)s
+"""
 
 
 class PromptUpdate(NamedTuple):
@@ -122,11 +123,11 @@ def update_prompts(
         source_pass = SourcePass(files, format, max_bytes, check, refused, on_progress)
         staged = stage(cursor, source_pass.items())
         chosen.check_columns()
-        staged -= _match(cursor, row[0], files, refused)
+        staged -= _match(connection, cursor, row[0], files, refused)
         published = publish_rejects(refused, strict=strict, what=f"of {source_pass.read} records")
-        changed = [found[0] for found in cursor.execute(WITH_NEW_REFERENCE).fetchall()]
+        changed = cursor.execute(MARK_NEW_REFERENCES).rowcount
         updated = cursor.execute(UPDATE).rowcount
-        removed = _take_back(connection, changed) if changed else 0
+        removed = _take_back(connection, cursor, row[0]) if changed else 0
     return PromptUpdate(source_pass.read, updated, staged - updated, refused.count, removed, published, refused.first)
 
 
@@ -145,21 +146,22 @@ def _correction(values: Any, reading: Reading, max_bytes: int | None) -> Prompt 
     return unstorable(json_text([prompt.external_id, prompt.reference_answer]), prompt.meta_json) or prompt
 
 
-def _match(cursor: psycopg.Cursor[Any], set_id: int, files: list[str], refused: RejectsFile) -> int:
+def _match(
+    connection: Connection, cursor: psycopg.Cursor[Any], set_id: int, files: list[str], refused: RejectsFile
+) -> int:
     """Find each row's prompt; returns the number of rows that have none, or that repeat one."""
     cursor.execute(MATCH, {"set_id": set_id})
-    rows = cursor.execute(REFUSED, {"set_id": set_id}).fetchall()
-    for source, line, external_id, reason in rows:
-        refused.add(files[source], Rejected(line, reason, external_id))
-    cursor.execute(DROP_REFUSED)
-    return len(rows)
+    for rows in parts(connection, REFUSED, {"set_id": set_id}):
+        for source, line, external_id, reason in rows:
+            refused.add(files[source], Rejected(line, reason, external_id))
+    return cursor.execute(DROP_REFUSED).rowcount
 
 
-def _take_back(connection: Connection, prompts: list[int]) -> int:
+def _take_back(connection: Connection, cursor: psycopg.Cursor[Any], set_id: int) -> int:
     """Remove the scores that the prompts' old reference answers led to; returns their number."""
-    values = {"prompts": prompts, "methods": list(READ_REFERENCE)}
-    job_ids = list(connection.execute(SCORE_JOBS, values).scalars())
-    removed = len(connection.execute(REMOVE_SCORES, values).all())
-    jobs.remove(connection, job_ids)
-    connection.execute(REOPEN, values)
+    values = {"set_id": set_id, "methods": list(READ_REFERENCE)}
+    for rows in parts(connection, SCORE_JOBS, values):
+        jobs.remove(connection, [row[0] for row in rows])
+    removed = cursor.execute(REMOVE_SCORES, values).rowcount
+    cursor.execute(REOPEN, values)
     return removed

@@ -1,6 +1,7 @@
 """CSV with any delimiter as records."""
 
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -11,6 +12,7 @@ from persyn.imports.lines import BOM, read_lines
 from persyn.imports.records import Record, Rejected, excerpt
 
 DELIMITERS = ",;\t|^~\x1f\x01"
+_SEPARATOR = re.compile(rb'"?sep=(.)"?\s*')  # Excel's own first line
 
 
 @dataclass
@@ -30,13 +32,18 @@ class _CsvLines:
             if line.too_long:
                 self.too_long.append(too_long(line, self.max_bytes))
                 continue
+            if line.number == 1 and _SEPARATOR.fullmatch(line.raw):
+                continue
             self.start = self.start or line.number
             yield line.raw.decode("utf-8", "surrogateescape")
 
 
 def delimiter_of(head: bytes) -> str:
-    """The delimiter that cuts the header, the first line, into the most columns; a comma where none does."""
-    first = head.removeprefix(BOM).split(b"\n")[0].decode("utf-8", "surrogateescape")
+    """The delimiter that Excel's line `sep=;` names, or that cuts the header into the most columns; else a comma."""
+    first_line = head.removeprefix(BOM).split(b"\n")[0]
+    if said := _SEPARATOR.fullmatch(first_line):
+        return said[1].decode("latin-1")
+    first = first_line.decode("utf-8", "surrogateescape")
 
     def columns(delimiter: str) -> int:
         row = _next_row(csv.reader([first], delimiter=delimiter))

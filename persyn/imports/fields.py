@@ -1,5 +1,6 @@
 r"""Where a field of a record is read: a column, a template over several, or the final answer inside a solution."""
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from string import Formatter
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 from persyn.errors import ConfigError
 
 Values = Mapping[str, Any]
+TOO_LARGE = "is a number too large for a computer, as 1e999 is; write it as a text, in quotes"
 HASHES = "####"  # GSM8K's solutions end with it and the final answer
 BOX = "\\boxed"
 _BOX_COMMAND = re.compile(r"\\f?box(?:ed)?(?![a-z])")  # some solutions of MATH are in \fbox
@@ -23,6 +25,7 @@ class Field(NamedTuple):
     words: str  # for people, such as "instruction, then input"
     columns: tuple[str, ...]
     read: Callable[[Values], Any]  # raises Refused
+    keeps: bool = False  # whether its columns hold more, which stays in the metadata
 
 
 def column(name: str) -> Field:
@@ -75,14 +78,14 @@ def boxed(name: str) -> Field:
     return Field(f"the last {BOX} of {name}", (name,), read)
 
 
-def inside(name: str, key: str) -> Field:
+def inside(name: str, key: str, *, keeps: bool = False) -> Field:
     """A value within the object of a column; none where the column holds no object."""
 
     def read(values: Values) -> Any:
         whole = values.get(name)
         return whole.get(key) if isinstance(whole, dict) else None
 
-    return Field(f"{name}.{key}", (name,), read)
+    return Field(f"{name}.{key}", (name,), read, keeps)
 
 
 def first_of(*fields: Field) -> Field:
@@ -127,8 +130,10 @@ def _pieces(text: str) -> list[tuple[str, str | None]]:
 
 def _as_text(values: Values, name: str) -> str:
     value = values.get(name)
-    if value is None:
+    if value is None or value != value:
         return ""
+    if isinstance(value, float) and math.isinf(value):
+        raise Refused(f"{name} {TOO_LARGE}")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise Refused(f"{name} is not a text")
     return str(value) if not isinstance(value, str) or value.strip() else ""

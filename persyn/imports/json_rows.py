@@ -7,10 +7,12 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 from persyn.errors import InputError
+from persyn.imports import broken_json, columnwise
 from persyn.imports.lines import Line, read_lines
 from persyn.imports.records import Record, Rejected, excerpt
 from persyn.imports.shapes import recognised
 
+ROWS = "data"  # what many files call their one list, and UltraChat its turns
 JSON_FILE_BYTES = 1 << 28  # a JSON file is parsed as a whole, so it must fit into memory
 
 
@@ -50,15 +52,17 @@ def read_text(stream: BinaryIO, max_bytes: int) -> Iterator[Record | Rejected]:
 
 
 def read_json(name: str, stream: BinaryIO, max_bytes: int) -> Iterator[Record | Rejected]:
-    """The rows of an array, those of the one list in an object, or the object itself. Raises InputError."""
+    """The rows of an array, of a table, those of the one list in an object, or the object itself. Raises InputError."""
     data = stream.read(JSON_FILE_BYTES + 1)
     if len(data) > JSON_FILE_BYTES:
         raise InputError(f"{name}: larger than {JSON_FILE_BYTES >> 20} MiB. Convert it to JSONL: `jq -c '.[]' FILE`.")
     try:
         whole = _DECODER.decode(data.decode("utf-8-sig"))
+    except UnicodeDecodeError as exc:
+        raise _no_json(name, exc, "") from exc
     except json.JSONDecodeError as exc:
         if not exc.msg.startswith("Extra data"):
-            raise _no_json(name, exc) from exc
+            raise _no_json(name, exc, exc.doc) from exc
         values = _one_after_the_other(data.decode("utf-8-sig"))
         if values is None:
             yield from read_jsonl(BytesIO(data), max_bytes)  # one object a line, and some are broken
@@ -66,7 +70,7 @@ def read_json(name: str, stream: BinaryIO, max_bytes: int) -> Iterator[Record | 
             yield from (Record(number, value, None) for number, value in enumerate(values, start=1))
         return
     except (ValueError, RecursionError) as exc:
-        raise _no_json(name, exc) from exc
+        raise _no_json(name, exc, data.decode("utf-8-sig")) from exc
     for number, values in enumerate(_rows(name, whole), start=1):
         yield Record(number, values, None)
 
@@ -89,14 +93,22 @@ def too_long(line: Line, max_bytes: int) -> Rejected:
     return Rejected(line.number, f"longer than {max_bytes} bytes", excerpt(line.raw))
 
 
-def _no_json(name: str, exc: Exception) -> InputError:
-    return InputError(f"{name}: not valid JSON: {exc}. With one object a line, add --format jsonl.")
+def _no_json(name: str, exc: Exception, text: str) -> InputError:
+    told = broken_json.in_words(exc, text)
+    return InputError(f"{name}: not valid JSON: {told}. With one object a line, add --format jsonl.")
 
 
 def _rows(name: str, whole: Any) -> list[Any]:
-    if isinstance(whole, list):
-        return whole
-    if not isinstance(whole, dict) or recognised([key for key, value in whole.items() if value is not None]):
+    if not isinstance(whole, dict):
+        return whole if isinstance(whole, list) else [whole]
+    known = recognised([key for key, value in whole.items() if value is not None and key != ROWS])
+    try:
+        table = columnwise.rows(whole) if known or len(whole) > 1 else None
+    except ValueError as exc:
+        raise InputError(f"{name}: {exc}.") from exc
+    if table is not None:
+        return table
+    if known:
         return [whole]
     lists = [
         key
@@ -116,8 +128,6 @@ def _parse_line(line: Line) -> Record | Rejected:
         return Record(line.number, _DECODER.decode(line.raw.decode("utf-8")), line.raw)
     except UnicodeDecodeError:
         reason = "not UTF-8"
-    except json.JSONDecodeError as exc:
-        reason = f"broken JSON: {exc.msg.removesuffix(' at')} at column {exc.colno}"
     except (ValueError, RecursionError) as exc:  # a repeated key, an integer of thousands of digits, endless nesting
-        reason = f"broken JSON: {exc}"
+        reason = f"broken JSON: {broken_json.in_words(exc, line.raw.decode('utf-8'))}"
     return Rejected(line.number, reason, excerpt(line.raw))

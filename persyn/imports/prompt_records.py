@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from persyn import tools
 from persyn.imports.conversation import NOT_TAKEN, Conversation, SourceAnswer, conversation
-from persyn.imports.fields import Refused
+from persyn.imports.fields import TOO_LARGE, Refused
 from persyn.imports.reading import Plan, Reading
 from persyn.imports.shapes import NOT_TEXT
 
@@ -74,6 +74,8 @@ def scalar(plan: Plan, field: str, values: Mapping[str, Any]) -> str | None:
         text = value if value is None or field == "id" or value.strip() else None
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise Refused(f"{plan.fields[field].words} is not a string or a number")
+    elif isinstance(value, float) and math.isinf(value):
+        raise Refused(f"{plan.fields[field].words} {TOO_LARGE}")
     else:
         text = None if value != value else str(value)  # a table's NaN is a hole
     if field == "id" and text is not None and len(text) > MAX_ID_CHARS:
@@ -175,6 +177,8 @@ def _conversation(plan: Plan, values: Mapping[str, Any]) -> Conversation:
 def _from_prompt(plan: Plan, prompt: Any) -> Conversation:
     where = plan.fields["prompt"].words if "prompt" in plan.fields else plan.fields["messages"].words
     if isinstance(prompt, list) and prompt:
+        if all(isinstance(text, str) for text in prompt):
+            raise Refused(f"{where} is a list of texts; a table column by column is read with --format json")
         return conversation(prompt, where)
     if prompt is None:
         raise Refused(f"has no {where}")

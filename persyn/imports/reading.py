@@ -87,7 +87,7 @@ class Reading:
             values = {"prompt": values}
         if not isinstance(values, dict):
             raise Refused("not an object")
-        request = request_in(values) if "custom_id" in values else None
+        request = request_in(values) if "custom_id" in values or "request" in values else None
         record = values if request is None else request
         keys = tuple(record)
         if None in record.values():
@@ -125,7 +125,7 @@ class Reading:
         places = {**EVERYWHERE, **(shape.fields if shape else {"answers": (column("responses"),)})}
         fields = {name: field for name, options in places.items() if (field := _there(options, visible))}
         fields = self._with_mapped(fields)
-        used = frozenset(name for field in fields.values() for name in field.columns)
+        used = frozenset(name for field in fields.values() if not field.keeps for name in field.columns)
         null = {name for options in places.values() for field in options for name in field.columns if name not in keys}
         parts = tuple(key for key in visible if key.casefold() in PARTS and key not in used)
         lacking = None if "prompt" in fields or "messages" in fields else _no_prompt(shape and shape.name, visible)

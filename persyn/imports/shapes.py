@@ -6,6 +6,14 @@ To add a shape, add one entry to `SHAPES`. `conversation.py` knows the spellings
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+from persyn.imports.dialogues import (
+    by_turns,
+    functions_in,
+    gemini_text,
+    gemini_tools,
+    gemini_turns,
+    system_before_functions,
+)
 from persyn.imports.fields import Field, after_hashes, boxed, column, first_of, inside, template
 
 
@@ -26,11 +34,12 @@ def _columns(*names: str) -> tuple[Field, ...]:
     return tuple(column(name) for name in names)
 
 
+TOOLS = _columns("tools", "functions")
 TURNS = _columns("messages", "conversations", "conversation")
 EVERYWHERE: Mapping[str, tuple[Field, ...]] = {
     "id": _columns("id", "custom_id", "uuid", "prompt_id", "unique_id", "conversation_id", "conversation_hash"),
     "system": _columns("system", "system_prompt", "system_message"),
-    "tools": _columns("tools", "functions"),
+    "tools": TOOLS,
     "reference_answer": _columns("reference_answer"),
 }
 _MATH = {"prompt": _columns("problem"), "messages": TURNS, "answer": _columns("solution")}
@@ -47,7 +56,8 @@ SHAPES = (  # the first whose keys a record has
           {"prompt": _columns("prompt"), "messages": TURNS, "answer": _columns("completion")}),
     Shape("verl", ("prompt", "reward_model"),
           {"prompt": _columns("prompt"),
-           "reference_answer": (column("reference_answer"), inside("reward_model", "ground_truth"))}),
+           "reference_answer": (column("reference_answer"), inside("reward_model", "ground_truth")),
+           "tools": (*TOOLS, inside("extra_info", "tools", keeps=True))}),
     Shape("prompt", ("prompt",),
           {"prompt": _columns("prompt"), "messages": TURNS, "answer": _columns("response", "output"),
            "answers": _columns("responses")}),
@@ -70,6 +80,13 @@ SHAPES = (  # the first whose keys a record has
     Shape("gsm8k", ("question", "answer"),
           {"prompt": _columns("question"), "answer": _columns("answer"),
            "reference_answer": (column("reference_answer"), after_hashes("answer"))}),
+    Shape("glaive", ("system", "chat"),
+          {"messages": _columns("chat"), "system": (system_before_functions("system"),),
+           "tools": (*TOOLS, functions_in("system"))}),
+    Shape("gemini", ("contents",),
+          {"messages": (gemini_turns("contents"),), "tools": (gemini_tools("tools"),),
+           "system": tuple(gemini_text(name) for name in ("systemInstruction", "system_instruction"))}),
+    Shape("ultrachat", ("data",), {"messages": (by_turns("data"),)}),
 )  # fmt: skip
 BATCH_REQUEST = "batch request"
 NAMES = tuple(dict.fromkeys(shape.name for shape in SHAPES))
@@ -95,9 +112,11 @@ def named(name: str, keys: Collection[str]) -> Shape:
 
 def request_in(values: Mapping[str, Any]) -> dict[str, Any] | None:
     """The chat request that a line of a batch file wraps, as one flat record; None where it wraps none."""
-    wrapped = values.get("body", values.get("params"))
-    if "custom_id" not in values or not isinstance(wrapped, dict):
+    id, wrapped = values.get("custom_id", values.get("key")), values.get("body", values.get("params"))
+    if "custom_id" not in values:  # Gemini's
+        wrapped = request if isinstance(request := values.get("request"), dict) and "contents" in request else None
+    if not isinstance(wrapped, dict):
         return None
-    request = {"custom_id": values["custom_id"], **wrapped}
+    request = ({} if id is None else {"custom_id": id}) | wrapped
     renamed = {"input": "prompt", "instructions": "system"}  # the words of the responses API
     return {renamed.get(key, key): value for key, value in request.items()}

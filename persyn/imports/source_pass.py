@@ -4,7 +4,7 @@ Memory stays flat, because each good item is handed on before the next record is
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from persyn.imports.records import Record, Rejected, excerpt
 from persyn.imports.rejects import RejectsFile
 
 PROGRESS_EVERY = 1000  # records
+AT_ONCE = 5000  # rows that a statement may name
 
 T = TypeVar("T")
 
@@ -114,3 +115,13 @@ def transaction(engine: Engine) -> Iterator[tuple[Connection, psycopg.Cursor[Any
     except (psycopg.OperationalError, OperationalError) as exc:
         problem = " ".join(str(getattr(exc, "orig", exc)).split())
         raise ServiceError(f"Postgres failed, so nothing was imported: {problem}. Run the import again.") from exc
+
+
+def parts(connection: Connection, statement: str, values: Mapping[str, Any]) -> Iterator[list[tuple[Any, ...]]]:
+    """The rows of a SELECT as they are now, AT_ONCE at a time: neither memory nor a statement grows with the set."""
+    driver: psycopg.Connection[Any] | None = connection.connection.driver_connection
+    assert driver is not None
+    with driver.cursor(name="parts") as cursor:
+        cursor.execute(statement, values)
+        while rows := cursor.fetchmany(AT_ONCE):
+            yield rows

@@ -3,16 +3,15 @@
 `jobs.claim(...)` and its like are the protocol's functions; what else belongs to a queue has a module of its own.
 """
 
+from persyn.jobs.cursor import ClaimCursor, Position
 from persyn.jobs.protocol import (
     ALONE_AFTER_LOSSES,
     DETAIL_LIMIT,
     LEASE_TTL_S,
     Claim,
-    ClaimCursor,
     Count,
     Failure,
     Group,
-    Position,
     Without,
     cancel,
     claim,
@@ -22,6 +21,7 @@ from persyn.jobs.protocol import (
     counts,
     enqueue,
     enqueue_one,
+    enqueue_ranges,
     enqueue_stage,
     fail,
     fold_counts,
@@ -58,6 +58,7 @@ __all__ = [
     "counts",
     "enqueue",
     "enqueue_one",
+    "enqueue_ranges",
     "enqueue_stage",
     "fail",
     "fold_counts",

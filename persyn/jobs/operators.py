@@ -33,7 +33,7 @@ class JobRow(NamedTuple):
     lost_count: int
     not_before: datetime
     error_code: str | None
-    prompt: str | None  # its id in the user's file, or its number
+    prompt: str | None  # its id in the user's file, or its number; of a range the first and the last number
     finished_at: datetime | None
 
 

@@ -5,10 +5,8 @@ the result under. The check, the change of state, its event and the result share
 commits. All times are the database's.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, TextClause, text
@@ -17,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from persyn import counters
 from persyn.errors import LeaseLost
 from persyn.jobs import statements
+from persyn.jobs.cursor import ClaimCursor, Position
 from persyn.states import JobState
 from persyn.text import storable
 from persyn.waits import LONGEST_S, bounded
@@ -41,8 +40,6 @@ REUSED_AT_ONCE = 50
 TWIN_OPEN, TWIN_WAIT_S = "another run's job asks for the same result", 5.0
 # A stage's job that came too soon waits a hundred years, as one that is revived: open_stage.sql lets it be claimed.
 EARLIER_OPEN, UNTIL_OPENED_S = "an earlier job of its run is open again", 100 * 365.25 * 86400
-# For so long claims go on from where the last one ended, before one looks at everything again.
-LOOK_AGAIN_S = 10.0
 _FOLD_ABOVE_ROWS = 500
 _REAPER_LOCK, _FOLD_LOCK = 7_326_119_002, 7_326_119_003
 
@@ -61,6 +58,8 @@ class Claim(NamedTuple):
     attempt: int
     lost_count: int
     stage: int = 0
+    first_prompt_id: int | None = None  # the range of prompts that a job routes; none: the whole set
+    last_prompt_id: int | None = None
 
 
 class Group(NamedTuple):
@@ -81,38 +80,6 @@ class Without(NamedTuple):
 
 
 NOTHING = Without()
-
-
-class Position(NamedTuple):
-    """The last job of a claim: its lane, and where in it."""
-
-    run_id: int
-    stage: int
-    not_before: datetime
-    job_id: int
-
-
-class ClaimCursor:
-    """The position of one worker's claims in one queue, so that the next claim need not begin at the lane's head.
-
-    A claim may pass over a job that was handed back, or a lane that goes first. The next claim that looks at everything
-    finds it: after LOOK_AGAIN_S, or as soon as the lane gives less than was asked for. Only this follows the host's own
-    clock.
-    """
-
-    def __init__(self) -> None:
-        self._position: Position | None = None
-        self._looked_at = 0.0
-
-    def position(self) -> Position | None:
-        """The position to go on from; None where the next claim must look at everything."""
-        return self._position if time.monotonic() - self._looked_at < LOOK_AGAIN_S else None
-
-    def note(self, position: Position | None, *, looked: bool) -> None:
-        """Remember a claim's end. `position` None: nothing is left beyond. `looked`: at everything."""
-        self._position = position
-        if looked:
-            self._looked_at = time.monotonic()
 
 
 class Failure(NamedTuple):
@@ -155,6 +122,14 @@ def enqueue_stage(conn: Connection, run_id: int, kind: str, queue: str, stage: i
     return int(conn.execute(statements.ENQUEUE, values).scalar_one())
 
 
+def enqueue_ranges(conn: Connection, source: str, params: Mapping[str, Any]) -> int:
+    """Make a ready `route` job of every row of a SELECT, skipping ranges that are open; returns how many are new.
+
+    `source` yields run_id, queue, stage, first_prompt_id, last_prompt_id.
+    """
+    return int(conn.execute(statements.from_source(statements.ENQUEUE_RANGES, source), params).scalar_one())
+
+
 def enqueue_one(conn: Connection, run_id: int, kind: str, queue: str, stage: int) -> int:
     """A job of which a run may have several, told apart by the row that names it; returns its id."""
     values = {"run_id": run_id, "kind": kind, "queue": queue, "stage": stage}
@@ -162,12 +137,12 @@ def enqueue_one(conn: Connection, run_id: int, kind: str, queue: str, stage: int
 
 
 def open_stage(conn: Connection, run_id: int, kind: str) -> None:
-    """Let a stage's job that was given a fresh start be claimed: all that it reads is final now."""
+    """Let a stage's jobs that were given a fresh start be claimed: all that they read is final now."""
     conn.execute(statements.OPEN_STAGE, {"run_id": run_id, "kind": kind})
 
 
 def close_stage(conn: Connection, run_id: int, kind: str) -> bool:
-    """Keep a stage's open job from being claimed until `open_stage`; False where a worker holds it."""
+    """Keep a stage's open jobs from being claimed until `open_stage`; False where a worker holds one of them."""
     return int(conn.execute(statements.CLOSE_STAGE, {"run_id": run_id, "kind": kind}).scalar_one()) == 0
 
 

@@ -36,6 +36,7 @@ COUNTS = _statement("counts")
 ENQUEUE = _statement("enqueue")
 ENQUEUE_NEW = _statement("enqueue_new")
 ENQUEUE_ONE = _statement("enqueue_one")
+ENQUEUE_RANGES = _statement("enqueue_ranges")
 FOLD = _statement("fold")
 HEARTBEAT = _statement("heartbeat")
 HELD = _statement("held")
@@ -65,6 +66,6 @@ WAITING = _statement("waiting")
 
 
 def from_source(enqueue: TextClause, source: str) -> TextClause:
-    """ENQUEUE or ENQUEUE_NEW with another SELECT as its first part, `source`."""
+    """ENQUEUE, ENQUEUE_NEW or ENQUEUE_RANGES with another SELECT as its first part, `source`."""
     _, mark, rest = enqueue.text.partition("), new AS (")
     return text(f"WITH source AS ({source}{mark}{rest}")

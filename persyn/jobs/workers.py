@@ -118,7 +118,7 @@ RETURNING name
 
 
 def started(conn: Connection, name: str, *, host: str, pid: int, queues: Sequence[str]) -> None:
-    """Make or take over the worker's row: a process id may come again after a reboot."""
+    """Make the worker's row, or begin it anew."""
     conn.execute(_STARTED, {"name": name, "host": host, "pid": pid, "queues": list(queues)})
 
 

@@ -28,7 +28,7 @@ class Usage(NamedTuple):
     completion_tokens: float | None
 
 
-def assign_within(coefficients: Floats, capacity: Counts, prompt_keys: Sequence[str]) -> Choice:
+def assign_within(coefficients: Floats, capacity: Counts, prompt_keys: Sequence[str] | NDArray[np.bytes_]) -> Choice:
     """The best choice (P,) for coefficients (P, M) under capacities (M,) in prompts, whose sum must be at least P.
 
     The prompts' order does not matter: their keys decide between equal optima. Where no capacity binds, the result is
@@ -36,7 +36,7 @@ def assign_within(coefficients: Floats, capacity: Counts, prompt_keys: Sequence[
     """
     if not np.isfinite(coefficients).all():
         raise ModelError("The router gave a coefficient that is not finite. Train it again, at a lower learning rate.")
-    order = np.array(sorted(range(len(prompt_keys)), key=lambda row: prompt_keys[row]), dtype=np.intp)
+    order = np.argsort(np.asarray(prompt_keys), kind="stable")
     index = np.empty(len(order), dtype=np.intp)
     index[order] = assign(coefficients[order], capacity)
     return with_margin(coefficients, index)

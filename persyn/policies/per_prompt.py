@@ -21,8 +21,9 @@ Floats = NDArray[np.float64]
 class Choice(NamedTuple):
     """For each prompt (P,) the chosen teacher's index, and its lead over the best other teacher.
 
-    The lead is in coefficients (measured rewards under `oracle`). It is below 0 where a budget chose another teacher
-    than the highest, and NaN under a policy that compares nothing on the prompt, or where there is no other teacher.
+    The lead is in coefficients (measured rewards under `oracle`). It is below 0 where a budget or a draw chose another
+    teacher than the highest, and NaN under a policy that compares nothing on the prompt, or where there is no other
+    teacher.
     """
 
     teacher_index: NDArray[np.intp]
@@ -64,6 +65,32 @@ def mix(strong: int, weak: int, share: float, seed: int, prompt_keys: Sequence[s
     limit = share * 2.0**64
     index = np.array([strong if _draw(f"{seed}:mix:{key}") < limit else weak for key in prompt_keys], dtype=np.intp)
     return Choice(index, np.full(len(index), np.nan))
+
+
+class Exploration(NamedTuple):
+    """A choice of which a share was drawn at random. All (P,)."""
+
+    choice: Choice
+    drawn: NDArray[np.bool_]  # whether the prompt was drawn, whichever teacher it then got
+    probability: Floats  # with which its teacher was chosen, by the draw and without it
+
+
+def explore(
+    coefficients: Floats, share: float, can_be_asked: Sequence[int], seed: int, prompt_keys: Sequence[str]
+) -> Exploration:
+    """`highest`, but each prompt goes with the chance `share` to any of the teachers `can_be_asked`, all alike.
+
+    The probability is share / K, with K of them, and 1 - share more for the teacher of the highest coefficient. So a
+    mean over prompts, each divided by its probability, tells what another policy would have got (Horvitz and Thompson
+    1952). prompt_keys: as in `uniform`.
+    """
+    best = highest(coefficients).teacher_index
+    limit = share * 2.0**64
+    drawn = np.array([_draw(f"{seed}:explore:{key}") < limit for key in prompt_keys], dtype=bool)
+    place = [_draw(f"{seed}:explored:{key}") % len(can_be_asked) for key in prompt_keys]
+    index = np.where(drawn, np.array(can_be_asked, dtype=np.intp)[place], best)
+    probability = np.isin(index, can_be_asked) * share / len(can_be_asked) + (index == best) * (1.0 - share)
+    return Exploration(with_margin(coefficients, index), drawn, probability)
 
 
 def strongest(quality: Floats, params_b: Sequence[float], among: Collection[int] | None = None) -> int:

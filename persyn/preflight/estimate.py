@@ -208,6 +208,12 @@ def assumptions(config: RunConfig, known: Sizes, asked: Sequence[Expected], prob
     for one in asked:
         if one.teacher.samples > 1:
             told.append(f"{one.teacher.name} gives {one.teacher.samples} answers to each prompt that is routed to it.")
+    if config.opinions:
+        first, second = config.opinions
+        told.append(
+            f"{first} answers each routed prompt too, for consensus to compare with; {second} those that are routed to"
+            f" {first}."
+        )
     if config.rerouting is not None and asked:
         most = min(config.rerouting.attempts, len(config.teachers))
         told.append(
@@ -232,6 +238,8 @@ def stages(config: RunConfig, known: Sizes, asked: Sequence[Expected]) -> list[S
     if config.router.of is not None:
         found = []
     found.append(_answers("generate", asked, later, round(sum(there.values()))))
+    if config.opinions:
+        found.append(_opinions(config, known, asked))
     if config.scorers.score == "all":
         answers = round(sum(wanted.values())) if asked else known.prompts - known.calibration
         found.append(_scores("score routed", config, asked, answers, 0, known))
@@ -240,6 +248,16 @@ def stages(config: RunConfig, known: Sizes, asked: Sequence[Expected]) -> list[S
         found.append(_answers("reroute", asked, further, 0))
         found.append(_scores("score rerouted", config, asked, round(sum(further.values())), 0, known))
     return found
+
+
+def _opinions(config: RunConfig, known: Sizes, asked: Sequence[Expected]) -> StageEstimate:
+    """A second answer to each routed prompt: by the first teacher of opinion, and by the second to its own prompts."""
+    routed = known.prompts - known.calibration
+    first, second = config.opinions
+    wanted = {first: routed * (1 - 1 / len(asked)), second: routed / len(asked)}
+    new = {name: answers * (1 - known.others.get(name, 0.0)) for name, answers in wanted.items()}
+    givers = [one for one in asked if one.teacher.name in wanted]
+    return _answers("opinions", givers, new, round(routed - sum(new.values())))
 
 
 def _further_answers(config: RunConfig) -> float:
@@ -307,9 +325,10 @@ def cost_at_most(config: RunConfig, asked: Sequence[Expected], known: Sizes) -> 
         one.cost(known.calibration - known.calibrated.get(one.teacher.name, 0), longest=True) for one in priced
     ]
     attempts = 1 if config.rerouting is None else min(config.rerouting.attempts, len(config.teachers))
-    return sum(cost or 0.0 for cost in calibration) + attempts * max(
-        one.cost(_routed_answers(config, known, one.teacher), longest=True) or 0.0 for one in priced
-    )
+    givers = [one for one in priced if one.teacher.name in config.opinions]
+    opinions = [one.cost(known.prompts - known.calibration, longest=True) or 0.0 for one in givers]
+    routed = [one.cost(_routed_answers(config, known, one.teacher), longest=True) or 0.0 for one in priced]
+    return sum(cost or 0.0 for cost in calibration) + attempts * max(routed) + max(opinions, default=0.0)
 
 
 def disk_bytes(known: Sizes, found: Sequence[StageEstimate]) -> int:

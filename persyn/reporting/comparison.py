@@ -11,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from persyn import runs, set_needs
 from persyn.config import Policy, RunConfig
+from persyn.config.examination import gives_shares
 from persyn.errors import ConfigError, PersynError
 from persyn.exports import choices, write
 from persyn.exports.leaks import leaks
@@ -169,7 +170,7 @@ def compare(engine: "Engine", run: str, prompts: str | None = None) -> Compariso
         with engine.connect() as conn:
             rows, problems = _with_students(conn, own, prompts, rows, trained, {one.name: one.id for one in beside})
     same = len({one.settings_sha256 for one in trained}) <= 1
-    return Comparison(own.name, own.config.policy, prompts, problems, own.config.is_checked, rows, same)
+    return Comparison(own.name, own.config.policy, prompts, problems, gives_shares(own.config), rows, same)
 
 
 def _chosen_set(conn: Connection, prompts: str | None, model_ids: Sequence[int]) -> str | None:
@@ -237,7 +238,7 @@ def _with_students(
     found = examinations.papers(conn, prompts, [one.model_id for one in trained])
     everyone = [*found.students.values(), *([] if found.base is None else [found.base])]
     problems = sorted(set.intersection(*(set(paper.quality) for paper in everyone))) if everyone else []
-    missing = examinations.worst(everyone, is_share=own.config.is_checked)
+    missing = examinations.worst(everyone, is_share=gives_shares(own.config))
     if not problems or np.isnan(missing):
         return list(rows), 0
     leaked = leaks(conn, set_needs.find(conn, prompts).id, list(found.students))

@@ -10,7 +10,8 @@ from persyn.exports import choices, rows
 _ROUTED = text("""
 SELECT (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = r.prompt_set_id) AS prompts,
        coalesce((
-           SELECT bool_and(j.state = 'done') FROM job j WHERE j.run_id = r.id AND j.kind = 'route'), false) AS routed
+           SELECT bool_and(j.state = 'done') AND (r.policy <> 'budgeted' OR bool_or(j.first_prompt_id IS NULL))
+           FROM job j WHERE j.run_id = r.id AND j.kind = 'route'), false) AS routed
 FROM run r WHERE r.id = :run_id
 """)
 _BY_CHOICE = "calibration_excluded"

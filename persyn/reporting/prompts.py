@@ -31,6 +31,7 @@ class DecisionReport(NamedTuple):
     margin: float | None
     runner_up: str | None
     runner_up_coefficient: float | None
+    probability: float | None  # with which the teacher was chosen, where the run explores
     neighbour_ids: list[int]  # the calibration prompts nearest to it that taught the router, nearest first
 
 
@@ -72,7 +73,7 @@ class PromptTrail(NamedTuple):
 
 _DECISION = text("""
 SELECT d.policy, d.basis, d.teacher, d.coefficient, d.margin, d.runner_up, d.runner_up_coefficient,
-       coalesce(d.neighbour_ids, '{}') AS neighbour_ids
+       d.probability, coalesce(d.neighbour_ids, '{}') AS neighbour_ids
 FROM audit.decision d JOIN run r ON r.id = d.run_id AND r.policy = d.policy
 WHERE d.run_id = :run_id AND d.prompt_id = :prompt_id AND d.attempt = 1
 """)

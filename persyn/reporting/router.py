@@ -26,7 +26,7 @@ OnProgress = Callable[[str, int, int], None]  # what is done, how many prompts a
 
 
 def evaluate(engine: Engine, run: str, home: Path, *, with_curve: bool, on_progress: OnProgress) -> dict[str, Any]:
-    """`evaluation.table` of the run by its name or number, JSON-ready.
+    """`evaluation.table` of the run by its name or number, JSON-ready; `with_routed`: what routed prompts taught.
 
     Raises NotFound without a router or a prompt that offers a choice, ConfigError for a curve that would be untrue.
     """
@@ -46,7 +46,8 @@ def evaluate(engine: Engine, run: str, home: Path, *, with_curve: bool, on_progr
     }
     teachers = [teacher.name for teacher in config.teachers]
     table = evaluation.table(choices, rewards[tested], teachers, seed=config.seed)
-    result = {"run": loaded.name, "teachers": teachers, **table}
+    taught_by = {key: value for key, value in stored.metrics.items() if key.startswith("routed_")}
+    result = {"run": loaded.name, "teachers": teachers, **table, "with_routed": taught_by or None}
     if with_curve:
         result["curve"] = _curve(config, vectors, measured, on_progress)
     return result

@@ -70,6 +70,7 @@ class TeacherResult(NamedTuple):
     teacher: str
     prompts: int  # that were routed to it
     rerouted: int  # that came to it after others had failed
+    opinions: int  # routed prompts that it is asked about for a second opinion
     generated: int  # answers that this run made
     reused: int  # answers that existed already, another run's or imported
     completion_tokens: int
@@ -98,6 +99,8 @@ class Summary(NamedTuple):
     routed: Mean  # the answers chosen by the policy for the other prompts
     first: Mean | None  # the same where the first answer counts; None where no prompt may get several
     prompts: int
+    explored: int  # prompts whose teacher was drawn at random
+    decided: int  # prompts that the policy decided on: all but those with a measured answer
     generated: int
     reused: int
     full: int  # N·M: what Generate then Select would have asked for
@@ -183,6 +186,7 @@ WITH chosen AS (
     WHERE r.id = :id GROUP BY g.teacher_id
 )
 SELECT t.name AS teacher, coalesce(ch.prompts, 0) AS prompts, coalesce(ch.rerouted, 0) AS rerouted,
+       coalesce(second.opinions, 0) AS opinions,
        coalesce(a.generated, 0) AS generated,
        coalesce(a.reused + a.imported, 0) AS reused, coalesce(a.completion_tokens, 0) AS completion_tokens,
        m.quality, m.learnability
@@ -190,6 +194,8 @@ FROM run_teacher rt
 JOIN teacher t ON t.id = rt.teacher_id
 LEFT JOIN chosen ch ON ch.teacher_id = t.id
 LEFT JOIN measured m ON m.teacher_id = t.id
+LEFT JOIN (SELECT teacher_id, count(*) AS opinions FROM audit.opinion WHERE run_id = :id GROUP BY teacher_id) AS second
+       ON second.teacher_id = t.id
 LEFT JOIN audit.cost a ON a.run_id = rt.run_id AND a.teacher = t.name
 WHERE rt.run_id = :id ORDER BY rt.position
 """.format(**_MEANS)
@@ -249,6 +255,11 @@ def _chosen(conn: Connection, run_id: int, best_ids: list[int] | None) -> dict[b
     return {row.calibration: Mean(*row[1:]) for row in conn.execute(_CHOSEN, {"id": run_id, "best": best_ids})}
 
 
+_EXPLORED = text("""
+SELECT count(*) FILTER (WHERE d.basis = 'explored') AS explored, count(*) AS decided
+FROM routing_decision d JOIN run r ON r.id = d.run_id AND r.policy = d.policy
+WHERE r.id = :id AND d.attempt = 1 AND d.basis <> 'measured'
+""")
 _METRICS = text("""
 SELECT metrics FROM run r JOIN router ON router.run_id = coalesce(r.router_run_id, r.id) WHERE r.id = :id
 """)
@@ -262,6 +273,7 @@ def summary(conn: Connection, run_id: int) -> Summary:
     chosen = _chosen(conn, run_id, _best(conn, run)) if several else first
     metrics = conn.execute(_METRICS, {"id": run_id}).scalar()
     state = status(conn, run_id)
+    decided = conn.execute(_EXPLORED, {"id": run_id}).one()
     nothing = Mean(0, None, None)
     return Summary(
         teachers=teachers,
@@ -269,6 +281,8 @@ def summary(conn: Connection, run_id: int) -> Summary:
         routed=chosen.get(False, nothing),
         first=first.get(False, nothing) if several else None,
         prompts=state.prompts,
+        explored=decided.explored,
+        decided=decided.decided,
         generated=sum(teacher.generated for teacher in teachers),
         reused=sum(teacher.reused for teacher in teachers),
         full=state.prompts * len(teachers),

@@ -10,12 +10,14 @@ from persyn.config import Preferences, Router
 from persyn.router import head
 from persyn.router.baselines import rival_coefficients
 from persyn.router.metrics import (
+    LEADS,
     Interval,
     bootstrap,
     calibration,
     chosen_reward,
     hit_at_k,
     pairwise_accuracy,
+    prompts_needed,
     regret,
     shares,
 )
@@ -47,7 +49,8 @@ def table(choices: Mapping[str, Floats], rewards: Floats, teachers: Sequence[str
     """Every measure of every way to choose, JSON-ready. `choices` must have `router`, `static` and `oracle`.
 
     `gap_recovered` is the share of the way from the static best's mean reward to the oracle's; `router_minus_*` are
-    paired differences. Intervals are [mean, low, high], 95%, bootstrapped over prompts.
+    paired differences. Intervals are [mean, low, high], 95%, bootstrapped over prompts. `prompts_needed` says for
+    some leads of the router over the static best how many validation prompts would tell each from noise.
     """
     reward = {name: chosen_reward(values, rewards) for name, values in choices.items()}
     gap = reward["oracle"] - reward["static"]
@@ -74,6 +77,9 @@ def table(choices: Mapping[str, Floats], rewards: Floats, teachers: Sequence[str
         "methods": methods,
         "differences": differences,
         "calibration": {"bins": [part._asdict() for part in bins], "expected_calibration_error": error},
+        "prompts_needed": [
+            {"lead": lead, "prompts": prompts_needed(reward["router"] - reward["static"], lead)} for lead in LEADS
+        ],
         "beats_static": beats,
         "advice": None if beats else ADVICE,
     }

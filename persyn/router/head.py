@@ -19,8 +19,9 @@ from scipy.special import expit
 from persyn.config import Preferences, Router
 from persyn.router.kernel_features import KERNEL, Features, fit_features
 from persyn.router.metrics import chosen_reward
-from persyn.router.neighbours import column_means, mean_of_nearest
-from persyn.router.preferences import Pairs, incidence, pairs
+from persyn.router.neighbours import column_means, mean_of_nearest, near_enough
+from persyn.router.off_policy import Routed
+from persyn.router.preferences import Pairs, incidence, join, pairs, typical_gap
 from persyn.router.surface_features import WIDTH
 
 Floats = NDArray[np.float64]
@@ -29,7 +30,6 @@ Progress = Callable[[], None]
 SHRINKAGE = (1e-2, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # from nearly nothing to nearly free
 PRIOR = 1e-4  # on the bias: a teacher that never loses stays finite
 STEPS, STEPS_IN_TRIALS = 200, 40  # of L-BFGS; a trial's held-out reward settles long before its last digit
-NEAREST = 80  # training prompts, but never more than a third of them
 NEARBY = 2.0  # the weight of n(x), in log-odds for each typical difference
 CAUTION = 0.5  # standard errors by which routing must beat the static best on held-out prompts
 STATIC = np.inf  # the shrinkage that leaves nothing but the bias
@@ -47,7 +47,7 @@ class Neighbours(NamedTuple):
 
     def gain(self, features: Features, vectors: Floats) -> Floats:
         """(P, M): each teacher's mean reward on the nearest training prompts, minus its mean on all of them."""
-        count = min(NEAREST, max(1, len(self.vectors) // 3))
+        count = near_enough(len(self.vectors))
         near = mean_of_nearest(features.unit(vectors), features.unit(self.vectors), self.rewards, count)
         return np.asarray(near - column_means(self.rewards))
 
@@ -120,18 +120,20 @@ def fit(
     *,
     seed: int,
     on_progress: Progress = unwatched,
+    routed: Routed | None = None,
 ) -> Fitted:
     """The head that the configuration asks for; for (P, D) vectors of `train.prompt_vectors`.
 
-    on_progress: called after each fit of a candidate.
+    on_progress: called after each fit of a candidate. routed: see `select`; a plain head does not read it.
     """
 
     pooled = vectors.shape[1] - (WIDTH if config.sees_surface else 0)
     if config.head == "plain":
         return Fitted(plain(vectors, rewards, preferences, seed=seed, pooled=pooled), {}, None)
     head, selection = select(
-        vectors, rewards, preferences, folds=config.folds, seed=seed, pooled=pooled, on_progress=on_progress
-    )
+        vectors, rewards, preferences, folds=config.folds, seed=seed, pooled=pooled, on_progress=on_progress,
+        routed=routed,
+    )  # fmt: skip
     return Fitted(head, selection.as_metrics(), selection.coefficients)
 
 
@@ -144,8 +146,12 @@ def select(
     seed: int,
     pooled: int | None = None,
     on_progress: Progress = unwatched,
+    routed: Routed | None = None,
 ) -> tuple[Head, Selection]:
-    """Choose the shrinkage by cross-validation, then fit on all prompts. vectors (P, D), rewards (P, M)."""
+    """Choose the shrinkage by cross-validation, then fit on all prompts. vectors (P, D), rewards (P, M).
+
+    routed: further prompts that every fit learns from; only the calibration prompts are held out.
+    """
     usable, teachers = np.flatnonzero((~np.isnan(rewards)).sum(axis=1) >= 2), rewards.shape[1]
     held_out = np.full(rewards.shape, np.nan)
     if usable.size == 0:
@@ -154,16 +160,17 @@ def select(
         return nothing, Selection(STATIC, 0.0, 0.0, held_out)
     near = _neighbours(vectors, rewards)
     vectors, rewards = vectors[usable], rewards[usable]
+    routed = None if routed is None else routed.beside(usable)
     coefficients = _held_out(
-        vectors, rewards, preferences, folds=folds, seed=seed, pooled=pooled, on_progress=on_progress
+        vectors, rewards, preferences, folds=folds, seed=seed, pooled=pooled, on_progress=on_progress, routed=routed
     )
     reward = {shrinkage: chosen_reward(values, rewards) for shrinkage, values in coefficients.items()}
     chosen = _decide(reward)
     held_out[usable] = coefficients[chosen]
     features = fit_features(vectors, KERNEL, seed=seed, pooled=pooled)
-    known = pairs(rewards, **preferences.model_dump())
+    taught, known = _taught(features, vectors, rewards, preferences, routed)
     heads = {}
-    for shrinkage, head in regularisation_path(features, vectors, known, teachers, near, until=chosen):
+    for shrinkage, head in regularisation_path(features, taught, known, teachers, near, until=chosen):
         heads[shrinkage] = head
         on_progress()
     means = float(reward[chosen].mean()), float(reward[STATIC].mean())
@@ -206,28 +213,39 @@ def _held_out(
     seed: int,
     pooled: int | None,
     on_progress: Progress,
+    routed: Routed | None,
 ) -> dict[float, Floats]:
     """(P, M) for each shrinkage: the coefficients of every prompt, by a head that never saw the prompt."""
     part = np.random.default_rng(seed).permutation(len(rewards)) % folds
     held_out: dict[float, Floats] = {}
     for fold in range(min(folds, len(rewards))):
         train, test = np.flatnonzero(part != fold), np.flatnonzero(part == fold)
-        known = pairs(rewards[train], **preferences.model_dump())
         features = fit_features(vectors[train], KERNEL, seed=seed, pooled=pooled)
+        beside = None if routed is None else routed.beside(train)
+        taught, known = _taught(features, vectors[train], rewards[train], preferences, beside)
         near = _neighbours(vectors[train], rewards[train])
-        path = regularisation_path(features, vectors[train], known, rewards.shape[1], near, steps=STEPS_IN_TRIALS)
+        path = regularisation_path(features, taught, known, rewards.shape[1], near, steps=STEPS_IN_TRIALS)
         for shrinkage, head in path:
             held_out.setdefault(shrinkage, np.zeros(rewards.shape))[test] = head.coefficients(vectors[test])
             on_progress()
     return held_out
 
 
+def _taught(
+    features: Features, vectors: Floats, rewards: Floats, preferences: Preferences, routed: Routed | None
+) -> tuple[Floats, Pairs]:
+    """The prompts that a head learns from and their pairs: the calibration's, and behind them the routed ones."""
+    known = pairs(rewards, **preferences.model_dump())
+    if routed is None:
+        return vectors, known
+    return np.vstack([vectors, routed.vectors]), join(
+        known, routed.preferences(features, vectors, rewards, preferences)
+    )
+
+
 def _neighbours(vectors: Floats, rewards: Floats) -> Neighbours:
     """The prompts with their rewards in units of the mean difference between two teachers that differ."""
-    first, second = np.triu_indices(rewards.shape[1], k=1)
-    apart = np.abs(rewards[:, first] - rewards[:, second])
-    apart = apart[apart > 0]
-    return Neighbours(vectors, rewards / (apart.mean() if apart.size else 1.0))
+    return Neighbours(vectors, rewards / typical_gap(rewards))
 
 
 def _fit(

@@ -76,6 +76,25 @@ def bootstrap(values: Floats, *, below: Floats | None = None, seed: int = 0, dra
     return Interval(mean, float(low), float(high))
 
 
+LEADS = (0.02, 0.03, 0.05)  # of reward, those that `prompts_needed` is shown for
+_BOTH_TAILS, _POWER = 0.975, 0.80
+
+
+def prompts_needed(differences: Floats, lead: float) -> int | None:
+    """The prompts on which a mean difference of `lead` would be told from 0: ((z_.975 + z_.80)·sd / lead)², rounded up.
+
+    That is at the level 5% and in 80% of the cases. differences: (P,) paired ones, whose deviation is taken for that of
+    further prompts. None where they do not differ among themselves, because then they tell nothing of the noise.
+    Source: the sample size of a paired comparison, as in Chow, Shao and Wang, "Sample Size Calculations in Clinical
+    Research".
+    """
+    deviation = float(differences.std(ddof=1)) if differences.size > 1 else 0.0
+    if deviation == 0.0:
+        return None
+    quantiles = float(stats.norm.ppf(_BOTH_TAILS) + stats.norm.ppf(_POWER))
+    return int(np.ceil((quantiles * deviation / lead) ** 2))
+
+
 def _ratio(upper: Floats, lower: Floats, axis: int) -> Floats:
     """The ratio of both means; NaN where the lower one is 0, so that the interval leaves this draw out."""
     below = lower.mean(axis)

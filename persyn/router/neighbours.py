@@ -10,6 +10,14 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float64]
 
 
+NEAREST = 80  # training prompts that count as near, but never more than a third of them
+
+
+def near_enough(known: int) -> int:
+    """The number of training prompts, of so many, that count as near to a prompt."""
+    return min(NEAREST, max(1, known // 3))
+
+
 def nearest(vectors: Vectors, known: Vectors, count: int) -> NDArray[np.intp]:
     """For each of (P, H) the rows of known (T, H) with the highest cosine: (P, min(count, T)), the nearest first.
 

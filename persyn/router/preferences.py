@@ -57,6 +57,25 @@ def pairs(
     )
 
 
+def join(first: Pairs, second: Pairs) -> Pairs:
+    """The pairs of both, the prompts of the first before those of the second."""
+    return Pairs(
+        np.vstack([first.target, second.target]),
+        np.vstack([first.weight, second.weight]),
+        first.preferences + second.preferences,
+        first.ties + second.ties,
+        first.missing + second.missing,
+    )
+
+
+def typical_gap(rewards: Floats) -> float:
+    """The mean difference between two teachers that differ on a prompt of (P, M); 1 where none do."""
+    first, second = np.triu_indices(rewards.shape[1], k=1)
+    apart = np.abs(rewards[:, first] - rewards[:, second])
+    apart = apart[apart > 0]
+    return float(apart.mean()) if apart.size else 1.0
+
+
 def incidence(teachers: int) -> Floats:
     """(K, M): the vectors z, +1 at a pair's first teacher and -1 at its second."""
     first, second = np.triu_indices(teachers, k=1)

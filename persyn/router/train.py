@@ -25,6 +25,7 @@ from persyn.router.finetune import Epoch, finetune
 from persyn.router.kernel_features import identity_features
 from persyn.router.metrics import evaluate
 from persyn.router.model import Backbone, RouterModel, load_backbone
+from persyn.router.off_policy import Routed, RoutedAnswers
 from persyn.router.preferences import pairs
 from persyn.router.surface_features import surface
 
@@ -52,15 +53,8 @@ class Trained(NamedTuple):
 
 
 def train(
-    prompts: Sequence[Messages],
-    rewards: Floats,
-    train_idx: Indices,
-    val_idx: Indices,
-    config: config.Router,
-    seed: int,
-    backbone_path: str,
-    on_epoch: Callable[[Epoch], None] | None = None,
-    *,
+    prompts: Sequence[Messages], rewards: Floats, train_idx: Indices, val_idx: Indices, config: config.Router,
+    seed: int, backbone_path: str, on_epoch: Callable[[Epoch], None] | None = None, *,
     preferences: config.Preferences | None = None,
     prompt_ids: Sequence[int] | None = None,
     checkpoint: Path | None = None,
@@ -69,13 +63,15 @@ def train(
     while_loading: Callable[[], AbstractContextManager[None]] = nullcontext,
     vectors: Floats | None = None,
     device: str = "auto",
-) -> Trained:
+    routed: RoutedAnswers | None = None,
+) -> Trained:  # fmt: skip
     """Train on prompts[train_idx] and measure on prompts[val_idx].
 
     rewards: (P, M) combined rewards, NaN where missing. prompt_ids: (P,) the ids that `Prediction.neighbour_ids` uses.
-    vectors: (P, D) from `prompt_vectors`, where they are known already. on_progress: called every few seconds of work.
-    while_loading: entered for the backbone's load, which cannot say how far it is. The same arguments give the same
-    router on the same machine. Raises ModelError if the backbone cannot be loaded.
+    vectors: (P, D) from `prompt_vectors`, where they are known already, and behind them those of the routed prompts.
+    on_progress: called every few seconds of work. routed: what was measured on routed prompts; a cross-validated head
+    on a frozen backbone learns from it too. while_loading: entered for the backbone's load, which cannot say how far it
+    is. The same arguments give the same router on the same machine. Raises ModelError if the backbone cannot be loaded.
     """
     train_rows, val_rows = np.asarray(train_idx, dtype=np.intp), np.asarray(val_idx, dtype=np.intp)
     preferences = preferences or _PREFERENCES
@@ -83,36 +79,47 @@ def train(
     static = head.static(known, rewards.shape[1])
     model, epochs = None, list[Epoch]()
     if vectors is None:
+        everything = [*prompts, *([] if routed is None else routed.prompts)]
         with while_loading():
             backbone = load_backbone(backbone_path, revision=config.revision, dtype=config.backbone_dtype)
-        rows = tokenise(backbone, prompts, config.max_length)
+        rows = tokenise(backbone, everything, config.max_length)
         model = _model(backbone, config, static).to(choose_device(device))
         if not config.freeze_backbone:
             epochs = finetune(
                 model, [rows[index] for index in train_rows], rewards[train_rows], config, preferences, seed=seed,
                 checkpoint=checkpoint, on_epoch=on_epoch, on_step=on_step,
             )  # fmt: skip
-        vectors = prompt_vectors(model, rows, prompts, with_surface=config.sees_surface, batch_size=config.batch_size,
-                                 on_progress=on_progress)  # fmt: skip
-    fitted = _head(model, epochs, vectors[train_rows], rewards[train_rows], config, preferences, seed, on_progress)
-    held_out = np.full(rewards.shape, np.nan)
-    held_out[train_rows] = np.nan if fitted.held_out is None else fitted.held_out
-    held_out[val_rows] = fitted.head.coefficients(vectors[val_rows])
+        vectors = prompt_vectors(model, rows, everything, with_surface=config.sees_surface,
+                                 batch_size=config.batch_size, on_progress=on_progress)  # fmt: skip
+    vectors, further = vectors[: len(prompts)], vectors[len(prompts) :]
+    beside = None if routed is None else Routed(further, routed).beside(train_rows)
+    fitted = _head(
+        model, epochs, vectors[train_rows], rewards[train_rows], config, preferences, seed, on_progress, beside
+    )
+    held_out = _held_out(fitted, vectors, train_rows, val_rows)
     metrics = {**evaluate(held_out[val_rows], rewards[val_rows], static=static), **known.counts(), **fitted.metrics}
     ids = [int((prompt_ids or range(len(rewards)))[index]) for index in train_rows]
     return Trained(model, fitted.head, vectors[train_rows], ids, metrics, epochs, config, seed, held_out)
 
 
+def _held_out(fitted: head.Fitted, vectors: Floats, train_rows: Indices, val_rows: Indices) -> Floats:
+    """(P, M) coefficients of each prompt by a head that never saw it, NaN where there are none."""
+    found = np.full((len(vectors), len(fitted.head.bias)), np.nan)
+    found[train_rows] = np.nan if fitted.held_out is None else fitted.held_out
+    found[val_rows] = fitted.head.coefficients(vectors[val_rows])
+    return found
+
+
 def _head(
     model: RouterModel | None, epochs: list[Epoch], vectors: Floats, rewards: Floats, config: config.Router,
-    preferences: config.Preferences, seed: int, on_progress: head.Progress,
+    preferences: config.Preferences, seed: int, on_progress: head.Progress, routed: Routed | None,
 ) -> head.Fitted:  # fmt: skip
     """The head: trained together with its backbone, or fitted to a frozen one's vectors."""
     if model is not None and not config.freeze_backbone:
         best = min(epochs, key=lambda epoch: epoch.held_out_loss)
         metrics: dict[str, float | None] = {"best_epoch": float(best.number), "held_out_loss": best.held_out_loss}
         return head.Fitted(head.Head(identity_features(vectors.shape[1]), *_linear(model)), metrics, None)
-    return head.fit(vectors, rewards, config, preferences, seed=seed, on_progress=on_progress)
+    return head.fit(vectors, rewards, config, preferences, seed=seed, on_progress=on_progress, routed=routed)
 
 
 def prompt_vectors(

@@ -31,6 +31,17 @@ _REROUTED = _OF_DECISIONS.format(
     "SELECT max(j.created_at) FROM job j WHERE j.run_id = d.run_id AND j.kind = 'reroute')"
 )
 
+_OPINIONS = """
+SELECT o.run_id, 'generate' AS kind, CAST(:queues AS text) || o.teacher AS queue, CAST(:stage AS int) AS stage,
+       o.prompt_id, o.teacher_id, 0 AS sample_index, CAST(NULL AS bigint) AS generation_id,
+       CAST(NULL AS bigint) AS scorer_id
+FROM audit.opinion o
+WHERE o.run_id = :run_id AND NOT EXISTS (
+    SELECT FROM generation g
+    WHERE g.prompt_id = o.prompt_id AND g.teacher_id = o.teacher_id AND g.sample_index = 0)
+ORDER BY o.teacher_id, o.prompt_id
+"""
+
 # One statement takes all rows as JSON. A statement a row took half as long again, and arrays were slower to write.
 _COLUMNS = {
     "prompt_id": "bigint", "teacher_id": "bigint", "sample_index": "int", "text": "text", "reasoning": "text",
@@ -68,10 +79,21 @@ class NewGeneration(NamedTuple):
     server_version: str | None
     tool_calls: list[dict[str, Any]] | None = None
 
+    @property
+    def size(self) -> int:
+        """The bytes of its texts."""
+        texts = (self.text, self.reasoning or "", json.dumps(self.tool_calls or "", ensure_ascii=False))
+        return sum(len(text.encode("utf-8", "replace")) for text in texts)
+
 
 def enqueue(conn: Connection, run_id: int) -> int:
     """A job for each answer to a routed prompt that its teacher has not given yet; returns how many are new."""
     return jobs.enqueue(conn, _ROUTED, _values(run_id), all_new=True)
+
+
+def enqueue_opinions(conn: Connection, run_id: int) -> int:
+    """The same for the second answers that a consensus needs to routed prompts."""
+    return jobs.enqueue(conn, _OPINIONS, _values(run_id))
 
 
 def enqueue_rerouted(conn: Connection, run_id: int) -> int:

@@ -12,24 +12,27 @@ from sqlalchemy import Connection, Engine, text
 from persyn import jobs, runs
 from persyn.errors import ConfigError
 from persyn.jobs import operators
-from persyn.stages import calibrate, generate, reroute, route, score, train
+from persyn.stages import calibrate, generate, ranges, reroute, route, score, train
 from persyn.states import FINAL, JobState, Stage
 from persyn.text import one_line
 
 # One look at a time. What reopens the run (a further aim, a retry, an import) comes before the look or after it.
 _LOCK = text("SELECT FROM run WHERE id = :id FOR NO KEY UPDATE SKIP LOCKED")
-# The newest job of the stage: prompts that came after a run was routed are routed by a further one.
+# Of the stage's jobs one that is open, else one that will not be done, else the newest.
 _STAGE_JOB = text("""
 SELECT j.state, j.error_code, (
     SELECT e.detail FROM job_event e WHERE e.job_id = j.id AND e.event = 'died' ORDER BY e.id DESC LIMIT 1) AS detail
 FROM job j
 WHERE j.run_id = :run_id AND j.kind = :kind AND j.kind IN ('train_router', 'route', 'reroute')
-ORDER BY j.id DESC LIMIT 1
+ORDER BY array_position(ARRAY['leased', 'ready', 'dead', 'cancelled', 'done'], j.state), j.id DESC LIMIT 1
 """)
 
+_IS_ROUTED = text("SELECT prompt_count IS NOT NULL FROM run WHERE id = :id")
+_COUNT_PROMPTS = text("""
+UPDATE run SET prompt_count = (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = run.prompt_set_id) WHERE id = :id
+""")
 _COUNT_DECIDED = text("""
 UPDATE run SET
-    prompt_count = (SELECT count(*) FROM prompt p WHERE p.prompt_set_id = run.prompt_set_id),
     decided_count = (SELECT count(*) FROM routing_decision d
                      WHERE d.run_id = run.id AND d.policy = run.policy AND d.attempt = 1)
 WHERE id = :id AND decided_count IS NULL
@@ -72,15 +75,7 @@ def advance(engine: Engine, run_id: int) -> Progress:
         return Progress(new_jobs, finished, blocked)
 
 
-_UNDECIDED = text("""
-SELECT count(*) FROM prompt p
-JOIN run r ON r.prompt_set_id = p.prompt_set_id
-WHERE r.id = :id
-  AND NOT EXISTS (SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.policy = r.policy AND d.prompt_id = p.id)
-  AND NOT (r.config ->> 'calibration_answers' = 'exclude' AND EXISTS (
-      SELECT FROM calibration_prompt c WHERE c.run_id = coalesce(r.router_run_id, r.id) AND c.prompt_id = p.id))
-""")
-_REOPEN = text("UPDATE run SET finished_at = NULL, decided_count = NULL WHERE id = :id")
+_REOPEN = text("UPDATE run SET finished_at = NULL, prompt_count = NULL, decided_count = NULL WHERE id = :id")
 
 
 def take_more(conn: Connection, run_id: int) -> int:
@@ -89,7 +84,7 @@ def take_more(conn: Connection, run_id: int) -> int:
     Raises ConfigError where the policy looks at the whole set at once, or where the run is not routed yet.
     """
     run = runs.load(conn, run_id)
-    if run.config.policy in ("budgeted", "oracle"):
+    if run.config.policy in route.WHOLE_SET:
         raise ConfigError(
             f"--more: the policy {run.config.policy} decides on the whole set at once. Start a run under another name;"
             " it reuses all answers."
@@ -97,9 +92,9 @@ def take_more(conn: Connection, run_id: int) -> int:
     routed = _stage_job(conn, run_id, "route")
     if routed is None or routed.state != JobState.DONE:
         raise ConfigError(f"--more: run {run.name} is not routed yet, and takes in every prompt that is there by then.")
-    number = int(conn.execute(_UNDECIDED, {"id": run_id}).scalar_one())
+    number = ranges.count(conn, run_id)
     if number:
-        route.enqueue(conn, run_id)
+        route.enqueue(conn, run)
         conn.execute(_REOPEN, {"id": run_id})
     return number
 
@@ -115,14 +110,14 @@ def _advance(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count]) -> _
     step = _up_to_router(conn, run, counts) if run.router_run_id == run.id else None
     if step is not None or run.target < Stage.ROUTE:
         return step or _Step(0)
-    step = _whole_stage(conn, run.id, "route", route.enqueue)
+    step = _route(conn, run)
     if step is not None or run.target < Stage.GENERATE:
         return step or _Step(0)
     new = 0
     # The decisions are complete and never change, so once is enough: looking again would read every prompt each time.
     if conn.execute(_COUNT_DECIDED, {"id": run.id}).rowcount:
         runs.take_over(conn, run.id)  # another run may have made them since this one was created
-        new += generate.enqueue(conn, run.id)
+        new += generate.enqueue(conn, run.id) + generate.enqueue_opinions(conn, run.id)
     if run.config.scorers.score == "all":
         new += score.enqueue_routed(conn, run.id)
     return _Step(new) if run.config.rerouting is None else _reroute(conn, run.id, counts, new)
@@ -154,6 +149,17 @@ def _up_to_router(conn: Connection, run: runs.Run, counts: Sequence[jobs.Count])
     if step is None and _learned_too_early(conn, run.id):
         step = _Step(train.enqueue(conn, run.id))
     return step
+
+
+def _route(conn: Connection, run: runs.Run) -> _Step | None:
+    """The step that routing ends the walk with; None once each prompt that was there by its end has its decision."""
+    step = _whole_stage(conn, run.id, "route", lambda conn, _: route.enqueue(conn, run))
+    if step is not None or conn.execute(_IS_ROUTED, {"id": run.id}).scalar_one():
+        return step
+    if new := route.enqueue(conn, run):  # prompts that came while the others were routed
+        return _Step(new)
+    conn.execute(_COUNT_PROMPTS, {"id": run.id})
+    return None
 
 
 def _reroute(conn: Connection, run_id: int, counts: Sequence[jobs.Count], new: int) -> _Step:
@@ -189,7 +195,7 @@ def _stage_job(conn: Connection, run_id: int, kind: str) -> Any:
 
 
 def _whole_stage(conn: Connection, run_id: int, kind: str, enqueue: Callable[[Connection, int], int]) -> _Step | None:
-    """The step that a stage of one job ends the walk with; None once that job is done. All that it reads is final."""
+    """The step that a stage ends the walk with; None once its jobs are done. All that they read is final."""
     job = _stage_job(conn, run_id, kind)
     if job is None:
         return _Step(enqueue(conn, run_id))

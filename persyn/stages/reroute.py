@@ -70,10 +70,13 @@ WITH page AS (
     GROUP BY d.prompt_id HAVING count(*) < :attempts AND bool_and(d.basis <> 'measured')
     ORDER BY d.prompt_id LIMIT :limit
 )
-SELECT d.prompt_id, d.router_id, d.coefficients, rt.position, a.answers, a.usable, a.measured, a.quality, j.open, j.dead
+SELECT d.prompt_id, d.router_id, d.coefficients, rt.position, other.position AS opinion,
+       a.answers, a.usable, a.measured, a.quality, j.open, j.dead
 FROM page
 JOIN routing_decision d ON d.run_id = :run_id AND d.policy = :policy AND d.prompt_id = page.prompt_id
 JOIN run_teacher rt ON rt.run_id = d.run_id AND rt.teacher_id = d.teacher_id
+LEFT JOIN (audit.opinion o JOIN run_teacher other ON other.run_id = o.run_id AND other.teacher_id = o.teacher_id)
+       ON o.run_id = d.run_id AND o.prompt_id = d.prompt_id
 CROSS JOIN LATERAL (
     SELECT count(*) AS answers,
            count(*) FILTER (WHERE coalesce(g.flaw, 'cut') = 'cut') AS usable,
@@ -164,7 +167,7 @@ def perform(work: Work) -> None:
     with work.engine.connect() as conn:
         ground = read_ground(conn, run)
         numbers = stored_numbers(conn, run.id) or find_numbers(conn, run, ground)
-    rule = numbers.rule(run.config, options.attempts)
+    rule = numbers.rule(run.config, options.attempts + bool(run.config.opinions))  # an opinion is no attempt
     further: list[_Further] = []
     for page in _pages(work, options):
         further += _next(ground, rule, page)
@@ -224,16 +227,17 @@ def find_numbers(conn: Connection, run: runs.Run, ground: Ground) -> Numbers:
 
 
 def bar_of(config: RunConfig, quality: Floats) -> float:
-    """The raw quality that is good enough: as given, right, or the quantile of the calibration answers' (C, M)."""
+    """The raw quality that is good enough: as given, a verdict's, or the quantile of calibration answers (C, M)."""
     options = config.rerouting or Reroute()
     if options.bar is not None:
         return options.bar
-    return 1.0 if config.is_checked else float(np.nanquantile(quality, options.quantile))
+    verdict = config.verdict_bar
+    return float(np.nanquantile(quality, options.quantile)) if verdict is None else verdict
 
 
 def spread_of(config: RunConfig, quality: Floats) -> float:
     """The difference of raw quality between a good and a bad answer of (C, M): what a gain is a share of."""
-    if config.is_checked:
+    if config.verdict_bar is not None:
         return 1.0
     low, high = np.nanquantile(quality, (0.05, 0.95))
     return float(high - low) or 1.0
@@ -294,6 +298,8 @@ def _next(ground: Ground, rule: Rule, page: list[list[Any]]) -> Iterator[_Furthe
     for row, (attempts, qualities) in enumerate(told):
         for attempt, quality in zip(attempts, qualities, strict=True):
             seen[row, attempt.position] = quality
+        if attempts[0].opinion is not None:
+            seen[row, attempts[0].opinion] = -np.inf  # its answer has been heard, and is worth no attempt
         if ground.by_router and attempts[0].router_id is not None:
             coefficients[row] = attempts[0].coefficients
     step = rerouting.next_teachers(ground.sample, rule, coefficients, seen)

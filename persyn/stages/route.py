@@ -1,7 +1,8 @@
 """Stage 4, routing: every prompt gets its teacher by the run's policy, and each decision is a row that never changes.
 
-Most policies decide prompt by prompt, and are stored batch by batch. `budgeted` and `oracle` look at the whole set:
-their decisions and the end of their job are one transaction, so that a worker killed half-way leaves none of them.
+Most policies decide prompt by prompt: any number of workers route a range of prompts each, and store it batch by batch.
+`budgeted` and `oracle` look at the whole set: their decisions and the end of their job are one transaction, so that a
+worker killed half-way leaves none of them.
 """
 
 import logging
@@ -10,42 +11,36 @@ from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
 from persyn import jobs
 from persyn.config import Teacher
 from persyn.errors import ConfigError, JobFailed
-from persyn.inference import models
 from persyn.jobs.wake_ups import ROUTER
 from persyn.policies import budgeted, per_prompt
 from persyn.rewards import matrix
-from persyn.stages import train
+from persyn.runs import Run
+from persyn.stages import coefficients, ranges, run_router, train
+from persyn.stages.ranges import Undecided
+from persyn.stages.run_router import RouterOutput, RunRouter
 from persyn.stages.work import Work
 from persyn.states import Stage
 
 log = logging.getLogger(__name__)
 
-BATCH = 512
-NEIGHBOURS = 5  # calibration prompts kept with a router's decision
+WHOLE_SET = ("budgeted", "oracle")  # the policies whose decisions hang together
 
-_UNDECIDED = text("""
-SELECT p.id, p.sha256, p.messages
-FROM prompt p
-JOIN run r ON r.prompt_set_id = p.prompt_set_id
-WHERE r.id = :run_id AND p.id > :after
-  AND NOT EXISTS (SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.policy = r.policy AND d.prompt_id = p.id)
-  AND (CAST(:with_calibration AS boolean)
-       OR NOT EXISTS (
-           SELECT FROM calibration_prompt c WHERE c.run_id = coalesce(r.router_run_id, r.id) AND c.prompt_id = p.id))
-ORDER BY p.id LIMIT :limit
+_ROUTE_JOBS = text("""
+SELECT count(*) AS jobs, count(*) FILTER (WHERE first_prompt_id IS NULL) AS whole
+FROM job WHERE run_id = :run_id AND kind = 'route'
 """)
 
 _INSERT = text("""
 INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, coefficients, margin,
-                              neighbour_ids, samples, attempt, failed_teacher_ids, gain, price, lease_id)
+                              neighbour_ids, samples, attempt, failed_teacher_ids, gain, price, probability,
+                              lease_id)
 VALUES (:run_id, :prompt_id, :policy, :basis, :teacher_id, :router_id, :coefficients, :margin,
-        :neighbour_ids, :samples, :attempt, :failed_teacher_ids, :gain, :price, :lease_id)
+        :neighbour_ids, :samples, :attempt, :failed_teacher_ids, :gain, :price, :probability, :lease_id)
 ON CONFLICT (run_id, policy, prompt_id, attempt) DO NOTHING
 """)
 
@@ -57,14 +52,6 @@ JOIN run_teacher rt ON rt.run_id = c.run_id
 JOIN generation g ON g.prompt_id = c.prompt_id AND g.teacher_id = rt.teacher_id AND g.sample_index = 0
 WHERE r.id = :run_id GROUP BY rt.position
 """)
-
-
-class Undecided(NamedTuple):
-    """A prompt without a teacher."""
-
-    prompt_id: int
-    sha256: str
-    messages: list[dict[str, str]]
 
 
 class Decision(NamedTuple):
@@ -82,25 +69,24 @@ class Decision(NamedTuple):
     failed_teacher_ids: list[int] | None = None  # of a further attempt: those asked before, in order
     gain: float | None = None  # likewise: the expected improvement
     price: float | None = None  # likewise: of the answer
+    probability: float | None = None  # with which the teacher was chosen, where the run explores
 
 
-def enqueue(conn: Connection, run_id: int) -> int:
-    """The one job that routes the run's prompts; returns 1 if it is new."""
-    return jobs.enqueue_stage(conn, run_id, "route", ROUTER, Stage.ROUTE)
+def enqueue(conn: Connection, run: Run) -> int:
+    """The jobs that routing still needs, asked for where none is open or dead; returns how many they are.
 
-
-def undecided(engine: Engine, run_id: int, *, with_calibration: bool, batch: int) -> Iterator[list[Undecided]]:
-    """The prompts without a decision, in batches; a run cut short goes on where it stopped."""
-    after = 0
-    while True:
-        with engine.connect() as conn:
-            rows = conn.execute(
-                _UNDECIDED, {"run_id": run_id, "after": after, "with_calibration": with_calibration, "limit": batch}
-            ).all()
-        if not rows:
-            return
-        after = rows[-1].id
-        yield [Undecided(*row) for row in rows]
+    They are ranges of the prompts without a decision. A policy that decides on the whole set has one job more, once the
+    router's coefficients are there.
+    """
+    made = conn.execute(_ROUTE_JOBS, {"run_id": run.id}).one()
+    whole = run.config.policy in WHOLE_SET
+    if whole and made.whole:
+        return 0  # prompts that came after such a decision are left out
+    router = train.find(conn, run.id) if whole else None
+    new = 0 if run.config.policy == "oracle" else ranges.enqueue(conn, run.id, router.job_id if router else None)
+    if new == 0 and (whole or not made.jobs):
+        return jobs.enqueue_stage(conn, run.id, "route", ROUTER, Stage.ROUTE)
+    return new
 
 
 def store(conn: Connection, lease_id: int, run_id: int, policy: str, decisions: Sequence[Decision]) -> None:
@@ -129,43 +115,45 @@ def usage(conn: Connection, run_id: int, teachers: Sequence[Teacher]) -> list[bu
 
 
 def perform(work: Work) -> None:
-    """Give every prompt of the run its teacher; a run cut short goes on. Raises JobFailed, LeaseLost, ModelError."""
+    """Give the prompts of the job's range their teachers; a range cut short goes on.
+
+    Raises JobFailed, LeaseLost, ModelError.
+    """
     config = work.run.config
-    with work.engine.connect() as conn:
-        measured = matrix.load(conn, work.run.id, config)
     if config.policy == "oracle":
-        _decide_by_measure(work, measured)
+        _decide_by_measure(work)
         return
     if config.calibration_answers == "best" and work.run.calibration_in_set:
-        _store(work, list(_best_measured(work, measured)))
-    router = RunRouter(work) if config.needs_router else None
-    if router is not None and config.policy == "budgeted":
-        _decide_within_budget(work, router)
+        measured = _best_measured(work, _measured(work))
+        _store(work, [decision for decision in measured if ranges.covers(work.claim, decision.prompt_id)])
+    if config.policy == "budgeted":
+        _decide_within_budget(work)
         return
-    decide = _by_baseline(work, measured) if router is None else _by_router(work, router)
-    for batch in _undecided(work):
+    if config.needs_router:
+        decide = (_by_router_and_chance if config.policy_options.explore else _by_router)(work)
+    else:
+        decide = _by_baseline(work)
+    for batch in ranges.undecided(work):
         decisions = decide(batch)
         _store(work, decisions)
         log.info("action=route prompts=%d", len(decisions))
-    if work.stopping.is_set():
-        return
+    if not work.stopping.is_set():
+        _end(work)
+
+
+def _end(work: Work) -> None:
     with work.engine.begin() as conn:
         jobs.complete(conn, work.lease.id, [work.claim.id])
+
+
+def _measured(work: Work) -> matrix.CalibrationScores:
+    with work.engine.connect() as conn:
+        return matrix.load(conn, work.run.id, work.run.config)
 
 
 def _store(work: Work, decisions: Sequence[Decision]) -> None:
     with work.engine.begin() as conn:
         store(conn, work.lease.id, work.run.id, work.run.config.policy, decisions)
-
-
-def _undecided(work: Work) -> Iterator[list[Undecided]]:
-    """The prompts without a decision, until the worker is told to stop."""
-    with_calibration = work.run.config.calibration_answers != "exclude"
-    for batch in undecided(work.engine, work.run.id, with_calibration=with_calibration, batch=BATCH):
-        if work.stopping.is_set():
-            return
-        work.lease.beat()
-        yield batch
 
 
 def _best_measured(work: Work, measured: matrix.CalibrationScores) -> Iterator[Decision]:
@@ -182,70 +170,52 @@ def _best_measured(work: Work, measured: matrix.CalibrationScores) -> Iterator[D
         )
 
 
-class RouterOutput(NamedTuple):
-    """The router's output for a batch: coefficients (B, M), and for each prompt the nearest calibration prompts."""
-
-    coefficients: NDArray[np.float64]
-    neighbour_ids: list[list[int] | None]
-
-
-class RunRouter:
-    """The run's router, loaded to be asked."""
-
-    def __init__(self, work: Work) -> None:
-        """Raises JobFailed where the run has no router yet, ModelError where it cannot be loaded."""
-        from persyn.router import predict  # noqa: PLC0415 - it loads torch
-
-        with work.engine.connect() as conn:
-            stored = train.find(conn, work.run.id)
-        if stored is None:
-            raise JobFailed("no_router", "the run has no router yet; train it first", permanent=False)
-        config = work.run.config.router
-        with work.lease.patience():
-            backbone = models.model_path(config.backbone, config.revision, work.home)
-            self._router = predict.LoadedRouter(
-                train.folder(work.engine, stored, work.home), stored.artifact_sha256, backbone
-            )
-        self._beat = work.lease.beat
-        self.id = stored.id
-
-    def ask(self, batch: Sequence[Undecided]) -> RouterOutput:
-        """Coefficients and neighbours of the prompts, in their order."""
-        prediction = self._router.predict([prompt.messages for prompt in batch], NEIGHBOURS, on_progress=self._beat)
-        return RouterOutput(prediction.coefficients, [*prediction.neighbour_ids])
-
-
 Decide = Callable[[list[Undecided]], list[Decision]]
 
 
-def _by_router(work: Work, router: RunRouter) -> Decide:
+def _by_router(work: Work) -> Decide:
+    router = RunRouter(work, run_router.stored(work))
+
     def decide(batch: list[Undecided]) -> list[Decision]:
         output = router.ask(batch)
-        choice = per_prompt.highest(output.coefficients)
-        return list(_router_decisions(work, router, "router", batch, output, choice))
+        return _routed(work.run, router.id, batch, output, per_prompt.highest(output.coefficients))
 
     return decide
 
 
-def _router_decisions(
-    work: Work, router: RunRouter, basis: str, prompts: Sequence[Undecided], output: RouterOutput,
-    choice: per_prompt.Choice,
-) -> Iterator[Decision]:  # fmt: skip
-    for row, prompt in enumerate(prompts):
-        yield Decision(
-            prompt.prompt_id,
-            work.run.teacher_ids[int(choice.teacher_index[row])],
-            basis,
-            router.id,
-            [float(value) for value in output.coefficients[row]],
-            _number(choice.margin[row]),
-            output.neighbour_ids[row],
-            work.run.config.teachers[int(choice.teacher_index[row])].samples,
+def _routed(
+    run: Run, router_id: int, batch: list[Undecided], output: RouterOutput, choice: per_prompt.Choice
+) -> list[Decision]:
+    return [
+        Decision(
+            prompt.prompt_id, run.teacher_ids[teacher], "router", router_id, output.coefficients[row].tolist(),
+            _number(choice.margin[row]), output.neighbour_ids[row], run.config.teachers[teacher].samples,
         )
+        for row, (prompt, teacher) in enumerate(zip(batch, choice.teacher_index.tolist(), strict=True))
+    ]  # fmt: skip
 
 
-def _by_baseline(work: Work, measured: matrix.CalibrationScores) -> Decide:
+def _by_router_and_chance(work: Work) -> Decide:
+    """`_by_router`, where a share of the prompts gets a teacher at random."""
+    config, router = work.run.config, RunRouter(work, run_router.stored(work))
+    can_be_asked = [position for position, teacher in enumerate(config.teachers) if teacher.model is not None]
+
+    def decide(batch: list[Undecided]) -> list[Decision]:
+        output, keys = router.ask(batch), [prompt.sha256 for prompt in batch]
+        share, seed = config.policy_options.explore, config.seed
+        choice, drawn, probability = per_prompt.explore(output.coefficients, share, can_be_asked, seed, keys)
+        made = _routed(work.run, router.id, batch, output, choice)
+        return [
+            one._replace(basis="explored" if by_chance else "router", probability=float(chance))
+            for one, by_chance, chance in zip(made, drawn, probability, strict=True)
+        ]
+
+    return decide
+
+
+def _by_baseline(work: Work) -> Decide:
     """The policies without a router: each prompt by itself, from what calibration measured."""
+    measured = _measured(work)
     teachers = work.run.config.teachers
     choose = per_prompt.chooser(work.run.config, measured.quality, measured.learnability)
     basis = "random" if work.run.config.policy in ("random", "mix") else "static"
@@ -262,12 +232,12 @@ def _by_baseline(work: Work, measured: matrix.CalibrationScores) -> Decide:
     return decide
 
 
-def _decide_by_measure(work: Work, measured: matrix.CalibrationScores) -> None:
+def _decide_by_measure(work: Work) -> None:
     """`oracle`: only what was measured counts, so the calibration set must be the whole set."""
-    decisions = list(_best_measured(work, measured))
+    decisions = list(_best_measured(work, _measured(work)))
     known = {decision.prompt_id for decision in decisions}
     prompts = missing = 0
-    for batch in _undecided(work):
+    for batch in ranges.undecided(work):
         prompts += len(batch)
         missing += sum(prompt.prompt_id not in known for prompt in batch)
     if work.stopping.is_set():
@@ -282,28 +252,29 @@ def _decide_by_measure(work: Work, measured: matrix.CalibrationScores) -> None:
     _store_at_once(work, iter(decisions))
 
 
-def _decide_within_budget(work: Work, router: RunRouter) -> None:
-    config = work.run.config
-    prompts: list[Undecided] = []
-    outputs: list[RouterOutput] = []
-    for batch in _undecided(work):
-        outputs.append(router.ask(batch))
-        prompts += [prompt._replace(messages=[]) for prompt in batch]  # a hundred thousand texts need not stay
+def _decide_within_budget(work: Work) -> None:
+    """`budgeted`: a range computes coefficients; the job about the whole set those that are left, and decides."""
+    stored = run_router.stored(work)
+    coefficients.compute(work, stored)
     if work.stopping.is_set():
         return
-    output = RouterOutput(
-        np.concatenate([np.empty((0, len(work.run.teacher_ids))), *(part.coefficients for part in outputs)]),
-        [ids for part in outputs for ids in part.neighbour_ids],
-    )
+    if work.claim.first_prompt_id is not None:
+        _end(work)
+        return
+    config = work.run.config
     names = [teacher.name for teacher in config.teachers]
     with work.engine.connect() as conn:
+        found = coefficients.read(conn, work.run.id, stored.job_id, len(names))
         used = usage(conn, work.run.id, config.teachers)
+    work.lease.beat()
     try:
-        capacity = budgeted.capacities(names, config.policy_options.budget, used, len(prompts))
+        capacity = budgeted.capacities(names, config.policy_options.budget, used, len(found.prompt_ids))
     except ConfigError as exc:
         raise JobFailed("infeasible_budget", str(exc), permanent=True) from exc
-    choice = budgeted.assign_within(output.coefficients, capacity, [prompt.sha256 for prompt in prompts])
-    _store_at_once(work, _router_decisions(work, router, "budget", prompts, output, choice))
+    choice = budgeted.assign_within(found.values, capacity, found.sha256)
+    with work.engine.begin() as conn:
+        coefficients.decide(conn, work, stored.id, found, choice)
+    log.info("action=route prompts=%d", len(found.prompt_ids))
 
 
 def _store_at_once(work: Work, decisions: Iterator[Decision]) -> None:
@@ -319,7 +290,7 @@ def write_with_end(conn: Connection, work: Work, decisions: Iterator[Decision]) 
     None stays where the job is another's by now. Raises LeaseLost.
     """
     written = 0
-    while part := list(islice(decisions, BATCH)):
+    while part := list(islice(decisions, ranges.BATCH)):
         work.lease.beat()
         write(conn, work.lease.id, work.run.id, work.run.config.policy, part)
         written += len(part)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from persyn.chat import spoken
-from persyn.config import Endpoint, Judge, MathVerify, RewardModel
+from persyn.config import Consensus, Endpoint, Judge, MathVerify, RewardModel
 from persyn.errors import ConfigError, JobFailed
 from persyn.inference.clients.access import reachable, read_key
 from persyn.inference.clients.batch import PacedRequests, ask_all
@@ -20,6 +20,7 @@ from persyn.inference.clients.pooling import TIMEOUT_S, PoolingClient
 from persyn.inference.warm_model import WarmModel
 from persyn.jobs.lease_keeper import LeaseKeeper
 from persyn.rewards.measurement import Measurement
+from persyn.rewards.quality.consensus import consensus_score
 from persyn.rewards.quality.judge import JudgeClient
 from persyn.rewards.quality.math_verify import math_verify_score
 from persyn.stages.score import Item, Scored, Unscored
@@ -28,6 +29,8 @@ from persyn.versions import ScorerVersion
 Outcome = Scored | Unscored
 ScoreBatch = Callable[[Sequence[Item]], Sequence[Outcome]]
 Client = TypeVar("Client", bound=EndpointClient | JudgeClient)
+
+VOTE_AWAITED_S = 120.0
 
 
 class ScorerContext(NamedTuple):
@@ -52,6 +55,8 @@ def build(group: Sequence[ScorerVersion], context: ScorerContext) -> ScoreBatch:
     match scorer.config:
         case MathVerify():
             return _math_verify(context)
+        case Consensus():
+            return _consensus(context)
         case RewardModel(endpoint=None):
             return _reward_model(scorer, scorer.config, context)
         case RewardModel(endpoint=Endpoint() as endpoint):
@@ -71,6 +76,22 @@ def _math_verify(context: ScorerContext) -> ScoreBatch:
             message = "the answer calls a tool, so it has no final answer to check"
             return Unscored(item, JobFailed("calls_a_tool", message, permanent=True))
         return _measured(item, math_verify_score(item.answered.answer, item.reference_answer))
+
+    return lambda items: [score(item) for item in items]
+
+
+def _consensus(context: ScorerContext) -> ScoreBatch:
+    def score(item: Item) -> Outcome:
+        context.lease.beat()
+        if item.answered.tool_calls:
+            message = "the answer calls a tool, so it has no final answer to compare"
+            return Unscored(item, JobFailed("calls_a_tool", message, permanent=True))
+        awaited = [name for name, answer in item.votes.items() if answer is None]
+        if awaited:  # an operator gave the dead job of a voter a fresh start
+            message = f"the answer of {', '.join(awaited)} is on its way again"
+            return Unscored(item, JobFailed("vote_awaited", message, permanent=False, retry_after_s=VOTE_AWAITED_S))
+        votes = {name: answer for name, answer in item.votes.items() if answer is not None}
+        return _measured(item, consensus_score(item.answered.answer, votes))
 
     return lambda items: [score(item) for item in items]
 

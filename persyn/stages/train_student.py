@@ -158,7 +158,7 @@ def _require_answers(run: runs.Run, policy: Policy, taught: "Taught", *, partial
         own = policy == run.config.policy
         way = f"`persyn status {run.name}` shows how far it is"
         if not own:
-            way = f"A run with policy: {policy} under another name asks for them, and reuses what exists"
+            way = f"`persyn run {run.name} --policy {policy}` asks for them, and reuses what exists"
         raise PersynError(
             f"{waiting:,} prompts of run {run.name} have no answer of the teacher that the policy {policy} chooses."
             f" {way}; --partial trains on the {len(taught.generation_ids):,} answers that there are."

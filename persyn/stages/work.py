@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import Engine
 
 from persyn import jobs
+from persyn.inference.warm_model import WarmModel
 from persyn.jobs.lease_keeper import LeaseKeeper
 from persyn.runs import Run
 
@@ -19,4 +20,5 @@ class Work(NamedTuple):
     lease: LeaseKeeper  # beaten as the work moves; beating raises LeaseLost once the job is another's
     run: Run
     claim: jobs.Claim
+    warm: WarmModel  # keeps the router between the jobs of a run
     stopping: threading.Event  # once set, the work ends and leaves its job unfinished

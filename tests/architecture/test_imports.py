@@ -17,8 +17,8 @@ FILE_LIMIT, FUNCTION_LIMIT = 400, 50
 GENERATED = "migrations/versions/"
 
 WRITERS = (
-    "enqueue", "enqueue_new", "enqueue_one", "claim", "claim_on", "claim_suspect", "complete", "retry", "release",
-    "lose", "postpone", "cancel", "revive",
+    "enqueue", "enqueue_new", "enqueue_one", "enqueue_ranges", "claim", "claim_on", "claim_suspect", "complete",
+    "retry", "release", "lose", "postpone", "cancel", "revive",
 )  # fmt: skip
 # Assignments to a job's state in SQL or in SQLAlchemy: `SET ... state = 'x'`, `update(Job).values(state=...)`.
 WRITES_STATE = (

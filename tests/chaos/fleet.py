@@ -177,7 +177,7 @@ class Fleet:
     def _decide(self, conn: Any) -> None:
         """What a worker of the router queue does, under a lease as there."""
         run = runs.load(conn, self.run_id)
-        route.enqueue(conn, self.run_id)
+        jobs.enqueue_stage(conn, self.run_id, "route", wake_ups.ROUTER, Stage.ROUTE)
         lease = jobs.open_lease(conn, worker="harness", host="harness", queue=wake_ups.ROUTER, ttl_s=3600)
         (claim,) = jobs.claim(conn, lease, wake_ups.ROUTER, 1)
         ids = conn.execute(text("SELECT id FROM prompt ORDER BY id")).scalars().all()

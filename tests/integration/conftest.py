@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import httpx
+import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, text
 from typer.testing import CliRunner, Result
@@ -386,3 +387,18 @@ def site(
     yield site
     site.close()
     site.configure_stub(latency_s=0.0)  # others ask the same stub
+
+
+@pytest.fixture
+def longest_list(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of the lists that statements were given since it was cleared."""
+    lengths: list[int] = []
+    execute = psycopg.Cursor.execute
+
+    def spy(cursor: Any, query: Any, params: Any = None, **options: Any) -> Any:
+        values = params.values() if isinstance(params, Mapping) else params or ()
+        lengths.extend(len(value) for value in values if isinstance(value, list))
+        return execute(cursor, query, params, **options)
+
+    monkeypatch.setattr(psycopg.Cursor, "execute", spy)
+    return lengths

@@ -71,22 +71,25 @@ class SmallRun:
                 conn, lease_id, [jobs.Failure(claim.id, code, "it says no", permanent) for claim in claims]
             )
 
-    def route(self) -> None:
-        """Every prompt without a decision goes to the first teacher."""
+    def route(self, limit: int = 1000) -> int:
+        """Every prompt of the jobs' ranges without a decision goes to the first teacher; returns how many jobs."""
         with self.engine.begin() as conn:
-            lease_id, (claim,) = self.claim(conn, "router")
-            assert claim.kind == "route"
+            lease_id, claims = self.claim(conn, "router", limit)
+            assert {claim.kind for claim in claims} == {"route"}
             conn.execute(
                 text("""
                 INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, samples, lease_id)
                 SELECT r.id, p.id, r.policy, 'static', rt.teacher_id, :samples, :lease
-                FROM run r JOIN prompt p ON p.prompt_set_id = r.prompt_set_id
-                JOIN run_teacher rt ON rt.run_id = r.id AND rt.position = 0 WHERE r.id = :id
+                FROM job j
+                JOIN run r ON r.id = j.run_id
+                JOIN prompt p ON p.prompt_set_id = r.prompt_set_id
+                 AND (j.first_prompt_id IS NULL OR p.id BETWEEN j.first_prompt_id AND j.last_prompt_id)
+                JOIN run_teacher rt ON rt.run_id = r.id AND rt.position = 0 WHERE j.id = ANY(:ids)
                 ON CONFLICT DO NOTHING
                 """),
-                {"id": claim.run_id, "lease": lease_id, "samples": self.config.teachers[0].samples},
+                {"ids": [claim.id for claim in claims], "lease": lease_id, "samples": self.config.teachers[0].samples},
             )
-            jobs.complete(conn, lease_id, [claim.id])
+            return len(jobs.complete(conn, lease_id, [claim.id for claim in claims]))
 
     def work(self) -> None:
         """Do all that there is until nothing is left."""

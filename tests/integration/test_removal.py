@@ -12,6 +12,8 @@ from persyn.errors import ConfigError, NotFound
 if TYPE_CHECKING:
     from tests.integration.conftest import SmallRun
 
+COEFFICIENTS = "INSERT INTO routing_coefficients SELECT :id, id, 1, '{1, 0}', NULL, 1 FROM prompt"
+
 
 @pytest.fixture
 def done(small_run: "SmallRun") -> "SmallRun":
@@ -29,12 +31,13 @@ def test_a_deleted_run_leaves_prompts_and_versions_and_nothing_else(done: "Small
             text("INSERT INTO rerouting (run_id, bar, threshold, prices, lease_id) VALUES (:id, 1, 0, '{1, 1}', 1)"),
             {"id": done.id},
         )
+        conn.execute(text(COEFFICIENTS), {"id": done.id})
         numbers = removal.size_of_run(conn, done.id)
         assert removal.delete_run(conn, done.id) == []
     assert numbers["answers"] == 12
     assert numbers["decisions"] == 8
     gone = ("run", "job", "job_event", "job_count", "generation", "score", "routing_decision", "rerouting",
-            "calibration_prompt")  # fmt: skip
+            "routing_coefficients", "calibration_prompt")  # fmt: skip
     assert {table: count(done, table) for table in gone} == dict.fromkeys(gone, 0)
     assert (count(done, "prompt"), count(done, "teacher")) == (8, 2)
     assert done.violations() == {}
@@ -68,6 +71,7 @@ def test_a_run_that_is_worked_on_is_not_deleted(small_run: "SmallRun") -> None:
 
 def test_a_deleted_prompt_takes_all_with_it_and_names_the_files(done: "SmallRun") -> None:
     with done.engine.begin() as conn:
+        conn.execute(text(COEFFICIENTS), {"id": done.id})
         conn.execute(
             text(
                 "INSERT INTO export (run_id, format, layout, policy, path, sha256, rows)"
@@ -78,10 +82,26 @@ def test_a_deleted_prompt_takes_all_with_it_and_names_the_files(done: "SmallRun"
         ids = removal.find_prompts(conn, "set", ["p0", "p1"])
         assert removal.delete_prompts(conn, ids) == ["/x"]
     assert (count(done, "prompt"), count(done, "routing_decision")) == (6, 6)
+    assert count(done, "routing_coefficients") == 6
     assert done.rows("SELECT prompt_count, decided_count FROM run") == [(6, 6)]
     assert done.rows("SELECT count(*) FROM generation WHERE prompt_id = ANY(:ids)", ids=ids) == [(0,)]
-    assert done.violations() == {}
+    assert done.violations() == {"coefficients_wait_only_until_a_budget_is_spent": 6}, "they are of no budget here"
     assert done.advance().finished
+
+
+def test_no_statement_of_a_deletion_grows_with_the_set(
+    done: "SmallRun", monkeypatch: pytest.MonkeyPatch, longest_list: list[int]
+) -> None:
+    monkeypatch.setattr(removal, "AT_ONCE", 3)
+    with done.engine.begin() as conn:
+        ids = removal.find_prompts(conn, "set", [], everything=True)
+        assert len(ids) == 8
+        longest_list.clear()
+        assert removal.size_of_prompts(conn, ids)["prompts"] == 8
+        removal.delete_prompts(conn, ids)
+    assert max(longest_list) == 3
+    assert (count(done, "prompt"), count(done, "routing_decision"), count(done, "generation")) == (0, 0, 0)
+    assert done.violations() == {}
 
 
 def test_a_prompt_is_found_by_id_number_and_hash(done: "SmallRun") -> None:

@@ -282,6 +282,11 @@ def with_policy(policy: str, **options: Any) -> dict[str, Any]:
             "policy_options.budget: no teacher is called 'loud'; there are terse, wordy.",
         ),
         (with_policy("mix", weak="loud"), "policy_options.weak: no teacher is called 'loud'; there are terse, wordy."),
+        (
+            with_policy("strong", explore=0.02),
+            "policy_options.explore: the policy strong does not read it. Remove it, or set policy: persyn",
+        ),
+        (with_policy("persyn", explore=2), "policy_options.explore: got 2; input should be less than or equal to 1."),
         (with_policy("mix", beta=1.0), "policy_options.beta: the policy mix does not read it. Remove it, or set"),
         (
             SMALL | {"policy": "family_strong", "student": SMALL["student"] | {"family": "qwen"}},

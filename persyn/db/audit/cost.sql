@@ -27,5 +27,6 @@ WHERE j.run_id = r.id
    OR EXISTS (SELECT FROM calibration_prompt c WHERE c.run_id = coalesce(r.router_run_id, r.id) AND c.prompt_id = g.prompt_id)
    OR EXISTS (
        SELECT FROM routing_decision d WHERE d.run_id = r.id AND d.prompt_id = g.prompt_id AND d.teacher_id = t.id)
+   OR EXISTS (SELECT FROM audit.opinion o WHERE o.run_id = r.id AND o.prompt_id = g.prompt_id AND o.teacher_id = t.id)
 GROUP BY r.id, r.name, t.name, rt.position
 ORDER BY r.id, t.name

@@ -1,5 +1,6 @@
 -- Why did a prompt go to its teacher: by how much, ahead of whom, and near to which calibration prompts? And where that
 -- answer was not good enough, why to the next one: who failed before, the expected gain, and the price?
+-- probability: with which its teacher was chosen, where the run explores; null where nothing was left to chance.
 SELECT d.run_id,
        r.name AS run,
        d.prompt_id,
@@ -27,7 +28,8 @@ SELECT d.run_id,
         FROM unnest(d.failed_teacher_ids) WITH ORDINALITY AS asked (id, place)
         JOIN teacher f ON f.id = asked.id) AS failed_teachers,
        d.gain,
-       d.price
+       d.price,
+       d.probability
 FROM routing_decision d
 JOIN run r ON r.id = d.run_id
 JOIN prompt p ON p.id = d.prompt_id

@@ -47,6 +47,7 @@ SELECT 'nothing_was_committed_under_a_revoked_lease', count(*)
 FROM (SELECT lease_id, created_at FROM generation
       UNION ALL SELECT lease_id, created_at FROM score
       UNION ALL SELECT lease_id, created_at FROM router
+      UNION ALL SELECT lease_id, created_at FROM routing_coefficients
       UNION ALL SELECT lease_id, created_at FROM student_model
       UNION ALL SELECT lease_id, created_at FROM routing_decision) result
 JOIN lease l ON l.id = result.lease_id
@@ -86,6 +87,21 @@ JOIN run_teacher rt ON rt.run_id = d.run_id AND rt.teacher_id = d.teacher_id
 WHERE d.basis = 'router'
   AND d.coefficients[rt.position + 1] IS DISTINCT FROM (SELECT max(c) FROM unnest(d.coefficients) AS c)
 UNION ALL
+SELECT 'a_decision_has_the_probability_that_its_run_explores_by', count(*)
+FROM routing_decision d
+JOIN run_teacher rt ON rt.run_id = d.run_id AND rt.teacher_id = d.teacher_id
+JOIN (SELECT r.id, CAST(r.config #>> '{policy_options,explore}' AS double precision) AS share,
+             array_agg(t.id) FILTER (WHERE t.model IS NOT NULL) AS asked
+      FROM run r
+      JOIN run_teacher pool ON pool.run_id = r.id
+      JOIN teacher t ON t.id = pool.teacher_id
+      GROUP BY r.id) explored ON explored.id = d.run_id
+WHERE d.probability IS NOT NULL AND NOT coalesce(abs(
+    d.probability
+    - CASE WHEN d.teacher_id = ANY(explored.asked) THEN explored.share / cardinality(explored.asked) ELSE 0 END
+    - CASE WHEN rt.position + 1 = array_position(d.coefficients, (SELECT max(c) FROM unnest(d.coefficients) AS c))
+           THEN 1 - explored.share ELSE 0 END) < 1e-9, false)
+UNION ALL
 SELECT 'routed_prompts_of_a_run_are_of_its_set', count(*)
 FROM routing_decision d
 JOIN run r ON r.id = d.run_id
@@ -124,6 +140,12 @@ WHERE taken.prompts > ceil(
     (r.config -> 'policy_options' -> 'budget' -> t.name ->> 'share')::double precision * taken.routed::double precision
     - 1e-6)
 UNION ALL
+SELECT 'coefficients_wait_only_until_a_budget_is_spent', count(*)
+FROM routing_coefficients k
+JOIN run r ON r.id = k.run_id
+WHERE r.policy <> 'budgeted' OR EXISTS (
+    SELECT FROM routing_decision d WHERE d.run_id = k.run_id AND d.prompt_id = k.prompt_id AND d.basis = 'budget')
+UNION ALL
 SELECT 'a_calibration_sample_keeps_to_its_size', count(*)
 FROM run r
 WHERE (SELECT count(*) FROM calibration_prompt c WHERE c.run_id = r.id)
@@ -139,7 +161,9 @@ UNION ALL
 SELECT 'a_routed_run_decided_on_every_prompt_that_was_there', count(*)
 FROM run r
 WHERE 'done' = ALL (SELECT j.state FROM job j WHERE j.run_id = r.id AND j.kind IN ('train_router', 'route'))
-  AND EXISTS (SELECT FROM job j WHERE j.run_id = r.id AND j.kind = 'route')
+  AND EXISTS (
+    SELECT FROM job j
+    WHERE j.run_id = r.id AND j.kind = 'route' AND (r.policy <> 'budgeted' OR j.first_prompt_id IS NULL))
   AND EXISTS (
     SELECT FROM prompt p
     WHERE p.prompt_set_id = r.prompt_set_id AND p.created_at < r.created_at
@@ -190,6 +214,22 @@ WHERE d.attempt > 1 AND EXISTS (
     WHERE before.run_id = d.run_id AND before.policy = d.policy AND before.prompt_id = d.prompt_id
       AND before.attempt < d.attempt AND a.quality >= n.bar AND a.created_at < d.created_at
       AND coalesce(a.flaws <@ ARRAY['cut'], true))
+UNION ALL
+SELECT 'a_consensus_is_the_share_of_votes_that_agree', count(*)
+FROM score x
+JOIN scorer s ON s.id = x.scorer_id AND s.method = 'consensus'
+WHERE NOT coalesce(
+    jsonb_array_length(x.detail -> 'agree') = CAST(x.detail ->> 'agreed' AS int)
+    AND jsonb_array_length(x.detail -> 'agree') + jsonb_array_length(x.detail -> 'differ')
+        = CAST(x.detail ->> 'voted' AS int)
+    AND abs(x.value * CAST(x.detail ->> 'voted' AS int) - CAST(x.detail ->> 'agreed' AS int)) < 1e-6, false)
+UNION ALL
+SELECT 'no_teacher_votes_on_its_own_answer', count(*)
+FROM score x
+JOIN scorer s ON s.id = x.scorer_id AND s.method = 'consensus'
+JOIN generation g ON g.id = x.generation_id
+JOIN teacher t ON t.id = g.teacher_id
+WHERE (x.detail -> 'agree') || (x.detail -> 'differ') || (x.detail -> 'unclear') ? t.name
 UNION ALL
 SELECT 'a_router_in_the_database_has_its_files', count(*)
 FROM router r

@@ -33,6 +33,7 @@ SELECT d.run_id, d.prompt_id, d.created_at, 5, CASE d.basis WHEN 'rerouted' THEN
            'neighbours', to_jsonb(d.neighbours),
            CASE d.basis WHEN 'measured' THEN 'rewards' ELSE 'coefficients' END, d.coefficients) END
        || CASE WHEN d.samples > 1 THEN jsonb_build_object('samples', d.samples) ELSE '{}' END
+       || CASE WHEN d.probability IS NOT NULL THEN jsonb_build_object('probability', d.probability) ELSE '{}' END
 FROM audit.decision d
 UNION ALL
 SELECT j.run_id, j.prompt_id, e.at, 3, 'job ' || e.event, t.name,
@@ -53,7 +54,9 @@ SELECT g.run_id, g.prompt_id, g.created_at, 4, 'answered', t.name,
            'latency_s', g.latency_s, 'server_version', g.server_version, 'job_id', g.job_id, 'lease_id', g.lease_id,
            'reused', coalesce(gj.run_id <> g.run_id, true))
        || CASE WHEN g.sample_index > 0 THEN jsonb_build_object('sample_index', g.sample_index) ELSE '{}' END
+       || CASE WHEN o.teacher_id = g.teacher_id THEN jsonb_build_object('opinion', true) ELSE '{}' END
 FROM audit.run_answer g
+LEFT JOIN audit.opinion o ON o.run_id = g.run_id AND o.prompt_id = g.prompt_id
 JOIN teacher t ON t.id = g.teacher_id
 LEFT JOIN job gj ON gj.id = g.job_id
 LEFT JOIN generation_import i ON i.id = g.import_id

@@ -1,5 +1,5 @@
 -- Which share of a run's prompts goes to each teacher, and on what basis? A rerouted prompt counts with each of its
--- teachers.
+-- teachers; the prompts that a run explored with have the basis explored.
 SELECT r.id AS run_id,
        r.name AS run,
        d.policy,

@@ -67,6 +67,11 @@ class Job(Base):
         CheckConstraint(
             "(kind = 'score') = (generation_id IS NOT NULL AND scorer_id IS NOT NULL)", name="score_references"
         ),
+        CheckConstraint(
+            "CASE num_nulls(first_prompt_id, last_prompt_id) WHEN 2 THEN true"
+            " WHEN 0 THEN kind = 'route' AND first_prompt_id <= last_prompt_id ELSE false END",
+            name="range",
+        ),
         Index(
             "uq_job_generate",
             "run_id",
@@ -89,8 +94,18 @@ class Job(Base):
             "run_id",
             "kind",
             unique=True,
-            # One at a time: prompts that came after a run was routed are routed by a further job.
-            postgresql_where=text("kind IN ('train_router', 'route', 'reroute') AND state <> 'done'"),
+            # One at a time: answers that came after a run was rerouted are looked at by a further job.
+            postgresql_where=text(
+                "kind IN ('train_router', 'route', 'reroute') AND first_prompt_id IS NULL AND state <> 'done'"
+            ),
+        ),
+        Index(
+            "uq_job_range",
+            "run_id",
+            "first_prompt_id",
+            unique=True,
+            # Prompts that came after a run was routed may lie between those of a range that is done.
+            postgresql_where=text("kind = 'route' AND first_prompt_id IS NOT NULL AND state <> 'done'"),
         ),
         Index(
             "ix_job_stage",
@@ -124,6 +139,9 @@ class Job(Base):
     sample_index: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     generation_id: Mapped[int | None] = mapped_column(BigInteger)
     scorer_id: Mapped[int | None] = mapped_column(BigInteger)
+    # The prompts that a job routes, those of its run's set between these two; null: all of them.
+    first_prompt_id: Mapped[int | None] = mapped_column(BigInteger)
+    last_prompt_id: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(Text, server_default=text("'ready'"))
     stage: Mapped[int] = mapped_column(Integer)  # a Stage; the lower goes first
     attempt: Mapped[int] = mapped_column(Integer, server_default=text("0"))

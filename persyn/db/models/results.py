@@ -10,6 +10,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    PrimaryKeyConstraint,
     Text,
     UniqueConstraint,
     text,
@@ -110,7 +111,7 @@ class Score(Base):
     created_at: Mapped[CreatedAt]
 
 
-BASES = ("router", "budget", "static", "random", "measured", "rerouted")
+BASES = ("router", "budget", "static", "random", "measured", "rerouted", "explored")
 
 
 ARTIFACT_PLACES = ("database", "store", "host")
@@ -169,7 +170,14 @@ class RoutingDecision(Base):
     __table_args__ = (
         CheckConstraint(one_of("basis", BASES), name="basis"),
         CheckConstraint(
-            "basis = 'rerouted' OR (basis IN ('router', 'budget')) = (router_id IS NOT NULL)", name="router_named"
+            "basis = 'rerouted' OR (basis IN ('router', 'budget', 'explored')) = (router_id IS NOT NULL)",
+            name="router_named",
+        ),
+        CheckConstraint(
+            "CASE basis WHEN 'explored' THEN coalesce(probability, 0) > 0 AND probability <= 1"
+            " WHEN 'router' THEN coalesce(probability, 1) > 0 AND coalesce(probability, 1) <= 1"
+            " ELSE probability IS NULL END",
+            name="probability",
         ),
         CheckConstraint(
             "CASE WHEN attempt = 1 THEN basis <> 'rerouted' AND num_nonnulls(failed_teacher_ids, gain, price) = 0"
@@ -197,6 +205,22 @@ class RoutingDecision(Base):
     failed_teacher_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))  # those asked before, in order
     gain: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)  # expected improvement: the chance, of a 0/1 quality
     price: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)  # of the answer, in units of reroute.price
+    # With which the teacher was chosen, where the run explores; null where nothing was left to chance.
+    probability: Mapped[float | None] = mapped_column(DOUBLE_PRECISION)
+    lease_id: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[CreatedAt]
+
+
+class RoutingCoefficients(Base):
+    """The router's output for a prompt that waits for a decision about the whole set, which takes the row away."""
+
+    __tablename__ = "routing_coefficients"
+    __table_args__ = (PrimaryKeyConstraint("run_id", "prompt_id"),)
+    run_id: Mapped[int] = references("run.id")
+    prompt_id: Mapped[int] = mapped_column(BigInteger)  # no foreign key: the row goes as soon as the decision is there
+    training_job_id: Mapped[int] = mapped_column(BigInteger)  # the job that trained the router: another one differs
+    coefficients: Mapped[list[float]] = mapped_column(ARRAY(DOUBLE_PRECISION))
+    neighbour_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
     lease_id: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[CreatedAt]
 

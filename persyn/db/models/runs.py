@@ -4,6 +4,7 @@ from typing import Any, get_args
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Float,
     Index,
@@ -127,6 +128,8 @@ class Run(Base):
     # Counted once its routing is done, so that showing its progress need not count millions of rows again.
     prompt_count: Mapped[int | None] = mapped_column(BigInteger)
     decided_count: Mapped[int | None] = mapped_column(BigInteger)
+    # Whether its router learns from the answers to routed prompts too; whoever trains it anew says so.
+    with_routed: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
 
 
 class RunTeacher(Base):

@@ -133,6 +133,6 @@ def _advised(refused: RequestFailed, request: Mapping[str, Any]) -> RequestFaile
     """The refusal; where it is of a parameter that need not be sent, with how to leave that out."""
     for name in ("temperature", "top_p", "seed"):
         if refused.code == "bad_request" and name in request and name in str(refused):
-            message = f"{refused} (`{name}: null` in the teacher's sampling leaves it out.)"
+            message = f"{str(refused).rstrip('.')}; `{name}: null` in the teacher's sampling leaves it out"
             return RequestFailed(refused.code, message, permanent=True)
     return refused

@@ -45,7 +45,7 @@ WITH RECURSIVE lane AS (
     UPDATE job SET state = 'leased', lease_id = :lease_id, attempt = attempt + 1
     FROM candidate WHERE job.id = candidate.id
     RETURNING job.id, run_id, kind, prompt_id, teacher_id, sample_index, generation_id, scorer_id,
-              attempt, lost_count, queue, stage, not_before
+              attempt, lost_count, queue, stage, first_prompt_id, last_prompt_id, not_before
 ), logged AS (
     INSERT INTO job_event (job_id, event, lease_id, attempt)
     SELECT id, 'claimed', :lease_id, attempt FROM claimed
@@ -59,5 +59,5 @@ WITH RECURSIVE lane AS (
     WHERE id = :lease_id AND EXISTS (SELECT FROM claimed)
 )
 SELECT id, run_id, kind, prompt_id, teacher_id, sample_index, generation_id, scorer_id, attempt, lost_count,
-       stage, not_before
+       stage, first_prompt_id, last_prompt_id, not_before
 FROM claimed ORDER BY stage, run_id, not_before, id;

@@ -2,7 +2,8 @@
 -- Called by operators.list_jobs, after plan_for_values.sql.
 -- Index: ix_job_dead where `state` is dead, or pk_job.
 SELECT j.id, r.name AS run, j.kind, j.queue, j.state, j.attempt, j.lost_count, j.not_before, j.error_code,
-       coalesce(p.external_id, CAST(p.id AS text)) AS prompt, j.finished_at
+       coalesce(p.external_id, CAST(p.id AS text), j.first_prompt_id || '-' || j.last_prompt_id) AS prompt,
+       j.finished_at
 FROM (
     SELECT j.* FROM job j
     WHERE (CAST(:run_id AS bigint) IS NULL OR j.run_id = :run_id)

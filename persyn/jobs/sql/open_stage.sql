@@ -1,5 +1,5 @@
--- Let a run's job of a whole stage be claimed from now on, where it was given a fresh start, or claimed, before what it
--- reads was final.
+-- Let a run's jobs of a whole stage be claimed from now on, where they were given a fresh start, or claimed, before what
+-- they read was final.
 -- Called by protocol.open_stage.
 -- Index: ix_job_stage.
 UPDATE job SET not_before = clock_timestamp()

@@ -17,7 +17,7 @@ from persyn.rewards.batches import by_length, read_each, unreadable
 from persyn.rewards.learnability import measures
 from persyn.rewards.learnability.measures import TokenScores
 from persyn.rewards.learnability.steps import step_numbers, windows
-from persyn.rewards.learnability.student import Asked, Row, Student, TokenStats, row_of
+from persyn.rewards.learnability.student import PassOptions, Row, Student, TokenStats, row_of
 from persyn.rewards.measurement import Measurement
 
 SAVED_AT_LEAST = 128  # tokens: for less, a pass over one prompt's answers alone is not worth it
@@ -115,7 +115,7 @@ class Learnability:
         stats = self.student.read(
             # The prompt's own loss is scas's second term.
             [row._replace(start=1) for row in rows] if activations else rows,
-            Asked(
+            PassOptions(
                 ranks=any(isinstance(scorer, RankSurprisal) for scorer in scorers),
                 brier=any(isinstance(scorer, Lark) for scorer in scorers),
             ),

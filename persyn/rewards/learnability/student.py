@@ -29,7 +29,7 @@ class Row(NamedTuple):
     start: int  # at least 1: the first token has no prediction
 
 
-class Asked(NamedTuple):
+class PassOptions(NamedTuple):
     """The wishes for a pass beside the likelihood of each token."""
 
     ranks: bool = False
@@ -74,7 +74,9 @@ class Student:
         self._plain_head = self._head_gives_the_logits()
         self._reuses_prefixes = self._plain_head and self._continues_from_a_cache()
 
-    def read(self, rows: Sequence[Row], asked: Asked = Asked(), *, activations: bool = False) -> list[TokenStats]:
+    def read(
+        self, rows: Sequence[Row], asked: PassOptions = PassOptions(), *, activations: bool = False
+    ) -> list[TokenStats]:
         """One pass over a batch. A model without an up-projection has no activations."""
         with torch.inference_mode(), _Tap(self._up_projection if activations else None) as tap:
             shared = _common_start(rows) if self._reuses_prefixes else 0
@@ -91,7 +93,7 @@ class Student:
     def _special_ids(self) -> Tensor:
         return torch.tensor(self.tokenizer.all_special_ids, dtype=torch.long, device=self.device)
 
-    def _from_shared(self, rows: Sequence[Row], shared: int, asked: Asked) -> list[_Places]:
+    def _from_shared(self, rows: Sequence[Row], shared: int, asked: PassOptions) -> list[_Places]:
         """The result of `_from_rows` for rows that begin with the same `shared` tokens, which are read only once."""
         begin = rows[0].ids[:shared]
         read = self.model.base_model(input_ids=torch.tensor([begin], device=self.device), use_cache=True)
@@ -116,13 +118,13 @@ class Student:
         pieces = _split(own, [len(row) for row in targets])
         return [_join(_from(common, row.start - first), piece) for row, piece in zip(rows, pieces, strict=True)]
 
-    def _from_rows(self, rows: Sequence[Row], asked: Asked) -> list[_Places]:
+    def _from_rows(self, rows: Sequence[Row], asked: PassOptions) -> list[_Places]:
         """Each row's places, each row read from its beginning."""
         targets = [token for row in rows for token in row.ids[row.start :]]
         logits = self._padded_logits(rows) if self._plain_head else self._logits_of_each(rows)
         return _split(self._judge(logits, targets, asked), [len(row.ids) - row.start for row in rows])
 
-    def _judge(self, logits: Iterator[Tensor], targets: Sequence[int], asked: Asked) -> _Places:
+    def _judge(self, logits: Iterator[Tensor], targets: Sequence[int], asked: PassOptions) -> _Places:
         """Likelihoods, ranks and Brier scores of the tokens that came, from logits that come a few rows at a time."""
         wanted = torch.tensor(targets, dtype=torch.long, device=self.device)
         none = wanted.new_empty(0, dtype=torch.float)
@@ -182,7 +184,7 @@ class Student:
         ]
         try:
             with torch.inference_mode():
-                ways = (self._from_shared(rows, len(prefix), Asked()), self._from_rows(rows, Asked()))
+                ways = (self._from_shared(rows, len(prefix), PassOptions()), self._from_rows(rows, PassOptions()))
                 shared, whole = (torch.cat([places.logprobs for places in way]) for way in ways)
         except torch.OutOfMemoryError:
             raise  # says nothing about the cache

@@ -38,9 +38,9 @@ _REMARK = re.compile(r"\s+\((?=[^()]*[A-Za-z]{3}).*$|\s*(?:\*\*|__)?\s*$")
 
 def final_formula(text: str) -> FinalAnswer:
     """The number, the formula or the collection of them that the text gives as its answer."""
-    whole = masked(_CALCULATED.sub("", text))
+    whole = solution(text)
     for passage in passages(whole):
-        found = _in_passage(passage, whole)
+        found = in_passage(passage, whole)
         if found.values:
             return found
     return NOTHING
@@ -51,7 +51,13 @@ def is_formula(text: str) -> bool:
     return bool(re.search(r"[^\W_]|[∞∅]", text)) and not _WORDS.search(COMMAND.sub(" ", text))
 
 
-def _in_passage(passage: Passage, whole: Masked) -> FinalAnswer:
+def solution(text: str) -> Masked:
+    """The text with its formulas hidden and without a calculator's notes."""
+    return masked(_CALCULATED.sub("", text))
+
+
+def in_passage(passage: Passage, whole: Masked) -> FinalAnswer:
+    """The value that one passage gives."""
     if passage.place == "boxed":
         return _in_box(passage.text, whole)
     if passage.place == "stated":

@@ -1,4 +1,5 @@
-"""The program that `math_verify` runs in a process of its own: it compares an answer's final answer with the reference.
+"""The program that `checker` runs in a process of its own: it compares an answer's final answer with the reference, or
+with those of other answers.
 
 Three steps: the final answer is found (`passages`, `final_answer`, `worded_answer`), both sides are brought into one
 notation (`notation`), and compared, numbers exactly, formulas by the library math_verify, words as words.
@@ -16,6 +17,7 @@ import re
 import resource
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -23,11 +25,13 @@ from math_verify import LatexExtractionConfig, parse, verify
 
 from persyn.rewards.quality.final_answer import COMMAND, FinalAnswer, final_formula
 from persyn.rewards.quality.notation import Literal, in_one_notation, literal
+from persyn.rewards.quality.open_answer import open_answer
 from persyn.rewards.quality.passages import masked, passages, unwrapped, without_thoughts
 from persyn.rewards.quality.worded_answer import OPPOSITE, admits_ignorance, compare_words, final_choice, final_polarity
 
 SECONDS = 5  # of computing
 MEMORY = 4 << 30  # bytes of address space
+LONGEST = 1_000  # characters of a final answer: a longer one is a text
 TAIL = 4_000  # characters: the final answer stands at the end, and parsing is not linear in the length
 # A decimal may be rounded: at the sixth place, but not where it would lose its first digits.
 ROUNDED, SHARE = Fraction(5, 10**7), Fraction(1, 10**5)
@@ -61,6 +65,26 @@ def check(answer: str, reference: str) -> dict[str, Any]:
     detail = {"basis": verdict.basis, "answer": verdict.answer[:200], "reference": gold[:200]}
     value = None if verdict.same is None else float(verdict.same)
     return {"value": value, "reason": verdict.reason, "detail": detail}
+
+
+def find(answer: str) -> dict[str, Any]:
+    """The final answer of a text without a reference: its values as a list, several where any may be meant, and how."""
+    found = open_answer(without_thoughts(answer)[-TAIL:])
+    return {"value": [value[:LONGEST] for value in found.values], "detail": {"basis": found.basis}}
+
+
+def same(one: Sequence[str], other: Sequence[str]) -> dict[str, Any]:
+    """Whether two final answers, as `find` gives them, are the same; None where nobody can tell."""
+    verdicts = {same_answer(mine, theirs) for mine in one for theirs in other}
+    return {"value": True if True in verdicts else None if None in verdicts else False}
+
+
+def same_answer(one: str, other: str) -> bool | None:
+    """Whether two values or words mean the same, whichever of them is held against the other."""
+    if one.strip() == other.strip():
+        return True
+    verdicts = {_judge(f"\\boxed{{{mine}}}", theirs).same for mine, theirs in ((one, other), (other, one))}
+    return True if True in verdicts else None if None in verdicts else False
 
 
 def asked_for(reference: str) -> str:
@@ -177,6 +201,9 @@ def _read(parsed: list[Any]) -> bool:
     return bool(parsed) and not isinstance(parsed[0], str)
 
 
+TASKS: dict[str, Callable[..., dict[str, Any]]] = {"check": check, "find": find, "same": same}
+
+
 def main() -> None:
     logging.disable()  # math_verify warns that its time limits are off
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -184,7 +211,8 @@ def main() -> None:
     for line in sys.stdin:
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
-            verdict = check(*json.loads(line))
+            task, *given = json.loads(line)
+            verdict = TASKS[task](*given)
         except Exception as exc:  # text from outside in a library from outside
             verdict = {"value": None, "reason": f"comparing it failed: {type(exc).__name__}", "detail": {}}
         signal.setitimer(signal.ITIMER_PROF, 0)

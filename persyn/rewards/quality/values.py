@@ -46,6 +46,19 @@ _SUBORDINATE = re.compile(
     r"\b(?:after|before|when|if|since|because|while|given|where|although|until|unless|compared|once)\b[^,;]*$",
     re.IGNORECASE,
 )
+# "It takes 45 minutes to run the 6 miles": what the time, the money or the things are for.
+_PURPOSE = re.compile(
+    rf"""\b(?:takes?|took|needs?|needed|requires?|required|spends?|spent|costs?|uses?|used|pays?|paid)\b(?!\s+to\b)
+    [^,;=]*?{_NUM}[^,;=]*?\bto\s+(?!(?:get|find|obtain|calculate|arrive|be)\b)[a-z]+
+    (?:\s+(?!(?:and|or|so|is|are|was|were|which|that)\b)[A-Za-z'-]+){{0,4}}[\s$*(\\€£]*$""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# "25% of 200 is 50": the share and the whole that it is taken of, where the sentence goes on to its value.
+_SHARE = re.compile(
+    rf"""(?:{_NUM}\s?(?:\\?%|percent\b)|\d+/\d+|\b(?:half|third|quarter|fifth)s?)\s+of\s+(?:the\s+|his\s+|her\s+|these\s+)?
+    [\\$€£]*{_NUM}(?=(?:\s+[A-Za-z'-]+){{0,4}}?\s+(?:is|are|was|were|equals?|comes\ to)\s+[^.;]*\d)""",
+    re.IGNORECASE | re.VERBOSE,
+)
 _SUM = re.compile(r"(?:\s+(?!and\b|or\b)[\w'-]+){0,3}?\s+(?:in total|altogether|in all|overall)\b", re.IGNORECASE)
 _LEFT = re.compile(r"(?:(?!\b(?:and|or|so|then)\b)[^=;.,<>]|\.(?=\d)){0,300}=")
 _JOIN = re.compile(r"\s*(?:,|;|,?\s*(?:and|or)\b)\s*(?:(?:and|or)\b\s*)?(?:[a-zA-Z]\w?\s*=\s*)?")
@@ -67,14 +80,21 @@ class Value(NamedTuple):
 def values_in(sentence: str, whole: Masked) -> list[Value]:
     """Every number, formula and collection of them in the sentence, in order; of more than MOST the last."""
     bold = [match.span(1) for match in _BOLD.finditer(sentence)]
+    shares = [match.span() for match in _SHARE.finditer(sentence)]
     spans = [_balanced(sentence, *match.span()) for match in _VALUE.finditer(sentence)]
-    return [_value(sentence, span, bold) for span in spans[-MOST:] if _is_value(sentence[slice(*span)], whole)]
+    return [_value(sentence, span, bold, shares) for span in spans[-MOST:] if _is_value(sentence[slice(*span)], whole)]
 
 
-def _value(sentence: str, span: tuple[int, int], bold: list[tuple[int, int]]) -> Value:
+def _value(sentence: str, span: tuple[int, int], bold: list[tuple[int, int]], shares: list[tuple[int, int]]) -> Value:
     start, end = span
     before, after = sentence[:start], sentence[end:]
-    aside = _ASIDE.search(before) or _SUBORDINATE.search(before) or re.match(r"-[a-z]{2}|(?:st|nd|rd|th)\b", after)
+    aside = (
+        any(first <= start < last for first, last in shares)
+        or _ASIDE.search(before)
+        or _SUBORDINATE.search(before)
+        or _PURPOSE.search(before)
+        or re.match(r"-[a-z]{2}|(?:st|nd|rd|th)\b", after)
+    )
     in_brackets = before.count("(") > before.count(")")
     # A bold label ("**Total (2 days):**") or a bold sentence emphasises no number.
     emphasised = any(

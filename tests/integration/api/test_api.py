@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from typer.testing import CliRunner
 
 from persyn import runs
+from persyn.api import database
 from persyn.api.app import app
 from persyn.cli import context, main
 from persyn.config import parse_run
@@ -73,6 +74,39 @@ def test_an_absence_of_postgres_is_503_with_its_reason(client: TestClient, monke
         assert response.json()["error"].startswith("Postgres does not answer: ")
         assert "secret" not in response.text
     nowhere.dispose()
+
+
+def test_an_api_that_starts_before_its_database_answers_503_until_it_is_there(
+    database_url: str, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERSYN_BROKER_URL", endpoints.broker_url)
+    monkeypatch.setenv("PERSYN_DATABASE_URL", "postgresql://persyn:secret@127.0.0.1:1/persyn")
+    with TestClient(app) as client:
+        for path in ("/health", "/metrics", "/runs/x/prompts/y"):
+            response = client.get(path)
+            assert response.status_code == 503
+            assert response.json()["error"].startswith("Postgres cannot be reached: ")
+            assert "secret" not in response.text
+        monkeypatch.setenv("PERSYN_DATABASE_URL", database_url)
+        assert get(client, "/health") == {"status": "ok"}
+
+
+def test_a_database_whose_tables_went_away_is_503_with_what_to_do(client: TestClient, engine: Engine) -> None:
+    assert get(client, "/health") == {"status": "ok"}
+    with engine.begin() as conn:
+        conn.execute(text("DROP SCHEMA audit CASCADE; DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
+    response = client.get("/runs")
+    assert response.status_code == 503
+    assert response.json()["error"].endswith("Run `persyn db upgrade`.")
+
+
+def test_a_question_to_an_application_that_nobody_started_is_answered(
+    database_url: str, endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERSYN_DATABASE_URL", database_url)
+    monkeypatch.setenv("PERSYN_BROKER_URL", endpoints.broker_url)
+    assert get(TestClient(app), "/health") == {"status": "ok"}
+    database.close(app)
 
 
 def test_runs_are_listed_and_shown_by_name_and_by_number(client: TestClient, run_id: int) -> None:

@@ -41,6 +41,7 @@ def compare_by_json(site: Any, run: str) -> None:
         assert sum(method["shares"].values()) == pytest.approx(1.0)
     assert found["differences"].keys() == {f"router_minus_{name}" for name in found["methods"] if name != "router"}
     assert (found["advice"] is None) == found["beats_static"]
+    assert [row["lead"] for row in found["prompts_needed"]] == [0.02, 0.03, 0.05]
     answers = [row["answers"] for row in found["further_answers"]]
     assert answers[0] == 1.0
     assert all(most <= budget for most, budget in zip(answers[1:], (1.25, 1.5, 2.0), strict=True))
@@ -63,6 +64,7 @@ def compare_by_tables(site: Any, run: str) -> None:
         "Learning curve", *(f"t{number}-{site.tag}" for number in range(3)),
     ):  # fmt: skip
         assert expected in shown.stdout
+    assert "lead over the static best" in shown.stdout
     plot = site.home / "curve.jpeg"
     refused = site.persyn("router", "eval", run, "--plot", str(plot))
     assert (refused.returncode, refused.stdout) == (2, "")
@@ -94,6 +96,30 @@ def test_a_curve_of_a_trained_backbone_is_refused_as_its_vectors_have_seen_all_p
     assert isinstance(refused.exception, ConfigError)
     assert refused.stdout == ""
     assert str(refused.exception).startswith(f"Run {run} trained its backbone on all training prompts")
+
+
+def test_routed_answers_teach_the_router_and_the_command_says_what_that_is_worth(site: Any) -> None:
+    site.prepare(prompts=40, calibration=CALIBRATED)
+    run, config = f"explores-{site.tag}", json.loads(site.config_file.read_text())
+    options = {"policy_options": {"explore": 0.4}, "alpha": 0.5, "reroute": {"attempts": 2, "least_gain": 0.0}}
+    site.config_file.write_text(json.dumps(config | options | {"name": run}))
+    done = site.persyn("run", str(site.config_file), "--with-worker", "--no-check", "--allow-missing", "100%")
+    assert done.returncode == 0, done.stderr
+    drawn = site.scalar("SELECT count(*) FROM routing_decision WHERE basis = 'explored'")
+    assert f"{drawn} of {40 - CALIBRATED} (" in done.stdout + done.stderr
+    answers = site.scalar("SELECT count(*) FROM routing_decision WHERE basis <> 'measured'")
+    decided = site.rows("SELECT prompt_id, attempt, teacher_id FROM routing_decision ORDER BY 1, 2")
+
+    taught = site.persyn("router", "train", run, "--with-routed", "--with-worker")
+    assert taught.returncode == 0, taught.stderr
+    told = f"{answers} measured answers to {40 - CALIBRATED} routed prompts taught the router beside the calibration. "
+    assert told in taught.stdout
+    gain = site.scalar("SELECT metrics -> 'routed_gain' FROM router")
+    assert ("It does not win" in taught.stdout) == (gain[0] <= 0)
+    found = json.loads(site.ask("router", "eval", run, "--json").stdout)
+    assert found["with_routed"]["routed_gain"] == gain
+    assert site.rows("SELECT prompt_id, attempt, teacher_id FROM routing_decision ORDER BY 1, 2") == decided
+    assert site.violations() == {}
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 INSERT_JOB = """
 INSERT INTO job (run_id, kind, queue, stage, prompt_id, teacher_id, state, lease_id, finished_at, error_code,
-                 generation_id, scorer_id, attempt, lost_count)
+                 generation_id, scorer_id, attempt, lost_count, first_prompt_id, last_prompt_id)
 VALUES (:run, :kind, 'q', 10, :prompt, :teacher, :state, :lease, CAST(:finished AS timestamptz), :code, :generation,
-        :scorer, :attempt, :lost)
+        :scorer, :attempt, :lost, :first, :last)
 """
 INSERT_GENERATION = """
 INSERT INTO generation (prompt_id, teacher_id, text, finish_reason, prompt_tokens, completion_tokens, seed, latency_s,
@@ -28,13 +28,14 @@ INSERT INTO generation (prompt_id, teacher_id, text, finish_reason, prompt_token
 VALUES (:prompt, :teacher, 'a', 'stop', 1, 1, 0, 0.1, :job, :lease) RETURNING id
 """
 INSERT_DECISION = """
-INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, samples, attempt, gain, lease_id)
-VALUES (:run, :prompt, 'persyn', :basis, :teacher, :router, :samples, :attempt, :gain, :lease)
+INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, samples, attempt, gain,
+                              probability, lease_id)
+VALUES (:run, :prompt, 'persyn', :basis, :teacher, :router, :samples, :attempt, :gain, :probability, :lease)
 """
 INSERT_ROUTER = """
 INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, artifact_place, artifact_path,
                     artifact_sha256, metrics, code_version, job_id, lease_id)
-SELECT run_id, 'b', '{}', 0.4, 'minmax', 0, 'cellar', 'p', repeat('0', 64), '{}', '0', id, :lease FROM job
+SELECT run_id, 'b', '{}', 0.4, 'minmax', 0, :place, 'p', repeat('0', 64), '{}', '0', id, :lease FROM job RETURNING id
 """
 INSERT_CHUNK = "INSERT INTO artifact_chunk VALUES (repeat('0', 64), 'router.json', :part, CAST(:content AS bytea))"
 INSERT_STUDENT = """
@@ -78,7 +79,7 @@ class Rows:
         values = {
             "run": world.run_id, "kind": "generate", "prompt": world.prompts[1], "teacher": world.teachers[0],
             "state": "ready", "lease": None, "finished": None, "code": None, "generation": None, "scorer": None,
-            "attempt": 0, "lost": 0,
+            "attempt": 0, "lost": 0, "first": None, "last": None,
         }  # fmt: skip
         return self.conn.execute(text(INSERT_JOB), values | changes)
 
@@ -86,8 +87,11 @@ class Rows:
         values = {"kind": "score", "prompt": None, "teacher": None, "generation": self.generation}
         return self.add_job(**(values | {"scorer": self.world.quality_id} | changes))
 
-    def add_stage_job(self, kind: str) -> object:
-        return self.add_job(kind=kind, prompt=None, teacher=None)
+    def add_stage_job(self, kind: str, **changes: Any) -> object:
+        return self.add_job(kind=kind, prompt=None, teacher=None, **changes)
+
+    def add_range(self, first: int | None, last: int | None, **changes: Any) -> object:
+        return self.add_stage_job("route", first=first, last=last, **changes)
 
     def add_generation(self, **changes: Any) -> int:
         world = self.world
@@ -105,9 +109,15 @@ class Rows:
         world = self.world
         values = {
             "run": world.run_id, "prompt": world.prompts[0], "basis": "static", "teacher": world.teachers[0],
-            "router": None, "samples": 1, "attempt": 1, "gain": None, "lease": self.lease,
+            "router": None, "samples": 1, "attempt": 1, "gain": None, "probability": None, "lease": self.lease,
         }  # fmt: skip
         return self.conn.execute(text(INSERT_DECISION), values | changes)
+
+    def add_router(self, place: str = "host") -> int:
+        return int(self.conn.execute(text(INSERT_ROUTER), {"lease": self.lease, "place": place}).scalar_one())
+
+    def add_explored(self, probability: float | None, basis: str = "explored") -> object:
+        return self.add_decision(basis=basis, router=self.add_router(), probability=probability)
 
     def add_scorer(self, kind: str, student: int | None) -> None:
         statement = "INSERT INTO scorer (kind, method, student_id, config_sha256, config) VALUES"
@@ -125,6 +135,10 @@ class Rows:
             "lease": None, "import": self.add_import(),
         }  # fmt: skip
         return self.conn.execute(text(INSERT_IMPORTED), values | changes)
+
+    def add_coefficients(self) -> object:
+        statement = "INSERT INTO routing_coefficients VALUES (:run, :prompt, 1, '{0.5, -0.5}', NULL, 1)"
+        return self.conn.execute(text(statement), {"run": self.world.run_id, "prompt": self.world.prompts[0]})
 
     def add_student(self, *, steps: int = 2, loss: float = 0.25, place: str = "host") -> object:
         return self.conn.execute(text(INSERT_STUDENT), {"steps": steps, "loss": loss, "place": place})
@@ -146,11 +160,22 @@ LEGAL: dict[str, Callable[[Rows], object]] = {
     "a dead job": lambda rows: rows.add_job(state="dead", finished=NOW, code="x"),
     "a score job": lambda rows: rows.add_score_job(),
     "two stage jobs of two kinds": lambda rows: [rows.add_stage_job(kind) for kind in ("train_router", "route")],
+    "several ranges beside the whole set": lambda rows: [
+        rows.add_stage_job("route"),
+        rows.add_range(1, 2048),
+        rows.add_range(2049, 2049),
+    ],
+    "a range again once it is done": lambda rows: [
+        rows.add_range(1, 9, state="done", finished=NOW),
+        rows.add_range(1, 9),
+    ],
     "another teacher's generation": lambda rows: rows.add_generation(teacher=rows.world.teachers[1]),
     "an imported generation": lambda rows: rows.add_imported(),
     "an imported score": lambda rows: rows.sql(IMPORTED_SCORE.format(source=f"{rows.add_import()}, NULL, NULL")),
     "a negative score": lambda rows: rows.add_score(-3.5),
     "a decision": lambda rows: rows.add_decision(),
+    "an explored decision": lambda rows: rows.add_explored(0.01),
+    "a router's decision beside explored ones": lambda rows: rows.add_explored(0.99, basis="router"),
     "a quality scorer": lambda rows: rows.add_scorer("quality", None),
     "a trained student": lambda rows: rows.add_student(),
     "two trainings of two seeds": lambda rows: [rows.add_training(seed) for seed in (0, 1)],
@@ -177,6 +202,11 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     "uq_job_generate": lambda rows: rows.add_job(prompt=rows.world.prompts[0]),
     "uq_job_score": lambda rows: [rows.add_score_job() for _ in range(2)],
     "uq_job_stage": lambda rows: [rows.add_stage_job("route") for _ in range(2)],
+    "uq_job_range": lambda rows: [rows.add_range(1, last) for last in (8, 9)],
+    "ck_job_range of one end": lambda rows: rows.add_range(1, None),
+    "ck_job_range backwards": lambda rows: rows.add_range(2, 1),
+    "ck_job_range of another kind": lambda rows: rows.add_stage_job("train_router", first=1, last=2),
+    "pk_routing_coefficients": lambda rows: [rows.add_coefficients() for _ in range(2)],
     "ck_job_event_event": lambda rows: rows.sql("INSERT INTO job_event (job_id, event, attempt) VALUES (1, 'x', 0)"),
     "uq_generation_prompt_id_teacher_id_sample_index": lambda rows: rows.add_generation(),
     "ck_score_value_is_a_number": lambda rows: rows.add_score(float("nan")),
@@ -213,13 +243,20 @@ ILLEGAL: dict[str, Callable[[Rows], object]] = {
     ),
     "uq_prompt_prompt_set_id_sha256": lambda rows: rows.sql("UPDATE prompt SET sha256 = repeat('a', 64)"),
     "uq_teacher_name_config_sha256": lambda rows: rows.sql("UPDATE teacher SET name = 'same'"),
-    "ck_router_artifact_place": lambda rows: rows.conn.execute(text(INSERT_ROUTER), {"lease": rows.lease}),
+    "ck_router_artifact_place": lambda rows: rows.add_router("cellar"),
     "ck_artifact_chunk_size of nothing": lambda rows: rows.add_chunk(content=b""),
     "ck_artifact_chunk_size of too much": lambda rows: rows.add_chunk(content=bytes(CHUNK_BYTES + 1)),
     "ck_artifact_chunk_part": lambda rows: rows.add_chunk(part=-1),
     "pk_artifact_chunk": lambda rows: [rows.add_chunk() for _ in range(2)],
     "ck_routing_decision_basis": lambda rows: rows.add_decision(basis="guess"),
     "ck_routing_decision_router_named": lambda rows: rows.add_decision(basis="router"),
+    "ck_routing_decision_router_named of an explored one": lambda rows: rows.add_decision(
+        basis="explored", probability=0.5
+    ),
+    "ck_routing_decision_probability of no draw": lambda rows: rows.add_explored(None),
+    "ck_routing_decision_probability of 0": lambda rows: rows.add_explored(0.0),
+    "ck_routing_decision_probability above 1": lambda rows: rows.add_explored(1.01, basis="router"),
+    "ck_routing_decision_probability where nothing is drawn": lambda rows: rows.add_decision(probability=0.5),
     "ck_routing_decision_samples": lambda rows: rows.add_decision(samples=0),
     "ck_routing_decision_samples of a measured one": lambda rows: rows.add_decision(basis="measured", samples=2),
     "ck_routing_decision_rerouted_says_why": lambda rows: rows.add_decision(attempt=2, basis="rerouted"),

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import Engine, event, text
@@ -12,6 +13,13 @@ from sqlalchemy.exc import DatabaseError
 
 from persyn.db import migrate, session, views
 from persyn.errors import SchemaError, ServiceError
+from persyn.stages import ranges
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import SmallRun
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import World
 
 ROOT = Path(__file__).resolve().parents[3]
 OLDER = "0006"
@@ -52,6 +60,34 @@ def test_upgrading_again_changes_nothing_and_leaves_no_timeout_behind(engine: En
         assert tuple(timeouts.one()) == ("0", "0")
         locks = conn.execute(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"))
         assert locks.scalar_one() == 0
+
+
+def test_a_drawn_decision_stays_where_a_version_knows_no_exploring(world: "World") -> None:
+    with world.engine.begin() as conn:
+        world.enqueue(conn, world.prompts[:1])
+        keys = {"lease": world.lease(conn), "run": world.run_id, "prompt": world.prompts[0], "t": world.teachers[0]}
+        router = conn.execute(
+            text("""
+            INSERT INTO router (run_id, backbone, teacher_ids, alpha, normalisation, seed, artifact_path,
+                                artifact_sha256, metrics, code_version, job_id, lease_id)
+            SELECT run_id, 'b', '{}', 0.4, 'minmax', 0, 'p', repeat('0', 64), '{}', '0', id, :lease FROM job
+            RETURNING id
+            """),
+            keys,
+        ).scalar_one()
+        conn.execute(
+            text("""
+            INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, router_id, probability,
+                                          lease_id)
+            VALUES (:run, :prompt, 'persyn', 'explored', :t, :router, 0.01, :lease)
+            """),
+            keys | {"router": router},
+        )
+    migrate.downgrade(world.engine, "0020")
+    assert world.scalar("SELECT basis = 'random' AND router_id IS NULL FROM routing_decision")
+    migrate.upgrade(world.engine)
+    assert world.scalar("SELECT basis = 'random' AND probability IS NULL FROM routing_decision")
+    assert migrate.differences(world.engine) == []
 
 
 def test_two_upgrades_at_once_both_succeed(empty: Engine) -> None:
@@ -252,3 +288,49 @@ def test_a_database_out_of_reach_is_told_in_a_sentence(act: Callable[[Engine], o
     nowhere = session.connect(f"postgresql:///nothing?host={tmp_path}")
     with pytest.raises(ServiceError, match=r"Postgres cannot be reached: .+\. Check PERSYN_DATABASE_URL\."):
         act(nowhere)
+
+
+DECIDE_ONE = """
+INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, lease_id)
+SELECT r.id, min(p.id), r.policy, 'static', min(rt.teacher_id), 1
+FROM run r JOIN prompt p USING (prompt_set_id) JOIN run_teacher rt ON rt.run_id = r.id GROUP BY r.id
+"""
+
+
+@pytest.mark.parametrize("done", [0, 1, 3])
+def test_a_run_that_one_job_routed_goes_on_and_ranges_become_one_job_again(
+    small_run: "SmallRun", monkeypatch: pytest.MonkeyPatch, done: int
+) -> None:
+    monkeypatch.setattr(ranges, "PROMPTS", 3)
+    small_run.advance()
+    small_run.answer("a")
+    small_run.answer("b")
+    small_run.advance()
+    small_run.score()
+    small_run.advance()
+    if done:
+        small_run.route(limit=done)
+    migrate.downgrade(small_run.engine, "0020")
+    open_jobs = "SELECT count(*) FROM job WHERE kind = 'route' AND state <> 'done'"
+    assert small_run.rows(open_jobs) == [(0 if done == 3 else 1,)]
+    if not done:
+        change(small_run.engine, DECIDE_ONE)  # the older version is half-way through
+    migrate.upgrade(small_run.engine)
+    assert migrate.differences(small_run.engine) == []
+    small_run.work()
+    assert small_run.state() == ("finished", "nothing is left to do")
+    assert small_run.rows("SELECT count(*), count(DISTINCT prompt_id) FROM routing_decision") == [(8, 8)]
+    assert small_run.violations() == {}
+
+
+def test_an_older_version_decides_about_the_whole_set_without_the_ranges(
+    build_run: "Callable[..., SmallRun]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "PROMPTS", 3)
+    run = build_run(policy="budgeted", policy_options={"budget": {"a": {"share": 0.5}}})
+    with run.engine.begin() as conn:
+        assert ranges.enqueue(conn, run.id) == 3
+    migrate.downgrade(run.engine, "0020")
+    assert run.rows("SELECT count(*) FROM job WHERE kind = 'route'") == [(0,)]
+    migrate.upgrade(run.engine)
+    assert run.violations() == {}

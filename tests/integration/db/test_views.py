@@ -112,6 +112,14 @@ class Story:
         jobs.enqueue(self.conn, SCORE_JOB, {"run": self.world.run_id, "scorer": self.world.quality_id})
         return int(jobs.claim(self.conn, self.lease, "score", 1)[0].id)
 
+    def vote(self, *, agreed: int, agree: list[str], value: float) -> None:
+        """The first answer, which is of the teacher `small`, has a consensus."""
+        self.sql("UPDATE scorer SET method = 'consensus' WHERE id = :id", id=self.world.quality_id)
+        self.sql(GOOD_ENOUGH, job=(job := self.score_job()))
+        jobs.complete(self.conn, self.lease, [job])
+        detail = {"voted": 1, "agreed": agreed, "agree": agree, "differ": [], "unclear": []}
+        self.sql("UPDATE score SET value = :v, detail = CAST(:d AS jsonb)", v=value, d=json.dumps(detail))
+
     def take_a_job_back_without_a_word(self) -> None:
         self.sql("UPDATE job SET state = 'ready', lease_id = NULL WHERE id = :id", id=self.leased)
         self.sql("""
@@ -192,6 +200,11 @@ BREAKS: dict[str, Callable[[Story], object]] = {
     "a_router_decision_is_its_largest_coefficient": lambda story: story.decide(
         basis="router", router=story.router(), best=1
     ),
+    "a_decision_has_the_probability_that_its_run_explores_by": lambda story: [
+        story.sql("""UPDATE run SET config = '{"policy_options": {"explore": 0.2}}'"""),
+        story.decide(basis="router", router=story.router(), best=1),  # 0.2 / 2 would be right for the other teacher
+        story.sql("UPDATE routing_decision SET basis = 'explored', probability = 0.2"),
+    ],
     "a_measured_decision_is_its_best_reward": lambda story: story.decide_by_measure([0.2, 0.9]),
     "an_oracle_decides_by_what_was_measured": lambda story: [
         story.decide(),
@@ -200,6 +213,12 @@ BREAKS: dict[str, Callable[[Story], object]] = {
     "a_budget_left_no_better_teacher_unlimited": lambda story: story.decide_within('{"small": {"share": 1}}', best=1),
     "no_teacher_exceeds_its_share_of_a_budget": lambda story: story.decide_within('{"small": {"share": 0}}', best=0),
     "routed_prompts_of_a_run_are_of_its_set": Story.route_outside_of_the_set,
+    "coefficients_wait_only_until_a_budget_is_spent": lambda story: story.sql(
+        "INSERT INTO routing_coefficients VALUES (:run, :prompt, 1, '{1, 0}', NULL, :lease)",
+        run=story.world.run_id,
+        prompt=story.world.prompts[0],
+        lease=story.lease,
+    ),
     "a_calibration_sample_keeps_to_its_size": lambda story: story.calibrate(1, 2),
     "no_calibration_prompt_came_after_the_routing": Story.calibrate_on_what_came_later,
     "a_routed_run_decided_on_every_prompt_that_was_there": Story.route,
@@ -218,6 +237,8 @@ BREAKS: dict[str, Callable[[Story], object]] = {
         story.second_run(),
         story.sql("UPDATE run SET router_run_id = :id WHERE id <> :id", id=story.world.run_id),
     ],
+    "a_consensus_is_the_share_of_votes_that_agree": lambda story: story.vote(agreed=1, agree=["large"], value=0.5),
+    "no_teacher_votes_on_its_own_answer": lambda story: story.vote(agreed=1, agree=["small"], value=1.0),
     "a_router_in_the_database_has_its_files": lambda story: [
         story.router(),
         story.sql("UPDATE router SET artifact_place = 'database'"),

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 from persyn import runs
 from persyn.config import parse_run
 from persyn.errors import ConfigError, InputError
+from persyn.imports import source_pass
 from persyn.imports.answers import AnswerImport, import_answers
 from persyn.imports.prompts import import_prompts
 from persyn.stages import pipeline
@@ -152,6 +153,24 @@ def test_a_question_that_an_import_answers_is_not_asked_any_more(engine: Engine,
         ("score", "score.learnability")
     ]
     assert rows(engine, "SELECT * FROM audit.integrity WHERE violations <> 0") == []
+
+
+def test_no_statement_of_an_import_grows_with_the_set(
+    engine: Engine, run_id: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest_list: list[int]
+) -> None:
+    monkeypatch.setattr(source_pass, "AT_ONCE", 2)
+    with engine.begin() as conn:
+        runs.aim(conn, run_id, Stage.CALIBRATE)
+    pipeline.advance(engine, run_id)
+    longest_list.clear()
+    good = [{"prompt": f"{n}+1?", "responses": {"small": "a", "large": "b"}} for n in range(5)]
+    bad = [{"prompt": f"{n} is no prompt", "responses": {"small": "a", "large": "b"}} for n in range(5)]
+    report = import_answers(engine, run_id, [write(tmp_path / "a.jsonl", [*good, *bad])])
+    assert counts(report) == (10, 0, 0, 10)
+    assert list(reasons(report)) == [6, 7, 8, 9, 10]
+    assert rows(engine, "SELECT state, count(*) FROM job GROUP BY 1 ORDER BY 1")[0][0] == "cancelled"
+    assert rows(engine, "SELECT * FROM audit.integrity WHERE violations <> 0") == []
+    assert max(longest_list) == 2
 
 
 def test_a_public_shape_brings_its_answers_and_the_scores_in_range(engine: Engine, run_id: int, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 from persyn import jobs, runs
 from persyn.config import parse_run
 from persyn.errors import InputError, NotFound
+from persyn.imports import source_pass
 from persyn.imports.answers import import_answers
 from persyn.imports.corrections import update_prompts
 from persyn.imports.prompts import import_prompts
@@ -94,6 +95,24 @@ def test_what_was_scored_by_an_old_reference_answer_is_made_again(engine: Engine
     assert pipeline.advance(engine, run_id).new_jobs == 2
     ready = rows(engine, "SELECT DISTINCT queue, state FROM job WHERE state = 'ready'")
     assert ready == [("score.quality", "ready")]
+
+
+def test_no_statement_of_a_correction_grows_with_the_set(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest_list: list[int]
+) -> None:
+    monkeypatch.setattr(source_pass, "AT_ONCE", 3)
+    prompts = [{"id": f"p{n}", "prompt": f"{n}+1?", "reference_answer": str(n)} for n in range(4)]
+    import_prompts(engine, "set", [write(tmp_path / "a.jsonl", prompts)])
+    scored_run(engine, tmp_path)
+    longest_list.clear()
+    fixed = [{"id": f"p{n}", "reference_answer": str(n + 1)} for n in range(8)]
+    report = update_prompts(engine, "set", [write(tmp_path / "b.jsonl", fixed)])
+    assert (report.updated, report.rejected, report.scores_removed) == (4, 4, 8)
+    assert rows(engine, "SELECT count(*) FROM job j JOIN scorer s ON s.id = j.scorer_id WHERE method <> 'loglik'") == [
+        (0,)
+    ]
+    assert rows(engine, "SELECT * FROM audit.integrity WHERE violations <> 0") == []
+    assert max(longest_list) == 3
 
 
 def scored_run(engine: Engine, tmp_path: Path) -> int:

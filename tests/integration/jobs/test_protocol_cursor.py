@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from persyn import jobs
-from persyn.jobs import pauses, protocol, statements
+from persyn.jobs import pauses, statements
 from tests.integration.jobs.test_protocol_lanes import MANY, claim_values, fill
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ NEVER = float("inf")
 @pytest.fixture
 def cursor(monkeypatch: pytest.MonkeyPatch) -> jobs.ClaimCursor:
     """One that looks at everything again only when its lane is read to the end."""
-    monkeypatch.setattr(protocol, "LOOK_AGAIN_S", NEVER)
+    monkeypatch.setattr("persyn.jobs.cursor.LOOK_AGAIN_S", NEVER)
     return jobs.ClaimCursor()
 
 
@@ -92,7 +92,7 @@ def test_a_lane_that_goes_first_is_seen_as_soon_as_everything_is_looked_at_again
     with world.engine.begin() as conn:
         conn.execute(text("UPDATE job SET stage = 10 WHERE id = :id"), {"id": ids[5]})
     assert claim(world, lease_id, 1, cursor) == [ids[2]]
-    monkeypatch.setattr(protocol, "LOOK_AGAIN_S", AT_ONCE)
+    monkeypatch.setattr("persyn.jobs.cursor.LOOK_AGAIN_S", AT_ONCE)
     assert claim(world, lease_id, 1, cursor) == [ids[5]]
 
 

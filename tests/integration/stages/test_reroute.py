@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from persyn import removal, reporting
-from persyn.config import Export
-from persyn.exports.write import export_run
+from persyn.config import Export, Format, Layout
+from persyn.exports.write import export_run, table
 from persyn.jobs.operators import Filter, cancel
 from persyn.stages import reroute, score
 from persyn.workers.router import drain_router
@@ -229,6 +229,36 @@ def test_an_answer_below_a_bar_of_grades_is_kept_or_dropped_as_the_run_says(
     assert manifest.rows == sum(n % 2 for n in range(PROMPTS))
     assert manifest.left_out == {"below_bar": PROMPTS // 2}
     assert export_run(run.engine, run.id, tmp_path / "keep", Export(keep=["below_bar"])).rows == PROMPTS
+
+
+@pytest.mark.parametrize("layout", ["prompt_completion", "messages", "llamafactory", "axolotl", "openai"])
+def test_answers_below_the_bar_go_into_files_of_their_own(
+    build: Callable[..., ReroutedRun], tmp_path: Path, layout: Layout
+) -> None:
+    grades = {"scorers": {"quality": {"kind": "reward_model", "model": "m"}}}
+    run = build(reroute={"bar": 0.8, "below_bar": "separate"}, **grades)
+    run.quality = lambda teacher, n: {"a": 0.7, "b": 0.9 if n % 2 else 0.4, "c": 0.1}[teacher]
+    run.work()
+    below, good = PROMPTS // 2, sum(n % 2 for n in range(PROMPTS))
+    formats: list[Format] = ["jsonl"] if layout == "openai" else ["jsonl", "parquet"]
+    manifest = export_run(run.engine, run.id, tmp_path, Export(layout=layout, formats=formats))
+    assert (manifest.rows, manifest.rows_below_bar, manifest.left_out, manifest.prompts) == (good, below, {}, PROMPTS)
+    assert manifest.outcome().startswith(f"{good} of {PROMPTS} rows (in files of their own: {below} below_bar")
+    assert manifest.outcome() in (tmp_path / "README.md").read_text()
+    files = {file.name: file.rows for file in manifest.files}
+    assert files == {f"{stem}.{kind}": n for stem, n in (("train", good), ("below_bar", below)) for kind in formats}
+    lines = (tmp_path / "below_bar.jsonl").read_text().splitlines()
+    assert len(lines) == below
+    assert json.loads(lines[0]).keys() == json.loads((tmp_path / "train.jsonl").read_text().splitlines()[0]).keys()
+    datasets = pytest.importorskip("datasets")
+    loaded = datasets.load_dataset(str(tmp_path), cache_dir=str(tmp_path / "cache"))
+    assert {split: rows.num_rows for split, rows in loaded.items()} == {"train": good}
+    if layout in ("llamafactory", "axolotl"):
+        name = "dataset_info.json" if layout == "llamafactory" else "axolotl.yaml"
+        assert "below_bar" not in (tmp_path / name).read_text()
+    assert table(run.engine, run.id).num_rows == good
+    kept = export_run(run.engine, run.id, tmp_path, Export(keep=["below_bar"]))
+    assert (kept.rows, kept.rows_below_bar, (tmp_path / "below_bar.jsonl").exists()) == (PROMPTS, 0, False)
 
 
 def test_a_dead_reroute_job_fails_the_run_with_its_reason(build: Callable[..., ReroutedRun]) -> None:

@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from persyn import jobs
 from persyn.errors import LeaseLost
 from persyn.stages import generate
+from persyn.workers import storing
 from persyn.workers.storing import store_each
 
 if TYPE_CHECKING:
@@ -58,6 +59,26 @@ def test_a_batch_of_good_answers_is_stored_at_once(world: "World") -> None:
         assert store_each(conn, lease_id, [], generate.store, job_of) == []
     assert world.scalar("SELECT count(DISTINCT created_at::date) FROM generation") == 1
     assert world.scalar("SELECT count(*) FROM job WHERE state = 'done'") == 6
+
+
+def test_no_statement_carries_more_bytes_than_its_limit_unless_one_answer_alone_does(
+    world: "World", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "STATEMENT_BYTES", 100)
+    lease_id, batch = answers(world, 6)
+    long = [batch[0]._replace(text="é" * 200), *(each._replace(text="42" * 20) for each in batch[1:])]
+    assert max(each.size for each in long[1:]) < 50
+    sent: list[int] = []
+    event.listen(world.engine, "before_cursor_execute", lambda *call: sent.append(bytes_of(call[3])))
+    with world.engine.begin() as conn:
+        assert store_each(conn, lease_id, long, generate.store, job_of, lambda one: one.size) == []
+    assert world.scalar("SELECT count(*) FROM generation") == 6
+    assert len([size for size in sent if size]) == 4  # 1 alone, 2, 1 and 2
+    assert world.violations() == {}
+
+
+def bytes_of(parameters: dict[str, object]) -> int:
+    return len(str(parameters.get("answers", "")).encode())
 
 
 def test_a_lease_that_was_revoked_is_no_answers_fault(world: "World") -> None:

@@ -1,5 +1,7 @@
 """The queue that a worker takes next: what its host can do, in the places that it has."""
 
+import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -98,3 +100,12 @@ def test_a_host_without_torch_leaves_learnability_to_others_before_a_job_comes(
     now = unfit.again_in_s
     worker.look_at_host()
     assert not worker.fitness.serves(SCORE_LEARNABILITY, now)
+
+
+def test_two_containers_with_one_host_name_and_one_process_id_are_two_workers() -> None:
+    code = "import os; os.getpid = lambda: 1\nfrom persyn.workers.worker import own_name\nprint(own_name(), own_name())"
+    said = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True) for _ in range(2)]
+    (first, again), (second, _) = (each.stdout.split() for each in said)
+    assert first == again
+    assert first.startswith(f"{socket.gethostname()}:1-")
+    assert first != second

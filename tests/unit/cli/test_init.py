@@ -65,7 +65,9 @@ def test_the_scorers_that_are_commented_out_are_every_kind_and_valid(written: Pa
         assert block
         shown |= yaml.safe_load(re.sub("^  # ", "", block[0], flags=re.MULTILINE))
     scorers = Scorers.model_validate(shown)
-    assert [scorer.kind for scorer in scorers.quality] == ["math_verify", "reward_model", "judge", "imported"]
+    assert [scorer.kind for scorer in scorers.quality] == [
+        "math_verify", "consensus", "reward_model", "judge", "imported",
+    ]  # fmt: skip
     assert [scorer.kind for scorer in scorers.learnability] == [
         "loglik", "ifd", "rank_surprisal", "scas", "lark", "local_naturalness",
     ]  # fmt: skip

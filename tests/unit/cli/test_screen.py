@@ -28,6 +28,12 @@ def test_dead_and_cancelled_jobs_are_not_shown_as_done() -> None:
     )
 
 
+def test_decisions_that_come_all_at_once_are_shown_by_their_ranges() -> None:
+    ranges = reporting.StageStatus("route", total=12, ready=7, leased=2, done=3, dead=0, cancelled=0)
+    assert done_of(ranges, status(ranges)) == (10, 40)
+    assert done_of(ranges, status(ranges)._replace(policy="budgeted")) == (3, 12)
+
+
 def test_a_file_gets_a_line_at_once_and_one_for_each_change(capsys: pytest.CaptureFixture[str]) -> None:
     lines = Lines()
     lines.show(status(), [])

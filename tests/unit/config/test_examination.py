@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from persyn.config import RunConfig, parse_run
-from persyn.config.examination import examination, name
+from persyn.config.examination import examination, gives_shares, name
 from persyn.errors import ConfigError
 
 SHA = "a" * 64
@@ -58,5 +58,6 @@ def test_a_long_name_of_a_set_is_cut() -> None:
 def test_weights_of_scorers_stay_and_imported_ones_go() -> None:
     scorers = {"quality": [{"kind": "imported", "source": "a"}, {"kind": "math_verify", "weight": 0.5}]}
     assert [one.weight for one in examination(config(scorers=scorers), "exam", 7, SHA, 9, 4).scorers.quality] == [0.5]
+    assert gives_shares(config(scorers=scorers))
     with pytest.raises(ConfigError):
         examination(config(scorers={"quality": {"kind": "imported"}, "score": "calibration"}), "exam", 7, SHA, 9, 4)

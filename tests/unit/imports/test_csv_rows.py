@@ -65,3 +65,10 @@ def test_a_file_of_one_column_has_no_delimiter(tmp_path: Path) -> None:
 
 def test_the_nameless_first_column_of_pandas_is_left_out(tmp_path: Path) -> None:
     assert values(read(write(tmp_path / "a.csv", ",prompt\n0,hello\n"))) == [{"prompt": "hello"}]
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "\ufeffsep=;", "sep=;\r"])
+def test_the_line_by_which_excel_names_the_delimiter_is_no_header(tmp_path: Path, first: str) -> None:
+    records = read(write(tmp_path / "a.csv", f"{first}\nid;prompt\n1;one, two, three\n"))
+    assert values(records) == [{"id": "1", "prompt": "one, two, three"}]
+    assert [record.line for record in records] == [3]

@@ -17,8 +17,8 @@ from tests.unit.imports.sources import read, reasons, values, write
         (b'{"prompt": "\xff"}', "not UTF-8"),
         (b'{"prompt": "a", "prompt": "b"}', "the key 'prompt' stands twice"),
         (b'{"messages": [{"role": "user", "content": "a", "content": "b"}]}', "the key 'content' stands twice"),
-        (b'{"n": 1' + b"0" * 5000 + b"}", "broken JSON"),  # more digits than Python converts
-        (b"[" * 5000, "broken JSON"),  # deeper than the parser goes
+        (b'{"n": 1' + b"0" * 4999 + b"}", "broken JSON: a number has 5,000 digits at column 7, and 4,300 is the most"),
+        (b'{"[[": "[\\"[", "m": ' + b"[" * 5000, "brackets nest 5,001 levels deep at column 5020, which is too deep"),
         (b'{"prompt": "' + b"x" * 10_000_000 + b'"}', "longer than 9000 bytes"),
     ],
 )
@@ -29,6 +29,22 @@ def test_a_bad_line_costs_itself_alone(tmp_path: Path, line: bytes, reason: str)
     [(number, why)] = reasons(records)
     assert number == 2
     assert reason in why
+
+
+@pytest.mark.parametrize(
+    ("whole", "words"),
+    [
+        ('[\n{"prompt": "a",\n "n": ' + "9" * 5000 + "}]", "a number has 5,000 digits at line 3, column 7, and 4,300"),
+        (
+            '[{"prompt": "a", "m": ' + "[" * 100_000 + "]" * 100_000 + "}]",
+            "brackets nest 100,002 levels deep at column",
+        ),
+    ],
+)
+def test_a_json_file_beyond_what_is_read_is_told_in_plain_words(tmp_path: Path, whole: str, words: str) -> None:
+    with pytest.raises(InputError) as told:
+        read(write(tmp_path / "a.json", whole))
+    assert words in str(told.value)
 
 
 def test_blank_lines_and_windows_line_ends_are_no_records(tmp_path: Path) -> None:

@@ -241,3 +241,14 @@ def test_tools_that_cannot_be_understood_are_refused_with_what_to_type(given: An
 def test_functions_are_tools_under_their_old_name() -> None:
     record = {"messages": [{"role": "user", "content": "Hi"}], "functions": [FUNCTION]}
     assert json.loads(read_prompt(record).tools_json or "") == [TOOL]
+
+
+@pytest.mark.parametrize("field", ["id", "reference_answer"])
+def test_a_number_beyond_all_floats_is_no_id_and_no_reference_answer(field: str) -> None:
+    record = {"prompt": "a", field: json.loads("1e999")}
+    assert canonical(record, Reading()) == (
+        f"{field} is a number too large for a computer, as 1e999 is; write it as a text, in quotes"
+    )
+    assert canonical({"instruction": "a", "input": json.loads("-1e999")}, Reading()) == (
+        "input is a number too large for a computer, as 1e999 is; write it as a text, in quotes"
+    )

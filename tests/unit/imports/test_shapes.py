@@ -1,5 +1,6 @@
 """Each known shape is recognised by its keys and taken whole: one record of each, as its public set has it."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,17 @@ from persyn.imports.prompt_records import Prompt, canonical
 from persyn.imports.reading import Reading
 from persyn.imports.shapes import NAMES, SHAPES
 
+
+def compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
 TURNS = [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello"}]
 CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+HH = "\n\nHuman: Hi\n\nAssistant: Hello"
+FUNCTION = {"name": "rate", "description": "The rate.", "parameters": {"type": "object", "properties": {}}}
+TOOL = {"type": "function", "function": FUNCTION}
+GLAIVE = f"SYSTEM: You may use these functions. Use them if required -\n{json.dumps(FUNCTION, indent=4)}\n"
 RECORDS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
     # shape, record, the last message, other fields
     ("alpaca", {"instruction": "Translate.", "input": "Good", "output": "Bon"}, "Translate.\n\nGood", {}),
@@ -41,6 +51,19 @@ RECORDS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
     ("prompt", {"prompt": "Hi", "response": "Hello", "reference_answer": ""}, "Hi", {"reference_answer": None}),
     ("prompt_completion", {"prompt": "Hi", "completion": "Hello"}, "Hi", {"meta": {}}),
     ("prompt_completion", {"prompt": CHAT[:1], "completion": CHAT[1:]}, "Hi", {"meta": {}}),
+    ("preference", {"chosen": HH, "rejected": HH + "!"}, "Hi", {"meta": {"rejected": HH + "!"}}),
+    ("verl", {"prompt": CHAT[:1], "reward_model": {"ground_truth": "2"},
+              "extra_info": {"index": 7, "tools": json.dumps([TOOL])}}, "Hi",
+     {"tools_json": compact([TOOL]), "meta": {"extra_info": {"index": 7, "tools": json.dumps([TOOL])}}}),
+    ("glaive", {"system": "SYSTEM: Be brief", "chat": "USER: Hi\n\n\nASSISTANT: Hello <|endoftext|>\n\n\n"}, "Hi",
+     {"tools_json": None}),
+    ("glaive", {"system": GLAIVE, "chat": "USER: Hi\n\n\nASSISTANT: Hello <|endoftext|>"}, "Hi",
+     {"tools_json": compact([TOOL])}),
+    ("gemini", {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}, {"role": "model", "parts": [{"text": "a"}]}],
+                "systemInstruction": {"parts": [{"text": "Be brief"}]}}, "Hi", {}),
+    ("ultrachat", {"id": "7", "data": ["Hi", "Hello"]}, "Hi", {"external_id": "7"}),
+    ("batch request (gemini)", {"key": "k", "request": {"contents": [{"parts": [{"text": "Hi"}]}]}}, "Hi",
+     {"external_id": "k"}),
     ("batch request (chat)", {"custom_id": "c", "url": "/v1/chat/completions", "body": {"messages": CHAT[:1]}}, "Hi",
      {"external_id": "c"}),
     ("batch request (prompt)", {"custom_id": "c", "body": {"instructions": "Be brief", "input": "Hi"}}, "Hi", {}),

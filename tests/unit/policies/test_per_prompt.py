@@ -97,9 +97,47 @@ def test_mix_gives_the_strong_teacher_its_share(share: float) -> None:
         assert (index == 1).mean() == share
 
 
+BEST_IS_FIRST = np.tile([0.9, 0.1, 0.5], (20_000, 1))
+NAMES = [str(number) for number in range(20_000)]
+
+
+def test_exploring_draws_its_share_and_spreads_it_over_the_teachers_that_can_be_asked() -> None:
+    choice, drawn, _ = per_prompt.explore(BEST_IS_FIRST, 0.1, [0, 2], 0, NAMES)
+    assert drawn.mean() == pytest.approx(0.1, abs=0.01)
+    assert (choice.teacher_index[~drawn] == 0).all()
+    assert np.bincount(choice.teacher_index[drawn], minlength=3) / drawn.sum() == pytest.approx([0.5, 0, 0.5], abs=0.04)
+    assert choice.margin[choice.teacher_index == 2] == pytest.approx(0.5 - 0.9)
+    assert (per_prompt.explore(BEST_IS_FIRST, 0.1, [0, 2], 1, NAMES).drawn != drawn).any()
+
+
+def test_the_probability_of_a_choice_is_that_of_the_draw_and_of_the_router_together() -> None:
+    """A tenth is drawn among two: 0.05 for either of them, and 0.9 more for the best."""
+    choice, _, probability = per_prompt.explore(BEST_IS_FIRST, 0.1, [0, 2], 0, NAMES)
+    assert set(np.round(probability[choice.teacher_index == 0], 9)) == {0.95}
+    assert set(np.round(probability[choice.teacher_index == 2], 9)) == {0.05}
+    # Each teacher's prompts, divided by their probability, stand for all prompts.
+    for teacher in (0, 2):
+        assert ((choice.teacher_index == teacher) / probability).mean() == pytest.approx(1.0, abs=0.1)
+    alone = per_prompt.explore(BEST_IS_FIRST, 0.1, [1, 2], 0, NAMES)  # the best one cannot be asked: no draw gives it
+    assert set(np.round(alone.probability[alone.choice.teacher_index == 0], 9)) == {0.9}
+
+
+def test_without_a_share_nobody_is_drawn_and_with_all_of_it_everybody() -> None:
+    assert not per_prompt.explore(BEST_IS_FIRST, 0.0, [0, 1, 2], 0, NAMES).drawn.any()
+    every = per_prompt.explore(BEST_IS_FIRST, 1.0, [0, 1, 2], 0, NAMES)
+    assert every.drawn.all()
+    assert every.probability == pytest.approx(1 / 3)
+
+
+def explored(names: list[str]) -> Choice:
+    coefficients = np.array([[hash(name) % 97, 40.0, hash(name) % 89] for name in names], float)
+    return per_prompt.explore(coefficients, 0.3, [0, 1, 2], 7, names).choice
+
+
 @pytest.mark.parametrize(
     "route",
     [
+        explored,
         lambda names: per_prompt.uniform(3, 7, names),
         lambda names: per_prompt.mix(0, 1, 0.3, 7, names),
         lambda names: per_prompt.highest(np.array([[hash(name) % 97, 40.0, hash(name) % 89] for name in names], float)),

@@ -132,3 +132,18 @@ def test_a_length_of_time_is_said_as_people_do(hours: float, told: str) -> None:
 @pytest.mark.parametrize(("amount", "told"), [(0, "0.00"), (0.00125, "0.0013"), (0.5, "0.5"), (1234.5, "1,234.50")])
 def test_a_sum_shows_what_it_is(amount: float, told: str) -> None:
     assert money(amount) == told
+
+
+def test_second_opinions_are_counted_paid_for_and_named() -> None:
+    teachers = [teacher.model_dump() for teacher in config().teachers]
+    third = {"name": "third", "family": "f", "model": "m"}
+    quality = {"kind": "consensus", "opinion": "dear"}
+    voted, known = config(teachers=[*teachers, third], scorers={"quality": quality}), sizes(others={"dear": 0.5})
+    asked = estimate.expected(voted, known, {})
+    opinions = next(stage for stage in estimate.stages(voted, known, asked) if stage.stage == "opinions")
+    assert (opinions.new, opinions.there) == (600 // 2 + 300, 300)  # a third is routed to `dear`; `own` answers that
+    assert opinions.completion_tokens == 300 * 200 + 300 * 90
+    assert opinions.cost == pytest.approx(300 * (50 * 2 + 200 * 10) / 1e6)
+    longest = (100 + 900 + 900) * (50 * 2 + 1000 * 10) / 1e6
+    assert estimate.cost_at_most(voted, asked, known) == pytest.approx(longest)
+    assert any("dear answers each routed prompt too" in told for told in estimate.assumptions(voted, known, asked, {}))

@@ -48,11 +48,14 @@ def test_a_router_that_knows_all_recovers_the_whole_gap() -> None:
     assert found["methods"]["static"]["gap_recovered"][0] == 0.0
     assert found["differences"]["router_minus_oracle"] == [0.0, 0.0, 0.0]
     assert found["beats_static"]
+    needed = {row["lead"]: row["prompts"] for row in found["prompts_needed"]}
+    assert needed[0.02] > needed[0.03] > needed[0.05] > 0
     assert found["advice"] is None
 
 
 def test_a_router_that_is_the_static_best_is_told_so() -> None:
     found = evaluation.table(choices(np.broadcast_to(REWARDS.mean(axis=0), REWARDS.shape)), REWARDS, TEACHERS)
     assert not found["beats_static"]
+    assert [row["prompts"] for row in found["prompts_needed"]] == [None, None, None]
     assert "policy: strong" in found["advice"]
     assert sum(found["methods"]["router"]["shares"].values()) == pytest.approx(1.0)

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from persyn.router.metrics import bootstrap, evaluate, hit_at_k, mean_reward, pairwise_accuracy, regret
+from persyn.router.metrics import (
+    bootstrap,
+    evaluate,
+    hit_at_k,
+    mean_reward,
+    pairwise_accuracy,
+    prompts_needed,
+    regret,
+)
 
 NAN = float("nan")
 REWARDS = np.array([[0.0, 0.5, 1.0], [1.0, 0.5, 0.0]])
@@ -82,3 +90,16 @@ def test_bootstrap_of_one_value_is_that_value_and_of_none_is_none() -> None:
     assert bootstrap(np.array([0.3])) == (0.3, 0.3, 0.3)
     assert bootstrap(np.empty(0)) is None
     assert bootstrap(np.array([1.0, -1.0]), below=np.zeros(2)) is None
+
+
+def test_a_lead_needs_as_many_prompts_as_the_formula_says() -> None:
+    """Differences of ±0.3 have the deviation 0.3·√(10/9); (1.95996 + 0.84162)² = 7.84888, times 0.1 over 0.02²."""
+    differences = np.tile([0.3, -0.3], 5)
+    assert prompts_needed(differences, 0.02) == 1963  # 7.84888 · 0.1 / 0.0004 = 1962.2
+    assert prompts_needed(differences, 0.05) == 314  # 7.84888 · 0.1 / 0.0025 = 313.96
+    assert prompts_needed(differences * 2, 0.05) == 1256  # twice the deviation, four times the prompts: 1255.8
+
+
+def test_differences_that_are_all_alike_tell_nothing_of_the_prompts_that_a_lead_needs() -> None:
+    assert prompts_needed(np.zeros(5), 0.02) is None
+    assert prompts_needed(np.array([0.1]), 0.02) is None

@@ -22,6 +22,16 @@ from persyn.rewards.quality.final_answer import NOTHING, FinalAnswer, final_form
         ("180 minutes = 3 hours", ("180", "3"), "sentence"),
         ("By step 2, it is 7.", ("7",), "sentence"),
         ("48/2 = <<48/2=24>>24 clips", ("24",), "sentence"),
+        ("25% of 200 is 50", ("50",), "sentence"),
+        ("So 1/3 of the 90 apples are 30 apples.", ("30",), "sentence"),
+        ("20 percent of $45 equals $9.", ("9",), "sentence"),
+        ("50 is 25% of 200.", ("200",), "last_in_sight"),  # any of the three may be asked for
+        ("It takes 45 minutes to run the 6 miles", ("45",), "sentence"),
+        ("She needs 12 eggs to bake those 3 cakes.", ("12",), "sentence"),
+        ("So, it will take Jane 7 more weeks to save a total of $60.", ("7",), "sentence"),
+        ("We need to multiply 5 by 3 to get 15.", ("15",), "last_in_sight"),  # what one gets is the answer
+        ("It takes 5 to get 12.", ("12",), "last_in_sight"),
+        ("He ran 3 miles to reach 12 miles.", ("12",), "last_in_sight"),
         ("Ann owns 3 and her brother owns 5.", ("5",), "last_in_sight"),
     ],
 )

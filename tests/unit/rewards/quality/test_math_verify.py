@@ -13,7 +13,7 @@ import pytest
 from persyn import processes
 from persyn.errors import JobFailed, ServerError
 from persyn.rewards.measurement import Measurement
-from persyn.rewards.quality import math_verify
+from persyn.rewards.quality.checker import Checker
 from persyn.rewards.quality.math_verify import math_verify_score
 
 KILLED = """
@@ -131,6 +131,6 @@ def test_what_cannot_be_compared_has_no_verdict_and_says_why() -> None:
 def test_a_host_without_the_package_says_which_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "math_verify.py").write_text("raise ModuleNotFoundError('No module named math_verify')\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
-    checker = math_verify._Checker()
+    checker = Checker()
     with pytest.raises(ServerError, match="did not start: ModuleNotFoundError: No module named math_verify"):
-        checker.ask("1", "1")
+        checker.ask("check", "1", "1")
