@@ -163,6 +163,11 @@ def find(conn: Connection, name_or_id: str) -> int:
     return int(row.id)
 
 
+def known(conn: Connection, name: str) -> int | None:
+    """The id of the run with this very name, if there is one."""
+    return conn.execute(text("SELECT id FROM run WHERE name = :name"), {"name": name}).scalar()
+
+
 _LOAD = text("""
 SELECT r.*, o.id AS goes_by, o.prompt_set_id = r.prompt_set_id AS calibration_in_set
 FROM run r JOIN run o ON o.id = coalesce(r.router_run_id, r.id) WHERE r.id = :id
@@ -188,6 +193,22 @@ def load(conn: Connection, run_id: int) -> Run:
         calibration_in_set=row.calibration_in_set,
         with_routed=row.with_routed,
     )
+
+
+_BESIDE = text("""
+WITH pool AS (
+    SELECT r.id, r.prompt_set_id, r.student_id,
+           array_agg(rt.teacher_id ORDER BY rt.teacher_id) AS teachers
+    FROM run r JOIN run_teacher rt ON rt.run_id = r.id GROUP BY r.id
+)
+SELECT other.id FROM pool own JOIN pool other USING (prompt_set_id, student_id, teachers)
+WHERE own.id = :id ORDER BY other.id <> own.id, other.id
+""")
+
+
+def beside(conn: Connection, run_id: int) -> list[int]:
+    """The run and those that may be compared with it: of the same prompts, student and teachers, as its variants."""
+    return list(conn.execute(_BESIDE, {"id": run_id}).scalars())
 
 
 def _stored_config(name: str, stored: Any) -> RunConfig:

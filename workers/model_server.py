@@ -22,14 +22,16 @@ class ModelServer:
     """Starts, keeps and stops the server that answers for this worker's teachers."""
 
     def __init__(
-        self, home: Path, *, tensor_parallel: int, make_room: Callable[[], None], load_s: float = READY_WITHIN_S
-    ) -> None:
+        self, home: Path, path_of: Callable[[str, str | None], str], *, tensor_parallel: int,
+        make_room: Callable[[], None], load_s: float = READY_WITHIN_S,
+    ) -> None:  # fmt: skip
         """`tensor_parallel`: over how many GPUs a server spreads its model. `make_room` frees a GPU for a server.
 
+        `path_of` finds a model's files by its reference and revision; it may fetch them.
         A server that does not answer within `load_s` of its start is given up.
         """
         self._load_s = load_s
-        self._home = home
+        self._home, self._path_of = home, path_of
         self._tensor_parallel = tensor_parallel
         self._make_room = make_room
         self._server: Server | None = None
@@ -43,13 +45,14 @@ class ModelServer:
         if self._server is not None and not self._server.alive():
             log.warning("action=server_gone pid=%s its log is %s", self._server.pid, self._server.log)
         if self._server is None or self._spec != spec or not self._server.alive():
+            located = self._located(spec)
             self.stop()
             self._spec = spec
             if self._takes_gpu():
                 self._make_room()
             log.info("action=start_server kind=%s model=%s", spec.kind, teacher.model)
             self._server = Server.start(
-                spec, self._home, name=teacher.name, on_wait=_log_wait, ready_timeout_s=self._load_s
+                located, self._home, name=teacher.name, on_wait=_log_wait, ready_timeout_s=self._load_s
             )
             counters.SERVER_STARTS.labels(spec.model).inc()
             log.info("action=server_ready model=%s pid=%s log=%s", teacher.model, self._server.pid, self._server.log)
@@ -78,9 +81,9 @@ class ModelServer:
             self._server = None
 
     def _spec_of(self, teacher: Teacher) -> ServerSpec:
-        model = teacher.needed_model()
+        """With the model as the teacher names it; only a server that is started needs its files."""
         return ServerSpec(
-            model=model if teacher.server.kind == "stub" else models.model_path(model, teacher.revision, self._home),
+            model=teacher.needed_model(),
             revision=teacher.revision,
             dtype=teacher.server.dtype,
             max_model_len=teacher.server.max_model_len,
@@ -88,6 +91,13 @@ class ModelServer:
             kind=kinds.resolve(teacher.server.kind),
             tensor_parallel=self._tensor_parallel,
         )
+
+    def _located(self, spec: ServerSpec) -> ServerSpec:
+        """With the folder of the model, which has no revisions, or its name on the hub."""
+        if spec.kind == "stub":
+            return spec
+        path = self._path_of(spec.model, spec.revision)
+        return spec._replace(model=path, revision=None if Path(path).is_dir() else spec.revision)
 
     def _takes_gpu(self) -> bool:
         """Whether the server holds a GPU's memory, which no other model may then use."""

@@ -55,7 +55,7 @@ def _drain_group(worker: Worker, lease: LeaseKeeper, queue: str, group: Sequence
     try:
         with lease.patience():
             score_batch = scorers.build(
-                group, scorers.ScorerContext(worker.home, lease, worker.warm, worker.stopping, worker.paces)
+                group, scorers.ScorerContext(worker.path_of, lease, worker.warm, worker.stopping, worker.paces)
             )
         for items in _batches(worker, lease, queue, [scorer.id for scorer in group]):
             batch = _score(score_batch, items)

@@ -25,6 +25,7 @@ from persyn.inference.servers.server import READY_WITHIN_S, Server
 from persyn.inference.warm_model import WarmModel
 from persyn.jobs import backlog, pauses, wake_ups
 from persyn.jobs.lease_keeper import LeaseKeeper
+from persyn.stages import model_paths
 from persyn.text import storable
 from persyn.workers import blame, scheduling
 from persyn.workers.fitness import Fitness, Need
@@ -86,7 +87,9 @@ class Worker:
         self.stopping = threading.Event()  # hand back what is unfinished, now
         self.draining = threading.Event()  # finish what is in flight, claim nothing more
         self.warm = WarmModel(make_room=lambda: self.model_server.free_gpu())
-        self.model_server = ModelServer(home, tensor_parallel=tensor_parallel, make_room=self.warm.drop, load_s=load_s)
+        self.model_server = ModelServer(
+            home, self.path_of, tensor_parallel=tensor_parallel, make_room=self.warm.drop, load_s=load_s
+        )
         self.paces = Paces()
         self.fitness = Fitness()
         self.turned_at = time.monotonic()  # when the maintenance began its last round
@@ -96,6 +99,10 @@ class Worker:
         self._clock = clock
         self._choosing = threading.Lock()
         self._drained: dict[str, bool] = {}  # queue → whether it is drained aside
+
+    def path_of(self, ref: str, revision: str | None) -> str:
+        """A model's folder or hub name, fetched if need be. Raises as `model_paths.path_of`."""
+        return model_paths.path_of(self.engine, self.home, ref, revision)
 
     def leaving(self) -> bool:
         """Whether nothing more may be claimed."""

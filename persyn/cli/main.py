@@ -57,7 +57,11 @@ COMMANDS = {
     "api": Entry("persyn.cli.api:api", "Serve the read-only HTTP API."),
     "router": Entry("persyn.cli.router:app", "The router of a run."),
     "reroute": Entry("persyn.cli.reroute:app", "Ask further teachers where an answer is not good enough."),
-    "student": Entry("persyn.cli.student:app", "Train a run's student on its set, and take it away."),
+    "student": Entry("persyn.cli.student:app", "Train a run's student on its set, examine it, and take it away."),
+    "compare": Entry(
+        "persyn.cli.compare:compare",
+        "Compare the sets of the run's policies, and their students' results on problems that none has seen.",
+    ),
     "worker": Entry("persyn.workers.__main__:app", "Work on this host, or let a worker leave."),
     "prompts": Entry("persyn.cli.prompts:app", "Import prompts into a set, correct them, look at them, delete them."),
     "generations": Entry("persyn.cli.generations:app", "Import answers that exist already."),

@@ -1,4 +1,4 @@
-"""`persyn student`: train a run's student on its set, list what was trained, and take it away as a folder."""
+"""`persyn student`: train a run's student on its set, examine it, list what was trained, take it away as a folder."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,16 @@ from rich.table import Table
 
 from persyn import reporting, runs
 from persyn.cli import context, terminal
-from persyn.cli.options import Json, RunName
+from persyn.cli.options import Json, RunName, WithWorker
+from persyn.cli.run import finish
 from persyn.config import Settings
-from persyn.driving import exporting, students
+from persyn.driving import examining, exporting, students
+from persyn.reporting import examinations
 from persyn.stages import train_student
 from persyn.stages.train_student import Asked
-from persyn.states import JobState
+from persyn.states import JobState, Stage
 
-app = typer.Typer(no_args_is_help=True, help="Train a run's student on its set, and take it away.")
+app = typer.Typer(no_args_is_help=True, help="Train a run's student on its set, examine it, and take it away.")
 
 
 @app.command()
@@ -64,6 +66,42 @@ def _sentences(asked: Asked) -> list[str]:
         f"Job {asked.job_id} trains the student on {asked.answers:,} answers, {whose}.{without}",
         "A worker with --trainers or --all does it, and `persyn student list` shows it.",
     ]
+
+
+@app.command()
+def examine(
+    run: RunName,
+    prompts: Annotated[
+        str, typer.Option("--prompts", metavar="SET", help="Problems that no student has seen, as a prompt set.")
+    ],
+    student: Annotated[
+        list[int] | None, typer.Option("--student", metavar="ID", help="Only this one; may be given several times.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="The limit of an answer; 1024 by default.")
+    ] = None,
+    with_worker: WithWorker = False,
+    allow_leaks: Annotated[
+        bool, typer.Option("--allow-leaks", help="Examine though problems are like what was learnt.")
+    ] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="First give dead jobs a fresh start.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let the run's trained students and their base answer a set of problems, and score the answers."""
+    engine = context.engine()
+    planned = examining.plan(engine, run, prompts, student or (), max_tokens, allow_leaks=allow_leaks)
+    run_ids = {one.model_id: examining.begin(engine, one) for one in planned}
+    for one in planned:
+        terminal.err.print(f"Student {one.model_id} is examined as run {one.config.name}.", highlight=False)
+        finish(engine, run_ids[one.model_id], Stage.SCORE, with_worker=with_worker, retry=retry)
+    with engine.connect() as conn:
+        results = [examinations.examined(conn, one.model_id, prompts, run_ids[one.model_id]) for one in planned]
+    if as_json:
+        typer.echo(json.dumps([one.as_json() for one in results], indent=2))
+        return
+    for result in results:
+        terminal.console.print(terminal.safe(result.sentence()), soft_wrap=True, highlight=False)
+    terminal.console.print(f"`persyn compare {run} --prompts {prompts}` compares them.", highlight=False)
 
 
 @app.command("list")

@@ -5,9 +5,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from persyn.errors import ConfigError, ModelError, PersynError
-from persyn.inference import models
-from persyn.stages import train_student
+from persyn.errors import ConfigError, PersynError
+from persyn.stages import model_paths, train_student
 from persyn.students import trained
 
 if TYPE_CHECKING:
@@ -25,12 +24,7 @@ def save(engine: "Engine", model_id: int, home: Path, folder: Path, *, adapter: 
         raise ConfigError(f"{folder}: it exists. Choose another folder, or move this one away.")
     with engine.connect() as conn:
         stored = train_student.find(conn, model_id)
-    source = train_student.folder(engine, stored, home)
-    if not trained.is_whole(source, stored.sha256):
-        raise ModelError(
-            f"{source} does not hold the files of student {model_id} as they were stored (sha256)."
-            " `persyn student train RUN --again` makes them anew."
-        )
+    source = model_paths.whole(engine, stored, home)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as unfinished:
@@ -38,17 +32,9 @@ def save(engine: "Engine", model_id: int, home: Path, folder: Path, *, adapter: 
             if adapter or not (source / trained.ADAPTER).exists():
                 shutil.copytree(source, whole)
             else:
-                _merge(source, home, whole)
+                model_paths.merge(source, home, whole)
             whole.rename(folder)
     except OSError as exc:
         raise PersynError(
             f"{folder}: the student cannot be written: {exc.strerror or exc}. Make room, or choose another folder."
         ) from exc
-
-
-def _merge(source: Path, home: Path, target: Path) -> None:
-    from persyn.students import train  # noqa: PLC0415 - it loads torch, TRL and PEFT
-
-    told = trained.description(source)
-    base = models.model_path(told["model"], told["revision"], home)
-    train.merge(source, base, told["revision"], target)

@@ -8,7 +8,7 @@ prompt and the answer are looked at apart. A paraphrase is not found.
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,22 +31,30 @@ class Match(NamedTuple):
 
 
 class Benchmarks:
-    """The items of some files, by their runs of words."""
+    """The items of some benchmarks, by their runs of words."""
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        """Raises InputError where a file cannot be read, or where one of its records has no text."""
+    def __init__(self, items: Iterable[tuple[str, int, str]]) -> None:
+        """items: the benchmark's name, the item's number and its text."""
         self._items: list[tuple[str, int]] = []
-        self._long: dict[int, int] = {}
+        self._long: dict[int, list[int]] = defaultdict(list)
         self._short: dict[int, list[int]] = defaultdict(list)
         self._short_runs: list[int] = []  # of each item
-        for file in files:
-            for number, text in enumerate(_texts(file), start=1):
-                self._add(file.name, number, normalised(text).split())
+        for benchmark, number, text in items:
+            self._add(benchmark, number, normalised(text).split())
+
+    @classmethod
+    def of_files(cls, files: Sequence[Path]) -> "Benchmarks":
+        """Raises InputError where a file cannot be read, or where one of its records has no text."""
+        return cls((file.name, number, text) for file in files for number, text in enumerate(_texts(file), start=1))
 
     def match(self, answer: Answer) -> Match | None:
         """The first likeness that is found, the prompt's before the answer's."""
-        asked = " ".join(message["content"] for message in answer.messages if message["role"] == "user")
-        return self._match("prompt", asked) or self._match("answer", answer.text)
+        places = (("prompt", asked(answer.messages)), ("answer", answer.text))
+        return next((match for place, text in places for match in self._matches(place, text)), None)
+
+    def items_like(self, text: str) -> set[int]:
+        """The numbers of all items that the text is too like."""
+        return {match.item for match in self._matches("prompt", text)}
 
     def _add(self, benchmark: str, number: int, words: list[str]) -> None:
         item = len(self._items)
@@ -57,13 +65,13 @@ class Benchmarks:
         for run in short:
             self._short[_key(run)].append(item)
         for run in _runs(words, LONG):
-            self._long.setdefault(_key(run), item)
+            self._long[_key(run)].append(item)
 
-    def _match(self, place: str, text: str) -> Match | None:
+    def _matches(self, place: str, text: str) -> Iterator[Match]:
         words = normalised(text).split()
         for run in _runs(words, LONG):
-            if (item := self._long.get(_key(run))) is not None:
-                return Match(*self._items[item], place, 1.0, run)
+            for item in self._long.get(_key(run), ()):
+                yield Match(*self._items[item], place, 1.0, run)
         shared: Counter[int] = Counter()
         example: dict[int, str] = {}
         for run in sorted({*_runs(words, SHORT), _whole(words)}):
@@ -73,8 +81,12 @@ class Benchmarks:
         for item, count in shared.most_common():
             cover = count / self._short_runs[item]
             if cover >= COVER:
-                return Match(*self._items[item], place, round(cover, 3), example[item])
-        return None
+                yield Match(*self._items[item], place, round(cover, 3), example[item])
+
+
+def asked(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The words of the user in a prompt."""
+    return " ".join(message["content"] for message in messages if message["role"] == "user")
 
 
 def _runs(words: Sequence[str], length: int) -> Iterator[str]:

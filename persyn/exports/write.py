@@ -202,7 +202,7 @@ def _rows(connection: Connection, plan: _Plan, tally: Tally) -> Iterator[Exporte
         measured = matrix.load(connection, plan.run.id, config)
         answers = selection.with_rewards(answers, measured, [teacher.name for teacher in config.teachers])
     make = selection.preference_rows if is_preference else selection.training_rows
-    benchmarks = Benchmarks(plan.benchmarks) if plan.benchmarks else None
+    benchmarks = Benchmarks.of_files(plan.benchmarks) if plan.benchmarks else None
     rules = Rules(plan.export, plan.shape, _splits(connection, plan), benchmarks, plan.separates)
     return make(answers, rules, tally)
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from filelock import FileLock
 
+from persyn.config.examination import STUDENT
 from persyn.errors import ConfigError, MissingExtra, ModelError
 
 PREFIX = "bundled:"
@@ -51,6 +52,11 @@ def model_path(ref: str, revision: str | None, home: Path) -> str:
 
 def located(ref: str, revision: str | None) -> Path | None:
     """The folder of a model, or the GGUF file of a bundled one; None for a name on the hub. Raises as `model_path`."""
+    if ref.startswith(STUDENT):
+        raise ModelError(
+            f"{ref}: a trained student can be a teacher or measure learnability, and nothing else. Save it as a folder"
+            f" (`persyn student save {ref.removeprefix(STUDENT)} -o FOLDER`), and name that."
+        )
     local = Path(ref).expanduser()
     if not ref.startswith(PREFIX) and not local.is_dir():
         if ref.startswith((".", "/", "~")):

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from persyn.config import RewardModel, RunConfig, Scas
+from persyn.config.examination import STUDENT
 from persyn.errors import ConfigError, MissingExtra, ModelError, PersynError, ServiceError
 from persyn.inference import model_files
 from persyn.inference.servers import kinds
@@ -61,6 +62,8 @@ def _models(config: RunConfig) -> Iterator[_Model]:
 def _files(config: RunConfig, *, strict: bool, with_worker: bool) -> Iterator[Finding]:
     first: dict[tuple[str, str | None], _Model] = {}
     for model in _models(config):
+        if model.ref.startswith(STUDENT) and model.about != "router.backbone":  # the worker that needs it fetches it
+            continue
         first.setdefault((model.ref, model.revision), model)
     models = list(first.values())
     with ThreadPoolExecutor(_AT_ONCE) as pool:  # a hub that is out of reach lets each wait for its time limit
@@ -79,6 +82,7 @@ def _measurable(config: RunConfig) -> Iterator[Finding]:
     for number, measure in enumerate(config.measures()):
         if (
             isinstance(measure, Scas)
+            and not config.student.model.startswith(STUDENT)
             and model_files.has_up_projection(config.student.model, config.student.revision) is False
         ):
             told = (

@@ -99,6 +99,27 @@ def reroute_frontier(path: Path, *, title: str, rows: Sequence[Any], rivals: Seq
     save(figure, path)
 
 
+def policy_results(
+    path: Path, *, title: str, labels: Sequence[str], results: Sequence[Any], own: str, axis: str
+) -> None:  # fmt: skip
+    """A dot with its 95% interval for each policy's students, the first above; the run's own is marked.
+
+    results: each with mean, low and high. Raises InputError where the file cannot be written.
+    """
+    figure = Figure(figsize=(7.0, 1.4 + 0.4 * len(labels)), layout="constrained")
+    axes = figure.subplots()
+    for place, (label, result) in enumerate(zip(labels, results, strict=True)):
+        colour = "tab:red" if label == own else "tab:blue"
+        axes.plot((result.low, result.high), (place, place), "-", color=colour, linewidth=2)
+        axes.plot(result.mean, place, "D" if label == own else "o", color=colour)
+        if label == own:
+            axes.axvline(result.mean, color=colour, linestyle=":", linewidth=1)
+    axes.set_yticks(range(len(labels)), labels=list(labels))
+    axes.set(title=title, xlabel=f"{axis}, with 95% interval", ylim=(len(labels) - 0.5, -0.5))
+    axes.grid(axis="x", alpha=0.3)
+    save(figure, path)
+
+
 def kind_of(path: Path) -> str:
     """The format that the file's name ends in. Raises InputError for a name that ends in none of FORMATS."""
     kind = path.suffix.removeprefix(".").lower()

@@ -6,13 +6,11 @@ A new kind needs its configuration in config/scorers.py, its mathematics in rewa
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from persyn.chat import spoken
 from persyn.config import Consensus, Endpoint, Judge, MathVerify, RewardModel
 from persyn.errors import ConfigError, JobFailed
-from persyn.inference import models
 from persyn.inference.clients.access import reachable, read_key
 from persyn.inference.clients.batch import PacedRequests, ask_all
 from persyn.inference.clients.endpoint import EndpointClient
@@ -38,7 +36,7 @@ VOTE_AWAITED_S = 120.0
 class ScorerContext(NamedTuple):
     """The part of the worker that a scorer may use."""
 
-    home: Path
+    path_of: Callable[[str, str | None], str]  # of a model, by its reference and revision
     lease: LeaseKeeper  # beaten as the work moves
     warm: WarmModel
     stopping: threading.Event
@@ -103,7 +101,7 @@ def _reward_model(scorer: ScorerVersion, config: RewardModel, context: ScorerCon
 
     def load() -> reward_model.RewardModel:
         return reward_model.RewardModel(
-            models.model_path(config.model, config.revision, context.home),
+            context.path_of(config.model, config.revision),
             revision=config.revision, max_length=config.max_length, dtype=config.dtype,
         )  # fmt: skip
 
@@ -121,7 +119,7 @@ def _served_reward_model(config: RewardModel, endpoint: Endpoint, context: Score
 
     owner = "scorers.quality (reward_model)"
     key, endpoint = read_key(endpoint, owner), reachable(endpoint, owner)
-    path = models.model_path(config.model, config.revision, context.home)
+    path = context.path_of(config.model, config.revision)
     reader = reward_model.Reader(path, revision=config.revision, max_length=config.max_length)
 
     async def ask(client: PoolingClient, requests: PacedRequests, item: Item) -> Outcome:
@@ -217,7 +215,7 @@ def _learnability(group: Sequence[ScorerVersion], context: ScorerContext) -> Sco
     first = group[0]
 
     def load() -> Learnability:
-        path = models.model_path(first.student_model or "", first.student_revision, context.home)
+        path = context.path_of(first.student_model or "", first.student_revision)
         return Learnability(path, revision=first.student_revision, max_length=first.student_max_length or 2048)
 
     model = context.warm.get(("student", first.student_id), load)

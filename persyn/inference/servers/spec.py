@@ -8,7 +8,7 @@ Kind = Literal["vllm", "transformers", "stub"]
 class ServerSpec(NamedTuple):
     """Two teachers with equal specs share one server."""
 
-    model: str  # a local folder or a hub name, as `load.model_path` returns it
+    model: str  # a local folder or a hub name
     revision: str | None = None
     dtype: str = "auto"
     max_model_len: int | None = None

@@ -74,6 +74,9 @@ def test_a_training_that_was_taken_back_says_how_to_give_it_back(run: "SmallRun"
 
 def test_mistakes_get_a_sentence(run: "SmallRun", tmp_path: Path) -> None:
     assert isinstance(refusal("train", "nobody"), NotFound)
+    untrained = RUN.invoke(main.app, ["student", "examine", "small", "--prompts", "set"]).exception
+    assert isinstance(untrained, ConfigError)
+    assert "is the set that run small learns from" in str(untrained)
     assert "--policy: got 'best'" in str(refusal("train", "small", "--policy", "best"))
     missing = refusal("save", "7", "-o", str(tmp_path / "x"))
     assert str(missing) == "There is no trained student 7. `persyn student list RUN` lists a run's."

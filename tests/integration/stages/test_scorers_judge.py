@@ -54,7 +54,7 @@ def ask(
     worker: Worker, lease: LeaseKeeper, server: Any, concurrency: int = 64, items: list[score.Item] = ITEMS
 ) -> list[scorers.Outcome]:
     config = Judge(kind="judge", model="j", endpoint=Endpoint(url=f"{server.url}/v1", concurrency=concurrency))
-    context = scorers.ScorerContext(worker.home, lease, worker.warm, worker.stopping, worker.paces)
+    context = scorers.ScorerContext(worker.path_of, lease, worker.warm, worker.stopping, worker.paces)
     score_batch = scorers.build([ScorerVersion(1, "quality", "judge", None, None, None, None, config)], context)
     return list(score_batch(items))
 

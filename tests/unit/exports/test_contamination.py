@@ -24,7 +24,7 @@ def benchmark(tmp_path: Path) -> Benchmarks:
     file = tmp_path / "test.jsonl"
     items = [{"question": ITEM}, {"question": "What is 2+2?"}]
     file.write_text("".join(json.dumps(item) + "\n" for item in items))
-    return Benchmarks([file])
+    return Benchmarks.of_files([file])
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_long_item_is_found_wherever_it_stands(
     file = tmp_path_factory.mktemp("benchmark") / "items.txt"
     file.write_text(" ".join(words) + "\n")
     asked = f"{before} {' '.join(words)} {after}"
-    assert Benchmarks([file]).match(answer(messages=[{"role": "user", "content": asked}])) is not None
+    assert Benchmarks.of_files([file]).match(answer(messages=[{"role": "user", "content": asked}])) is not None
 
 
 def test_a_contaminated_row_is_left_out_and_reported(make_answer: Any, benchmark: Benchmarks) -> None:
@@ -84,4 +84,4 @@ def test_a_file_that_is_no_benchmark_is_one_sentence(tmp_path: Path, name: str, 
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(InputError, match=told):
-        Benchmarks([tmp_path / name])
+        Benchmarks.of_files([tmp_path / name])

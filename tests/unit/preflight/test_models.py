@@ -36,3 +36,15 @@ def test_a_run_with_a_student_to_measure_by_cannot_start_without_torch() -> None
     measured = config(alpha=0.4, scorers={})
     found = models.check(measured, with_worker=True, elsewhere=False)
     assert any(finding.told.endswith("pip install 'persyn[train]'.") for finding in found)
+
+
+def test_a_trained_student_is_no_name_on_the_hub() -> None:
+    teachers = [{"name": name, "model": "student:3", "server": {"kind": "transformers"}} for name in ("one", "two")]
+    student = {"name": "s", "model": "student:4"}
+    measured = config(alpha=0.4, scorers={"learnability": {"kind": "scas"}}, teachers=teachers, student=student)
+    assert models.check(measured, with_worker=False, elsewhere=False) == []
+    routed = measured.model_copy(update={"policy": "persyn"})
+    routed = routed.model_copy(update={"router": routed.router.model_copy(update={"backbone": "student:3"})})
+    [found] = models.check(routed, with_worker=False, elsewhere=False)
+    assert found.about == "router.backbone"
+    assert "persyn student save 3 -o FOLDER" in found.told
