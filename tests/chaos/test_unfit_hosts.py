@@ -15,7 +15,9 @@ LONG = pytest.mark.chaos_long
 KEY = "CHAOS_TEACHER_KEY"
 HELD_BACK = "SELECT count(*) FROM queue_pause"
 ROUTED = "SELECT count(*) FROM job WHERE kind = 'route' AND state = 'done'"
-ANSWERED_BY = "SELECT count(*) FROM generation g JOIN lease l ON l.id = g.lease_id WHERE l.worker LIKE '%:' || CAST(:pid AS text) || '-%'"
+ANSWERED_BY = """
+SELECT count(*) FROM generation g JOIN lease l ON l.id = g.lease_id WHERE l.worker LIKE '%:' || :pid || '-%'
+"""
 TRAINED = "SELECT count(*) FROM run JOIN router ON router.run_id = run.id WHERE finished_at IS NOT NULL"
 SCORES = "SELECT count(*) FROM job WHERE kind = 'score' AND state = :state"
 
