@@ -12,7 +12,7 @@ SELECT d.prompt_id, d.teacher_id FROM routing_decision d JOIN run r ON r.id = d.
 
 
 def run(site: Any, *arguments: str) -> str:
-    done = site.persyn("run", *arguments, "--with-worker")
+    done = site.persyn("run", *arguments, "--with-worker", "--no-check")
     assert done.returncode == 0, done.stderr
     return str(done.stdout)
 
