@@ -1,6 +1,7 @@
 """`persyn compare`: what each policy's set is like, and whose students do better."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -41,68 +42,78 @@ def compare(
     if as_json:
         typer.echo(json.dumps(found.as_json() | {"sentences": told}, indent=2))
         return
-    terminal.console.print(_sets(found))
+    terminal.console.print(_prices(found))
+    terminal.console.print(_answers(found))
     if examined:
         terminal.console.print(_students(found, examined))
     for sentence in told:
         terminal.console.print(terminal.safe(sentence, 2000), soft_wrap=True, highlight=False)
 
 
-def _sets(found: Comparison) -> Table:
-    rows = [row for row in found.policies if row.data is not None]
-    costs = any(row.data is not None and row.data.cost is not None for row in rows)
-    table = Table(title=f"{terminal.safe(found.run)}: what each policy's students learn", pad_edge=False)
-    table.add_column("policy")
-    columns = ("rows", "teacher tokens", "×", *(["cost"] if costs else []), "quality", "learnability", "right",
-               "tokens", "cut", "unparsed")  # fmt: skip
-    for column in columns:
-        table.add_column(column, justify="right")
-    for row in rows:
-        _add_set(table, row, costs=costs, own=found.own)
+def _prices(found: Comparison) -> Table:
+    rows = [(row, row.data) for row in found.policies if row.data is not None]
+    costs = any(data.cost is not None for _, data in rows)
+    columns = ("rows", "teacher tokens", "×", *(["cost"] if costs else []))
+    table = _table(f"{terminal.safe(found.run)}: the set of each policy, and its price", columns)
+    for row, data in rows:
+        waiting = f" (+{data.waiting:,} waiting)" if data.waiting else ""
+        table.add_row(
+            terminal.safe(row.label), f"{data.rows:,}{waiting}", f"{data.tokens:,}", _as(row.relative_tokens, ".2f"),
+            *([_as(data.cost, ".4g")] if costs else []), style=_style(found, row),
+        )  # fmt: skip
     table.caption = (
         "Teacher tokens: read and written for all answers that the decisions name; ×: relative to the run's own policy."
-        " The rest are means over the rows; tokens: of an answer."
     )
     return table
 
 
-def _add_set(table: Table, row: ComparisonRow, *, costs: bool, own: ComparisonRow) -> None:
-    data = row.data
-    if data is None:
-        return
-    waiting = f" (+{data.waiting:,} waiting)" if data.waiting else ""
-    table.add_row(
-        terminal.safe(row.label), f"{data.rows:,}{waiting}", f"{data.tokens:,}", _as(row.relative_tokens, ".2f"),
-        *([_as(data.cost, ".4g")] if costs else []), _as(data.quality, ".3f"), _as(data.learnability, ".3f"),
-        _as(data.is_right, ".0%"), _as(data.answer_tokens, ".0f"), _as(data.cut, ".0%"), _as(data.unparsed, ".0%"),
-        style="bold" if row is own else None,
-    )  # fmt: skip
+def _answers(found: Comparison) -> Table:
+    table = _table("what its student learns", ("quality", "learnability", "right", "tokens", "cut", "unparsed"))
+    for row in found.policies:
+        if (data := row.data) is not None:
+            table.add_row(
+                terminal.safe(row.label), _as(data.quality, ".3f"), _as(data.learnability, ".3f"),
+                _as(data.is_right, ".0%"), _as(data.answer_tokens, ".0f"), _as(data.cut, ".0%"),
+                _as(data.unparsed, ".0%"), style=_style(found, row),
+            )  # fmt: skip
+    table.caption = "Means over the rows; tokens: of an answer."
+    return table
 
 
 def _students(found: Comparison, rows: list[ComparisonRow]) -> Table:
     problems = f"{found.problems:,} problems of {terminal.safe(found.prompts or '')}"
-    table = Table(title=f"their students on {problems}", pad_edge=False)
-    table.add_column("policy")
-    for column in ("students", "right" if found.is_share else "quality", "95%", "difference", "95%", "p", "leaks"):
-        table.add_column(column, justify="right", no_wrap=True)
+    told = [(row, row.students) for row in rows if row.students is not None]
+    leaks = any(facts.leaks for _, facts in told)
+    columns = ("students", "right" if found.is_share else "quality", "difference", "p", *(["leaks"] if leaks else []))
+    table = _table(f"their students on {problems}", columns)
     form = ".1%" if found.is_share else ".3f"
-    for row in rows:
-        facts = row.students
-        if facts is None:
-            continue
-        differs = facts.difference
+    for row, facts in told:
+        result, differs = facts.result, facts.difference
         table.add_row(
-            terminal.safe(row.label), f"{len(facts.seeds) or '–'}", format(facts.result.mean, form),
-            f"{facts.result.low:{form}} to {facts.result.high:{form}}",
-            "–" if differs is None else _signed(found, differs.mean),
-            "–" if differs is None else f"{_signed(found, differs.low)} to {_signed(found, differs.high)}",
-            _as(differs and differs.p, ".2g"), f"{facts.leaks:,}", style="bold" if row is found.own else None,
+            terminal.safe(row.label), f"{len(facts.seeds) or '–'}",
+            f"{result.mean:{form}} [{result.low:{form}}, {result.high:{form}}]",
+            "–" if differs is None else f"{_signed(found, differs.mean)} [{_signed(found, differs.low)},"
+            f" {_signed(found, differs.high)}]",
+            _as(differs and differs.p, ".2g"), *([f"{facts.leaks:,}"] if leaks else []), style=_style(found, row),
         )  # fmt: skip
     table.caption = (
-        f"Intervals are over problems and students. Difference: from {terminal.safe(found.own.label)}, over the same"
+        f"[95% intervals], over problems and students. Difference: from {terminal.safe(found.own.label)}, over the same"
         f" problems{', in points' if found.is_share else ''}; p is adjusted for the number of comparisons (Holm)."
     )
     return table
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    """Policies by name, with columns of numbers; 80 characters hold it."""
+    table = Table(title=title, pad_edge=False)
+    table.add_column("policy", overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _style(found: Comparison, row: ComparisonRow) -> str | None:
+    return "bold" if row is found.own else None
 
 
 def _signed(found: Comparison, value: float) -> str:

@@ -115,17 +115,21 @@ def list_students(run: RunName, as_json: Json = False) -> None:
     if not found:
         terminal.console.print("No training was asked for. `persyn student train` asks for one.", highlight=False)
         return
-    table = Table(
-        "student", "policy", "seed", "method", "rows", "tokens", "steps", "loss", "place", "state", pad_edge=False
-    )
+    table = Table("student", "policy", "seed", "rows", "tokens", "loss", "state", pad_edge=False)
     for one in found:
-        place = f"{one.artifact_path} on {one.host}" if one.artifact_place == "host" else one.artifact_place
-        cells = (
-            one.model_id, one.policy, one.seed, one.method, one.rows, one.tokens, one.steps,
-            None if one.final_loss is None else terminal.number(one.final_loss), place, one.state,
-        )  # fmt: skip
-        table.add_row(*("–" if cell is None else terminal.safe(str(cell), 300) for cell in cells))
+        loss = None if one.final_loss is None else terminal.number(one.final_loss)
+        cells = (one.model_id, one.policy, one.seed, one.rows, one.tokens, loss, one.state.partition(":")[0])
+        table.add_row(*("–" if cell is None else terminal.safe(str(cell)) for cell in cells))
     terminal.console.print(table)
+    for one in found:
+        if one.job_state == "dead":
+            _tell(f"Job {one.job_id} is {one.state}")
+        elif one.artifact_place == "host":
+            _tell(f"Student {one.model_id} lies in {one.artifact_path} on {one.host} alone.")
+
+
+def _tell(line: str) -> None:
+    terminal.console.print(terminal.safe(line, 600), soft_wrap=True, highlight=False)
 
 
 @app.command()

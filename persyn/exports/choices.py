@@ -64,10 +64,12 @@ def of_policy(conn: Connection, run: runs.Run, policy: Policy) -> Choices:
     if policy == run.config.policy or conn.execute(text(f"{_STORED} LIMIT 1"), stored.values(run.id)).first():
         return stored
     if policy in ("persyn", "budgeted"):
+        way = f"`persyn run {run.name} --policy persyn` makes them in a run beside it"
+        if policy == "budgeted":
+            way = "Start a run with policy: budgeted and its budget under another name"
         raise ConfigError(
-            f"--policy {policy}: the run {run.name} has no decisions of it, and they need a router."
-            f" `persyn run {run.name} --policy {policy}` makes them in a run beside it; the answers that exist are"
-            " reused."
+            f"--policy {policy}: the run {run.name} has no decisions of it, and they need a router. {way}; the answers"
+            " that exist are reused."
         )
     raw = run.config.model_dump(mode="json") | {"policy": policy, "policy_options": {}}
     raw["router"]["of"] = None  # the calibration that the run goes by is known

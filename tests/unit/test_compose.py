@@ -105,7 +105,9 @@ def options(command: list[str]) -> dict[str, Any]:
 
 def queues(command: list[str]) -> list[str]:
     found = options([word.replace(":-}", ":-a}") for word in command])
-    return worker.queues(found["teachers"], scorers=found["scorers"], router=found["router"])
+    return worker.queues(
+        found["teachers"], scorers=found["scorers"], router=found["router"], trainers=found["trainers"]
+    )
 
 
 def one_shots() -> set[str]:

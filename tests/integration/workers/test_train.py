@@ -167,7 +167,9 @@ def test_a_students_files_that_are_lost_are_made_anew(finished: Build, tmp_path:
 
 def test_what_a_student_would_go_without_is_said_before_anything_is_spent(finished: Build) -> None:
     run = finished()
-    with pytest.raises(PersynError, match=r"prompts of run small have no answer .*policy: mix under another name"):
+    with pytest.raises(
+        PersynError, match=r"prompts of run small have no answer .*`persyn run small --policy mix` asks"
+    ):
         ask(run, policy="mix")
     partly = ask(run, policy="mix", partial=True)
     assert 0 < partly.answers < 8
@@ -260,7 +262,7 @@ def leave_after_a_step(run: "SmallRun", worker: Worker) -> None:
         with run.engine.begin() as conn:
             [claim] = jobs.claim(conn, lease.id, "train", 1)
             loaded = runs.load(conn, run.id)
-        train_student.perform(Work(run.engine, worker.home, lease, loaded, claim, worker.stopping))
+        train_student.perform(Work(run.engine, worker.home, lease, loaded, claim, worker.warm, worker.stopping))
 
 
 def test_a_host_without_trl_is_unfit_and_the_job_waits(
