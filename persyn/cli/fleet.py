@@ -37,20 +37,24 @@ def seconds(duration: str) -> float:
     return length
 
 
-def list_workers(as_json: Json = False) -> None:
-    """Show who works where: state, teacher, tokens a second, lease, last heartbeat; and what its host cannot do."""
+def list_workers(
+    everyone: Annotated[bool, typer.Option("--all", help="Also those that stopped within a day.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show who works where: state, queue, tokens a second, jobs held; and what its host cannot do."""
     with context.engine().connect() as conn:
         rows, held = workers.workers(conn), pauses.paused(conn)
         notes = reporting.why_waiting(conn)
     if as_json:
         typer.echo(json.dumps([row.as_json() for row in rows], default=str, indent=2))
         return
-    table = Table("worker", "state", "queue", "tokens/s", "jobs", "lease", "heartbeat", "seen")
-    for row in rows:
-        table.add_row(*(terminal.safe(cell) for cell in _cells(row)))
-    terminal.console.print(
-        table if rows else "No worker was seen within a day. `persyn worker --help` says how to start one."
-    )
+    shown = rows if everyone else [row for row in rows if row.state != workers.WorkerState.STOPPED]
+    if shown:
+        terminal.console.print(_table(shown))
+    elif not rows:
+        terminal.console.print("No worker was seen within a day. `persyn worker --help` says how to start one.")
+    if len(shown) < len(rows):
+        print_note(f"{len(rows) - len(shown)} more stopped within a day; `persyn workers --all` lists them.")
     print_unfit(rows)
     print_pauses(held)
     for note in notes:
@@ -71,17 +75,31 @@ def in_future(moment: str) -> str:
     return f"in {left:.0f} s" if left > 0 else "soon"
 
 
+def _table(rows: list[workers.Worker]) -> Table:
+    """Narrow enough for 80 characters; a name that is needed in a command is never cut."""
+    table = Table()
+    table.add_column("worker", no_wrap=True, overflow="fold")
+    table.add_column("state", no_wrap=True)
+    table.add_column("queue", overflow="fold")
+    for column in ("tokens/s", "jobs", "seen"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(terminal.safe(cell) for cell in _cells(row)))
+    return table
+
+
 def _cells(worker: workers.Worker) -> list[str]:
     idle = f"serves {', '.join(worker.queues)}" if worker.state == workers.WorkerState.IDLE else "–"
     serves = f"{worker.queue} ({worker.model})" if worker.model else worker.queue or idle
     rate = "–" if worker.tokens_per_s is None else f"{worker.tokens_per_s:.0f}"
-    lease = "–" if worker.lease_id is None else str(worker.lease_id)
-    return [worker.name, str(worker.state), serves, rate, str(worker.leased_jobs), lease, ago(worker.heartbeat_at),
-            ago(worker.seen_at)]  # fmt: skip
+    return [worker.name, str(worker.state), serves, rate, str(worker.leased_jobs), ago(worker.seen_at)]
 
 
-def ago(moment: datetime | None) -> str:
-    return "–" if moment is None else f"{max(0.0, (datetime.now(UTC) - moment).total_seconds()):.0f} s ago"
+def ago(moment: datetime) -> str:
+    seconds = max(0.0, (datetime.now(UTC) - moment).total_seconds())
+    if seconds < 120:
+        return f"{seconds:.0f} s ago"
+    return f"{seconds / 60:.0f} min ago" if seconds < 7200 else f"{seconds / 3600:.0f} h ago"
 
 
 def pause(

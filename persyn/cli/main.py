@@ -48,7 +48,7 @@ COMMANDS = {
     "runs": Entry("persyn.cli.runs:app", "List the runs; cancel, resume or delete one."),
     "workers": Entry(
         "persyn.cli.fleet:list_workers",
-        "Show who works where: state, teacher, tokens a second, lease, last heartbeat; and what its host cannot do.",
+        "Show who works where: state, queue, tokens a second, jobs held; and what its host cannot do.",
     ),
     "pause": Entry(
         "persyn.cli.fleet:pause", "Hold back a teacher's queue, any queue, or a run. What is in flight finishes."

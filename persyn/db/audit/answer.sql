@@ -4,7 +4,8 @@
 -- yet, `wrong` where math_verify measured 0, and else `below_bar` where the run reroutes answers of such a quality;
 -- empty for a sound answer.
 -- scores: the raw values by the scorers' ids; losses: the answer's mean loss by the ids of the measures (lark) whose
--- value for an answer depends on the other answers to its prompt, and is worked out of both. sample_index: from 0, where a teacher was asked for several answers.
+-- value for an answer depends on the other answers to its prompt, and is worked out of both. sample_index: from 0,
+-- where a teacher was asked for several answers.
 SELECT r.id AS run_id,
        r.name AS run,
        g.prompt_id,

@@ -21,6 +21,7 @@ WITH before AS MATERIALIZED (
     FROM changed CROSS JOIN LATERAL (VALUES (old_state, -1), (changed.state, 1)) AS side (state, jobs)
     GROUP BY run_id, queue, stage, side.state
 ), reopened AS (
-    UPDATE run SET finished_at = NULL, blocked_reason = NULL WHERE id IN (SELECT run_id FROM changed WHERE kind <> 'train_student')
+    UPDATE run SET finished_at = NULL, blocked_reason = NULL
+    WHERE id IN (SELECT run_id FROM changed WHERE kind <> 'train_student')
 )
 SELECT count(*) FROM changed;

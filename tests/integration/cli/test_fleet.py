@@ -4,15 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from persyn import jobs, runs
-from persyn.cli import context, main
+from persyn.cli import context, main, terminal
 from persyn.cli.fleet import seconds
 from persyn.config import parse_run
 from persyn.errors import ConfigError, PersynError
 from persyn.imports.prompts import import_prompts
+from persyn.jobs import workers
 from persyn.stages import pipeline
 from persyn.states import Stage
 
@@ -93,6 +95,22 @@ def test_jobs_are_listed_cancelled_and_told_about(desk: Desk) -> None:
     assert "cancelled" in story.splitlines()[-1]
     assert "There are no dead jobs" in desk.says("jobs", "retry", "--run", "first", "--yes")
     assert json.loads(desk.says("workers", "--json")) == []
+
+
+def test_eighty_characters_show_whole_names_and_who_left_is_told_apart(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "console", Console(width=80))
+    there, left = "gpu-host-17:25964-3f2b0c", "gpu-host-17:25965-aa0c11"
+    with desk.engine.begin() as conn:
+        for pid, name in enumerate((there, left)):
+            workers.started(conn, name, host="gpu-host-17", pid=pid, queues=["teacher.small", "score.quality"])
+        workers.stopped(conn, left)
+    shown = desk.says("workers")
+    assert there in shown
+    assert left not in shown
+    assert "1 more stopped within a day" in shown
+    assert left in desk.says("workers", "--all")
 
 
 def test_a_question_that_is_not_answered_with_yes_changes_nothing(desk: Desk) -> None:
