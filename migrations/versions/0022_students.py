@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.Column("artifact_path", sa.Text(), nullable=False),
         sa.Column("artifact_sha256", sa.CHAR(length=64), nullable=False),
         sa.Column("code_version", sa.Text(), nullable=False),
-        sa.Column("library_versions", postgresql.JSONB(), nullable=False),
+        sa.Column("trained_with", postgresql.JSONB(), nullable=False),
         sa.Column("job_id", sa.BigInteger(), nullable=False),
         sa.Column("lease_id", sa.BigInteger(), nullable=False),
         _created_at(),

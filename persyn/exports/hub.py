@@ -34,7 +34,7 @@ class Repository(NamedTuple):
 
     name: str  # OWNER/NAME
     private: bool  # whether nobody else may read it
-    library: Any
+    client: Any  # the package huggingface_hub
     api: Any
 
 
@@ -47,14 +47,14 @@ def repository(name: str, *, private: bool = False) -> Repository:
         raise ConfigError(f"--push: {TOKEN} is not set. Put a token of the hub that may write into the environment.")
     secrets.know(token)
     try:
-        library = importlib.import_module("huggingface_hub")
+        client = importlib.import_module("huggingface_hub")
     except ImportError:
         raise MissingExtra(
             "--push: the library `huggingface_hub` writes to the hub, which is not installed. Install persyn[hub]."
         ) from None
     if not sys.stderr.isatty():
         importlib.import_module("huggingface_hub.utils").disable_progress_bars()
-    return Repository(name, private, library, library.HfApi(token=token))
+    return Repository(name, private, client, client.HfApi(token=token))
 
 
 def push(to: Repository, folder: Path, manifest: Manifest) -> str:
@@ -73,10 +73,10 @@ def push(to: Repository, folder: Path, manifest: Manifest) -> str:
                 f"--private: the data set {to.name} is there already, and public. Make it private on the hub, leave"
                 f" --private out, or push to another name; the export is in {folder}."
             )
-        operations = [to.library.CommitOperationAdd(name, str(folder / name)) for name in names]
+        operations = [to.client.CommitOperationAdd(name, str(folder / name)) for name in names]
         present = {file.rfilename for file in there.siblings or []}
         operations += [
-            to.library.CommitOperationDelete(name) for name in sorted(_pushed_before(to, present) & present - {*names})
+            to.client.CommitOperationDelete(name) for name in sorted(_pushed_before(to, present) & present - {*names})
         ]
         commit = to.api.create_commit(
             to.name, operations, repo_type="dataset", commit_message=f"Export of the run {manifest.run} by PerSyn"

@@ -69,18 +69,18 @@ _MODEL = "SELECT id, artifact_place AS place, artifact_path AS path, artifact_sh
 _STORE = text("""
 INSERT INTO student_model (key_sha256, student_id, base_sha256, rows_sha256, hyperparameters, seed, dtype, rows,
                            left_out, tokens, steps, seconds, losses, final_loss, artifact_place, artifact_path,
-                           artifact_sha256, code_version, library_versions, job_id, lease_id)
+                           artifact_sha256, code_version, trained_with, job_id, lease_id)
 VALUES (:key_sha256, :student_id, :base_sha256, :rows_sha256, :hyperparameters, :seed, :dtype, :rows, :left_out,
         :tokens, :steps, :seconds, :losses, :final_loss, :artifact_place, :artifact_path, :artifact_sha256,
-        :code_version, :library_versions, :job_id, :lease_id)
+        :code_version, :trained_with, :job_id, :lease_id)
 ON CONFLICT (key_sha256) DO UPDATE
 SET artifact_place = EXCLUDED.artifact_place, artifact_path = EXCLUDED.artifact_path,
     artifact_sha256 = EXCLUDED.artifact_sha256, seconds = EXCLUDED.seconds, losses = EXCLUDED.losses,
     final_loss = EXCLUDED.final_loss, code_version = EXCLUDED.code_version,
-    library_versions = EXCLUDED.library_versions, job_id = EXCLUDED.job_id, lease_id = EXCLUDED.lease_id,
+    trained_with = EXCLUDED.trained_with, job_id = EXCLUDED.job_id, lease_id = EXCLUDED.lease_id,
     created_at = clock_timestamp()
 RETURNING id
-""").bindparams(*(bindparam(name, type_=JSONB) for name in ("hyperparameters", "left_out", "library_versions")))
+""").bindparams(*(bindparam(name, type_=JSONB) for name in ("hyperparameters", "left_out", "trained_with")))
 _SETTLE = text("UPDATE student_training SET model_id = :model_id, again = false WHERE id = :id")
 
 
@@ -244,7 +244,7 @@ def store(conn: Connection, work: Work, training_id: int, kept: artifacts.Kept, 
     if not jobs.complete(conn, work.lease.id, [work.claim.id]):
         return
     made = {
-        "code_version": persyn.__version__, "library_versions": {name: metadata.version(name) for name in _LIBRARIES},
+        "code_version": persyn.__version__, "trained_with": {name: metadata.version(name) for name in _LIBRARIES},
         "job_id": work.claim.id, "lease_id": work.lease.id,
     }  # fmt: skip
     where = {"artifact_place": kept.place, "artifact_path": kept.path, "artifact_sha256": kept.sha256}

@@ -33,7 +33,7 @@ SELECT t.run_id,
        m.artifact_sha256,
        l.host,
        m.code_version,
-       m.library_versions,
+       m.trained_with,
        m.created_at AS trained_at
 FROM student_training t
 JOIN run r ON r.id = t.run_id

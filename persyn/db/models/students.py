@@ -44,7 +44,7 @@ class StudentModel(Base):
     artifact_path: Mapped[str] = mapped_column(Text)  # as a router's
     artifact_sha256: Mapped[Sha256]
     code_version: Mapped[str] = mapped_column(Text)
-    library_versions: Mapped[Json]
+    trained_with: Mapped[Json]  # the versions of torch, transformers, TRL and PEFT
     job_id: Mapped[int] = mapped_column(BigInteger)  # gone if its run was deleted: another's may share the model
     lease_id: Mapped[int] = mapped_column(BigInteger)  # held in the transaction that stores this
     created_at: Mapped[CreatedAt]

@@ -41,7 +41,7 @@ INSERT_CHUNK = "INSERT INTO artifact_chunk VALUES (repeat('0', 64), 'router.json
 INSERT_STUDENT = """
 INSERT INTO student_model (key_sha256, student_id, base_sha256, rows_sha256, hyperparameters, seed, dtype, rows,
                            left_out, tokens, steps, seconds, losses, final_loss, artifact_place, artifact_path,
-                           artifact_sha256, code_version, library_versions, job_id, lease_id)
+                           artifact_sha256, code_version, trained_with, job_id, lease_id)
 SELECT repeat('0', 64), min(id), repeat('0', 64), repeat('0', 64), '{}', 0, 'float32', 8, '{}', 9, :steps, 1.5,
        '{0.5, 0.25}', :loss, :place, 'p', repeat('0', 64), '0', '{}', 1, 1 FROM student
 """

@@ -25,7 +25,7 @@ SELECT :run, 'b', :teachers, 0.4, 'minmax', 0, 'p', repeat('0', 64), '{}', '0', 
 STUDENT = """
 INSERT INTO student_model (key_sha256, student_id, base_sha256, rows_sha256, hyperparameters, seed, dtype, rows,
                            left_out, tokens, steps, seconds, losses, final_loss, artifact_place, artifact_path,
-                           artifact_sha256, code_version, library_versions, job_id, lease_id)
+                           artifact_sha256, code_version, trained_with, job_id, lease_id)
 VALUES (repeat('0', 64), :student, repeat('0', 64), repeat('0', 64), '{"method": "lora"}', 3, 'float32', 8, '{}', 9, 1,
         1.5, '{0.5}', 0.5, 'database', 'p', repeat('0', 64), '0', '{}', 1, :lease) RETURNING id
 """

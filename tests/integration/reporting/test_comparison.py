@@ -30,7 +30,7 @@ TEACHERS = [
 MODEL = """
 INSERT INTO student_model (key_sha256, student_id, base_sha256, rows_sha256, hyperparameters, seed, dtype, rows,
                            left_out, tokens, steps, seconds, losses, final_loss, artifact_place, artifact_path,
-                           artifact_sha256, code_version, library_versions, job_id, lease_id)
+                           artifact_sha256, code_version, trained_with, job_id, lease_id)
 SELECT encode(sha256(CAST(:name AS bytea)), 'hex'), r.student_id, :sha, :sha, '{}', :seed, 'float32', 8, '{}', 9, 1, 1,
        '{1}', 1, 'host', 'p', encode(sha256(CAST(:name AS bytea)), 'hex'), '0', '{}', :job_id, :lease_id
 FROM run r WHERE r.id = :run_id RETURNING id
