@@ -58,6 +58,18 @@ class Tables:
             self._references(prompt, teacher) | {"policy": policy},
         )
 
+    def reroute(self, prompt: int, teacher: str) -> None:
+        """Ask this teacher too, after the one that was decided on."""
+        self._execute(
+            """
+            INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, attempt, failed_teacher_ids,
+                                          gain, price, lease_id)
+            SELECT run_id, prompt_id, policy, 'rerouted', :teacher, 2, ARRAY[teacher_id], 0.5, 1, lease_id
+            FROM routing_decision WHERE prompt_id = :prompt
+            """,
+            {"teacher": self.teacher_ids[teacher], "prompt": self.prompt_ids[prompt]},
+        )
+
     def ask(self, prompt: int, teacher: str, state: str, error_code: str | None = None) -> None:
         self._execute(
             "INSERT INTO job (run_id, kind, queue, stage, prompt_id, teacher_id, state, error_code, finished_at,"

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from persyn import reporting
 from persyn.config import Export
@@ -68,16 +67,7 @@ def test_larks_gain_is_among_the_answers_that_a_prompt_got_one_after_the_other(
     tables.answer(0, "large", "large", learnability=0.5, loss=3.0)
     tables.decide(1, "small")
     tables.answer(1, "small", "alone", learnability=0.8, loss=1.0)
-    with tables.engine.begin() as connection:
-        connection.execute(
-            text("""
-            INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, attempt, failed_teacher_ids,
-                                          gain, price, lease_id)
-            SELECT run_id, prompt_id, policy, 'rerouted', :large, 2, ARRAY[teacher_id], 0.5, 1, lease_id
-            FROM routing_decision WHERE prompt_id = :prompt
-            """),
-            {"large": tables.teacher_ids["large"], "prompt": tables.prompt_ids[0]},
-        )
+    tables.reroute(0, "large")
     export_run(tables.engine, tables.run_id, tmp_path, Export(columns=["learnability", "reward"]))
     rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
     assert [(row["teacher"], row["learnability"]) for row in rows] == [

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from persyn.config import Export
 from persyn.errors import ConfigError
@@ -57,16 +56,7 @@ def test_of_several_answers_the_one_that_is_taken_counts(make_tables: Any, tmp_p
         tables.answer(prompt, "small", "wrong" if prompt == 0 else "right", quality=float(prompt), learnability=value)
     # The first prompt's second answer is right and harder than the other prompt's.
     tables.answer(0, "large", "right at last", quality=1.0, learnability=-4.0)
-    with tables.engine.begin() as connection:
-        connection.execute(
-            text("""
-            INSERT INTO routing_decision (run_id, prompt_id, policy, basis, teacher_id, attempt, failed_teacher_ids,
-                                          gain, price, lease_id)
-            SELECT run_id, prompt_id, policy, 'rerouted', :large, 2, ARRAY[teacher_id], 0.5, 1, lease_id
-            FROM routing_decision WHERE prompt_id = :prompt
-            """),
-            {"large": tables.teacher_ids["large"], "prompt": tables.prompt_ids[0]},
-        )
+    tables.reroute(0, "large")
     manifest = export_run(tables.engine, tables.run_id, tmp_path, Export(order="easy_first"))
     assert (order(tmp_path), manifest.passed_over) == ("1 0", 1)
 

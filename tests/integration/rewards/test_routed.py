@@ -21,12 +21,7 @@ EXPLORES = {"policy": "persyn", "policy_options": {"explore": 0.5}, "calibration
 def routed_run(engine: Engine) -> SmallRun:
     """A run whose prompts all went to `a`, with the probability of a quarter, and one routed prompt to `b` as well."""
     run = SmallRun(engine, PROMPTS, **EXPLORES)
-    run.advance()
-    run.answer("a")
-    run.answer("b")
-    run.advance()
-    run.score()
-    run.advance()
+    run.calibrate()
     train_by_hand(run)
     run.advance()
     run.route()

@@ -27,12 +27,7 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def up_to_routing(run: "SmallRun") -> "SmallRun":
-    run.advance()
-    run.answer("a")
-    run.answer("b")
-    run.advance()
-    run.score()
-    run.advance()
+    run.calibrate()
     return run
 
 

@@ -176,6 +176,14 @@ def test_a_worker_killed_in_mid_range_leaves_its_decisions_and_the_other_one_mak
     assert violations(engine) == []
 
 
+def with_coefficients(engine: Engine, home: Path, model: str) -> int:
+    """A run within budgets whose ranges are computed, and which decides next."""
+    run_id = budgeted_run(engine, home, model, BUDGET, prompts=MANY)
+    aim_at_routing(engine, run_id)
+    drain_router(Worker(engine, home))
+    return run_id
+
+
 @pytest.mark.models
 def test_a_router_is_loaded_once_for_all_ranges_of_a_run(
     engine: Engine, tmp_path: Path, tiny_model: str, monkeypatch: pytest.MonkeyPatch
@@ -222,9 +230,7 @@ def one_job_for_all(engine: Engine, run_id: int) -> None:
 def test_a_budget_is_spent_on_what_the_ranges_computed_as_one_job_would_spend_it(
     engine: Engine, tmp_path: Path, tiny_model: str
 ) -> None:
-    run_id = budgeted_run(engine, tmp_path, tiny_model, BUDGET, prompts=MANY)
-    aim_at_routing(engine, run_id)
-    drain_router(Worker(engine, tmp_path))
+    run_id = with_coefficients(engine, tmp_path, tiny_model)
     kept = rows(engine, KEPT)
     assert len(kept) == MANY - CALIBRATED
     assert rows(engine, CHOSEN) == []
@@ -258,9 +264,7 @@ def test_a_budget_is_spent_on_what_the_ranges_computed_as_one_job_would_spend_it
 def test_coefficients_of_a_router_that_was_trained_anew_meanwhile_count_for_nothing(
     engine: Engine, tmp_path: Path, tiny_model: str
 ) -> None:
-    run_id = budgeted_run(engine, tmp_path, tiny_model, BUDGET, prompts=MANY)
-    aim_at_routing(engine, run_id)
-    drain_router(Worker(engine, tmp_path))
+    run_id = with_coefficients(engine, tmp_path, tiny_model)
     with engine.begin() as conn:
         train.again(conn, run_id)
         conn.execute(text("UPDATE routing_coefficients SET coefficients = '{9, 0, 0}'"))
@@ -279,9 +283,7 @@ def test_coefficients_of_a_router_that_was_trained_anew_meanwhile_count_for_noth
 def test_prompts_that_come_before_the_budget_is_spent_have_their_share_of_it(
     engine: Engine, tmp_path: Path, tiny_model: str
 ) -> None:
-    run_id = budgeted_run(engine, tmp_path, tiny_model, BUDGET, prompts=MANY)
-    aim_at_routing(engine, run_id)
-    drain_router(Worker(engine, tmp_path))
+    run_id = with_coefficients(engine, tmp_path, tiny_model)
     come = text("""
     INSERT INTO prompt (prompt_set_id, position, sha256, messages)
     SELECT prompt_set_id, 1000 + position, reverse(sha256), messages FROM prompt WHERE position <= 3
